@@ -1,0 +1,73 @@
+# Set-up, checks and demonstrations. Needs GNU make, Python 3.11 or newer, and PyPI; nothing else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check
+
+# Carries Detectron2, which isn't on PyPI itself. packaging/detectron2_alias/ names the same version.
+LABGYM := LabGym==3.1.2
+ALIAS := packaging/detectron2_alias
+
+# A finished set-up leaves a stamp named after the content of what it depends on, and after this folder, where the
+# editable install points. So a fresh checkout or a moved one never mistakes a set-up for its own, and an unchanged one
+# is reused at once.
+INPUTS := requirements.txt requirements-dev.txt setup.py $(ALIAS)/setup.py $(ALIAS)/detectron2/__init__.py
+STAMP := $(VENV)/.installed-$(shell (pwd; echo $(LABGYM); cat $(INPUTS)) | cksum | cut -d' ' -f1)
+# Lies in the environment while a set-up runs. Found at the start of one, the last was cut short: begin anew.
+UNFINISHED := $(VENV)/.unfinished
+
+.PHONY: help install lint test demo benchmark clean distclean FORCE
+
+help:
+	@echo "make install    create $(VENV) and install everything into it (again only where something changed)"
+	@echo "make test       install, lint, run the tests (PYTEST_ARGS='-k name' to choose)"
+	@echo "make lint       install, ruff and mypy"
+	@echo "make demo       explain the demonstration images; the report lies in output/demo/"
+	@echo "make benchmark  time the explainers (ARGS='...' go to tools/benchmark.py)"
+	@echo "make clean      remove caches and builds;  make distclean  the environment as well"
+
+install: $(STAMP)
+
+# An environment whose interpreter doesn't run any more is made anew in spite of its stamp.
+$(STAMP): $(if $(shell $(PY) -c 'print(1)' 2>/dev/null),,FORCE)
+	@if [ -e $(UNFINISHED) ] || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	        echo "PYTHON must name a Python of version 3.11 or newer; got '$(PYTHON)': call make PYTHON=..."; exit 1; }; \
+	    rm -rf $(VENV) && mkdir $(VENV) && touch $(UNFINISHED) && "$(PYTHON)" -m venv $(VENV); \
+	fi
+	@touch $(UNFINISHED)
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	@$(PIP) install -c requirements.txt setuptools wheel
+	@$(PIP) install --no-build-isolation -r requirements.txt -r requirements-dev.txt
+	@# The official Detectron2 is left alone; under its own name the alias' module is called LabGym.detectron2.
+	@if ! $(PY) -c 'import sys, detectron2; sys.exit(detectron2.__name__ != "detectron2")' 2>/dev/null; then \
+	    $(PIP) install --no-deps --ignore-requires-python $(LABGYM) && \
+	    $(PIP) install --no-deps --no-build-isolation --force-reinstall ./$(ALIAS) && \
+	    rm -rf $(ALIAS)/build $(ALIAS)/*.egg-info; \
+	fi
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.installed-* && mv $(UNFINISHED) $(STAMP)
+	@echo "Ready: $(PY) -m odam_d2.env says what is in use."
+
+lint: install
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+test: lint
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+demo: install
+	$(PY) tools/explain.py --config-file configs/synthetic/faster_rcnn_compact_FPN.yaml \
+	    --input datasets/demo/images --annotations datasets/demo/annotations.json --output output/demo
+	@echo "The report lies at output/demo/report.html"
+
+benchmark: install
+	$(PY) tools/benchmark.py $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info $(ALIAS)/build $(ALIAS)/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find odam_d2 tools tests packaging -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

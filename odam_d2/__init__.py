@@ -1,0 +1,51 @@
+"""Heat maps that explain single detections of Detectron2 models.
+
+Importing the package registers its detectors, backbones and data sets with Detectron2. Public names are loaded when
+they are first asked for.
+"""
+
+import importlib
+
+try:
+    import detectron2  # noqa: F401
+except ModuleNotFoundError as error:
+    # Something that Detectron2 itself misses, or LabGym behind the alias, is told best by its own message.
+    if error.name != "detectron2":
+        raise
+    raise ImportError(
+        "odam_d2 needs detectron2, which isn't installed: get the official package with "
+        "`pip install 'git+https://github.com/facebookresearch/detectron2.git'`, or LabGym's copy of it with "
+        "`make install` (by hand: `pip install --no-deps --ignore-requires-python LabGym==3.1.2`, then "
+        "`pip install --no-deps --no-build-isolation packaging/detectron2_alias`).",
+        name="detectron2",
+    ) from None
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it; None where the name is itself a module of this package.
+_HOMES = {
+    "DetectionTrace": "odam_d2.structures",
+    "HeatMaps": "odam_d2.structures",
+    "add_odam_config": "odam_d2.config",
+    "build_explainer": "odam_d2.explain",
+    "model_zoo": None,
+}
+__all__ = ["DetectionTrace", "HeatMaps", "add_odam_config", "build_explainer", "model_zoo"]
+
+
+def __getattr__(name: str):
+    """Loads a public name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(_HOMES[name] or f"{__name__}.{name}")
+    value = getattr(home, name) if _HOMES[name] else home
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    """Lists the public names whether or not they are loaded yet."""
+    return sorted({*globals(), *__all__})
+
+
+from . import data, meta_arch  # noqa: E402, F401  registers them; the guard above must come first

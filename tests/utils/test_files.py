@@ -1,0 +1,85 @@
+"""Files appear whole or not at all."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from odam_d2.utils.files import atomic_write, write_json, write_text
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+def test_file_appears_at_the_end_and_alone(tmp_path):
+    path = tmp_path / "new" / "folder" / "out.txt"
+    with atomic_write(path) as handle:
+        handle.write("half")
+        assert not path.exists()
+        assert len(names(path.parent)) == 1  # in the same folder, so that the replacement is one step
+        handle.write(", whole\n")
+    assert path.read_text() == "half, whole\n"
+    assert names(path.parent) == ["out.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failing_body_leaves_what_was_there(tmp_path, error):
+    path = tmp_path / "out.txt"
+    write_text(path, "old")
+    with pytest.raises(error):
+        with atomic_write(path) as handle:
+            handle.write("new")
+            raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.txt"]
+
+
+def test_failing_body_leaves_nothing_where_nothing_was(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with atomic_write(tmp_path / "out.txt") as handle:
+            handle.write(str(1 / 0))
+    assert names(tmp_path) == []
+
+
+def test_bytes_and_path_as_text(tmp_path):
+    with atomic_write(str(tmp_path / "out.bin"), "wb") as handle:
+        handle.write(b"\x00\r\n\xff")
+    assert (tmp_path / "out.bin").read_bytes() == b"\x00\r\n\xff"
+
+
+@pytest.mark.parametrize("mode", ["a", "r", "r+", "x", "w+"])
+def test_other_modes_are_refused(tmp_path, mode):
+    with pytest.raises(ValueError, match='`mode` must be "w" or "wb"'):
+        with atomic_write(tmp_path / "out.txt", mode):
+            pass
+    assert names(tmp_path) == []
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path):
+    write_text(tmp_path / "out.txt", "ÅΦ\n")
+    assert (tmp_path / "out.txt").read_bytes() == "ÅΦ\n".encode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of this kind are POSIX's")
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    write_text(tmp_path / "ours.txt", "")
+    (tmp_path / "ordinary.txt").write_text("")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ours.txt", "ordinary.txt")]
+    assert modes[0] == modes[1]
+
+
+def test_json_round_trip(tmp_path):
+    value = {"auc": 0.25, "names": ["a", "b"], "none": None}
+    write_json(tmp_path / "out.json", value)
+    assert json.loads((tmp_path / "out.json").read_text()) == value
+    assert (tmp_path / "out.json").read_text().endswith("}\n")
+
+
+def test_what_json_does_not_know_leaves_the_file_alone(tmp_path):
+    write_json(tmp_path / "out.json", [1])
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "out.json", [object()])
+    assert json.loads((tmp_path / "out.json").read_text()) == [1]
+    assert names(tmp_path) == ["out.json"]
