@@ -1,0 +1,174 @@
+"""Seeded synthetic pictures of streets and crowds, as Detectron2 dicts.
+
+Two profiles, both 640 x 480:
+
+- `scene`: three to eight people, dogs and cars (3 classes), moderate overlaps. `bbox` is the box of what is visible,
+  as in COCO.
+- `crowd`: people only, about 20 in a picture, at least two pairs with an IoU of whole boxes above .5. `bbox` is the
+  box of the whole body, which may go beyond the picture, as in CrowdHuman.
+
+Every picture is a function of (seed, profile, split, index): neither order nor number of the pictures matters.
+
+Command line, for demo pictures with annotations::
+
+    python -m odam_d2.data.synthetic --profile scene --split demo --num-images 6 --output DIR
+    python -m odam_d2.data.synthetic --profile scene crowd --split demo --num-images 4 2 --output DIR
+"""
+
+import argparse
+
+import numpy as np
+from detectron2.structures import BoxMode
+from pycocotools import mask as mask_util
+
+from odam_d2.data.profiles import HEIGHT, PROFILES, SPLITS, WIDTH, Profile
+from odam_d2.data.rendering.backgrounds import draw_background
+from odam_d2.data.rendering.board import tight_box
+from odam_d2.data.rendering.canvas import Canvas
+from odam_d2.data.rendering.photometry import photograph
+from odam_d2.data.rendering.placement import Item, far_to_near, visible_ids
+from odam_d2.data.writers import encode_jpeg, write_pictures
+
+
+class SyntheticScenes:
+    """A sequence of synthetic pictures, drawn when they are asked for.
+
+    Args:
+        profile: "scene" or "crowd".
+        split: "train", "val" or "demo"; splits share no picture.
+        num_images: length; the profile's default when None.
+        seed: another seed, other pictures.
+
+    `scenes[i]` is `(image, record)`: image (480, 640, 3) uint8 BGR; record a Detectron2 dict without `file_name`, with
+    `height`, `width`, `image_id` (= i) and `annotations`. Each annotation holds
+
+    - `bbox`, `bbox_mode` (XYXY_ABS), `category_id`, `iscrowd` (1: ignore region), `segmentation` (RLE of what is seen);
+    - `full_box`, `visible_box`, `head_box` (None but for people), XYXY pixel edges in the picture frame, and
+      `visible_fraction`, the share of the whole object's pixels that is seen.
+    """
+
+    def __init__(self, profile: str, split: str, num_images: int | None = None, seed: int = 0):
+        if profile not in PROFILES:
+            raise ValueError(f"`profile` must be one of {sorted(PROFILES)}; got {profile!r}")
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {sorted(SPLITS)}; got {split!r}")
+        self.profile, self.split, self.seed = profile, split, seed
+        self.num_images = PROFILES[profile].num_images[split] if num_images is None else num_images
+        if self.num_images < 1:
+            raise ValueError(f"`num_images` must be at least 1; got {num_images}")
+
+    @property
+    def thing_classes(self) -> list[str]:
+        """Class names in the order of `category_id`."""
+        return list(PROFILES[self.profile].thing_classes)
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict]:
+        if not 0 <= index < self.num_images:
+            raise IndexError(f"`index` must be in [0, {self.num_images}); got {index}")
+        profile = PROFILES[self.profile]
+        rng = np.random.default_rng([self.seed, profile.ident, SPLITS[self.split], index])
+        camera, items = profile.place(rng, WIDTH, HEIGHT)
+        image = _paint(rng, camera, items)
+        record = {"height": HEIGHT, "width": WIDTH, "image_id": index, "annotations": _annotate(profile, items)}
+        return image, record
+
+
+def _paint(rng, camera, items):
+    """Background, then every item with its shadow from far to near, then the photograph."""
+    canvas = Canvas(draw_background(rng, camera, WIDTH, HEIGHT))
+    strength = rng.uniform(0.25, 0.55)
+    slant = (rng.uniform(-1.2, 1.2), rng.uniform(0.12, 0.3)) if rng.random() < 0.5 else None
+    haze = rng.uniform(0, 0.25)
+    order = far_to_near(items)
+    for index in order:
+        canvas.shadow(items[index].sprite, items[index].x, items[index].y, strength, slant)
+    for index in order:
+        item = items[index]
+        distance = np.clip(1 - camera.scale(item.y) / 60, 0, 1)
+        canvas.paint(item.sprite, item.x, item.y, haze * distance)
+    return photograph(rng, canvas.image)
+
+
+def _annotate(profile: Profile, items: list[Item]) -> list[dict]:
+    """Annotations of all items that are seen and have a class, in the order of the items."""
+    ids = visible_ids(items, WIDTH, HEIGHT)
+    annotations = []
+    for index, item in enumerate(items):
+        kind = "person" if item.kind == "far_group" else item.kind
+        if kind not in profile.thing_classes:
+            continue
+        mask = ids == index
+        visible = tight_box(mask)
+        if visible is None:
+            continue
+        area = int(np.count_nonzero(mask))
+        fraction = area / int(np.count_nonzero(item.sprite.covered))
+        ignore = item.kind == "far_group" or fraction < profile.least_visible or area < profile.least_area
+        rle = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+        boxes = {"full_box": _floats(item.box()), "visible_box": _floats(visible), "head_box": _floats(item.head_box())}
+        annotations.append(
+            {
+                "bbox": list(boxes[profile.box]),
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "category_id": profile.thing_classes.index(kind),
+                "segmentation": {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode("ascii")},
+                "iscrowd": int(ignore),
+                **boxes,
+                "visible_fraction": round(fraction, 4),
+            }
+        )
+    return annotations
+
+
+def _floats(box):
+    return None if box is None else [float(value) for value in box]
+
+
+def demo_samples(profiles: list[str], counts: list[int], split: str, seed: int):
+    """Yields pictures of one or several profiles with running numbers.
+
+    Args:
+        profiles: names of profiles. The first one's classes and kind of `bbox` hold for all, so that one annotation
+            file serves them.
+        counts: number of pictures of each.
+        split, seed: as for `SyntheticScenes`.
+
+    Yields:
+        (JPEG bytes, record with `file_name`), as `write_pictures` takes them.
+    """
+    first = PROFILES[profiles[0]]
+    number = 0
+    for profile, count in zip(profiles, counts):
+        scenes = SyntheticScenes(profile, split, count, seed)
+        for index in range(count):
+            image, record = scenes[index]
+            for annotation in record["annotations"]:
+                name = PROFILES[profile].thing_classes[annotation["category_id"]]
+                annotation["category_id"] = first.thing_classes.index(name)
+                annotation["bbox"] = list(annotation[first.box])
+            record.update(image_id=number, file_name=f"{profile}_{split}_{index:06d}.jpg")
+            number += 1
+            yield encode_jpeg(image), record
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Writes pictures with annotations: `images/*.jpg`, `annotations.json` (COCO) and `annotations.odgt`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--profile", nargs="+", choices=sorted(PROFILES), default=["scene"], help="one or several")
+    parser.add_argument("--split", choices=sorted(SPLITS), default="demo")
+    parser.add_argument("--num-images", nargs="+", type=int, default=[6], help="one number for each profile")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", required=True, help="folder; made when missing")
+    args = parser.parse_args(arguments)
+    if len(args.profile) != len(args.num_images):
+        parser.error(f"--num-images must give one number for each of {args.profile}; got {args.num_images}")
+    samples = demo_samples(args.profile, args.num_images, args.split, args.seed)
+    records = write_pictures(samples, args.output, PROFILES[args.profile[0]].thing_classes, "annotations.json")
+    print(f"wrote {len(records)} pictures and their annotations to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
