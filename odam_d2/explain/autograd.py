@@ -1,0 +1,134 @@
+"""The plain engine: one autograd call a map. Slow, works for any detector and any layer, and is the others' oracle.
+
+Shape letters: D detections, K attributes, C channels, (H, W) the grid of the explained layer.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.cam import odam
+from ..ops.smoothing import gaussian_weights
+from ..structures import DetectionTrace, HeatMaps
+from .base import GradientEngine, register_engine, split_by_image
+from .targets import target_scalars
+
+
+@register_engine("autograd")
+class AutogradEngine(GradientEngine):
+    """Gradients by ``torch.autograd.grad``, one detection and attribute after the other."""
+
+    def unsupported(self, trace: DetectionTrace) -> str | None:
+        """Nothing is: whatever has a graph can be explained."""
+        del trace
+        return None
+
+    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
+        """See :meth:`GradientEngine.odam_maps`."""
+        with torch.enable_grad():
+            leaves, strides, predictions = self._predict(trace)
+            targets = target_scalars(predictions, attributes)
+        maps = []
+        for index in range(len(trace)):
+            leaf = leaves[index]
+            number = int(trace.image_index[index])
+            box = trace.references[index]
+            sigma = smoothing * (box[2:] - box[:2]).flip(0) / strides[index]  # along y, x, in cells
+            for target in targets:
+                (gradient,) = torch.autograd.grad(target[index], leaf, retain_graph=True, materialize_grads=True)
+                maps.append(odam(_smooth(gradient[number], sigma), leaf.detach()[number]))
+        return self._as_heat_maps(trace, maps, leaves, strides, attributes)
+
+    def _predict(self, trace: DetectionTrace):
+        """Predictions with a graph, and for each detection the leaf that it is explained on and that leaf's strides."""
+        if self.layer is None:
+            features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
+            names = [trace.level_names[level] for level in trace.level_index.tolist()]
+            strides = trace.references.new_tensor([[trace.strides[name]] * 2 for name in names]).view(-1, 2)
+            return [features[name] for name in names], strides, trace.head.predict(features, trace)
+        with captured_layer(self.model, self.layer) as outputs:
+            predictions = trace.head.predict(trace.compute_features(), trace)
+        leaf = _the_one_map(outputs, self.layer, len(trace.image_sizes))
+        stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
+        strides = trace.references.new_tensor(stride).expand(len(trace), 2)
+        return [leaf] * len(trace), strides, predictions
+
+    @staticmethod
+    def _as_heat_maps(
+        trace: DetectionTrace, maps: list[Tensor], leaves: list[Tensor], strides: Tensor, attributes: Sequence[str]
+    ) -> list[HeatMaps]:
+        """Whole grids as windows, for D * K maps that run through attributes fastest."""
+        grids = torch.tensor([leaf.shape[-2:] for leaf in leaves], dtype=torch.int64, device=trace.references.device)
+        grids = grids.view(-1, 2)
+        by_attribute = [
+            torch.cat([m.flatten() for m in maps[k :: len(attributes)]] or [strides.new_zeros(0)])
+            for k in range(len(attributes))
+        ]
+        windows = torch.cat([torch.zeros_like(grids), grids], 1)
+        return split_by_image(trace, torch.stack(by_attribute), windows, grids, strides, attributes)
+
+
+@contextmanager
+def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
+    """Puts a fresh leaf in the place of a module's output; the graph then starts there, and no earlier.
+
+    Args:
+        model: the detector.
+        path: the module's path in it, as in ``model.named_modules()``.
+
+    Yields:
+        A list that collects the module's outputs, one for each time it runs. The hook goes when the block ends.
+
+    Raises:
+        ValueError: if the model has no such module; names the nearest that it has.
+    """
+    module = find_layer(model, path)
+    outputs: list = []
+
+    def keep(_module, _inputs, output):
+        if isinstance(output, Tensor) and output.is_floating_point():
+            output = output.detach().requires_grad_()
+        outputs.append(output)
+        return output
+
+    handle = module.register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def find_layer(model: nn.Module, path: str) -> nn.Module:
+    """The module at `path`, or a ValueError that lists what stands beside it."""
+    modules: Mapping[str, nn.Module] = dict(model.named_modules())
+    if path and path in modules:
+        return modules[path]
+    parent = path
+    while parent and parent not in modules:
+        parent = parent.rpartition(".")[0]
+    beside = [f"{parent}.{name}" if parent else name for name, _ in modules[parent].named_children()]
+    raise ValueError(f"`layer` must be the path of a module; got {path!r}: choose one, e.g. among {beside}")
+
+
+def _the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
+    """The captured output, if it is one map for each picture."""
+    found = [tuple(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in outputs]
+    is_map = [isinstance(o, Tensor) and o.dim() == 4 and len(o) == num_images for o in outputs]
+    if is_map != [True]:
+        raise ValueError(
+            f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the detector runs on {num_images} "
+            f"pictures; got {found or 'nothing'}: name a convolution or a block of the backbone"
+        )
+    return outputs[0]
+
+
+def _smooth(gradient: Tensor, sigma: Tensor) -> Tensor:
+    """Phi: a Gaussian over (C, H, W) with standard deviations along y and x in cells; 0 leaves it as it is."""
+    if not bool((sigma > 0).any()):
+        return gradient
+    height, width = gradient.shape[-2:]
+    along_y = gaussian_weights(sigma[:1], height, height, 0)[0]
+    along_x = gaussian_weights(sigma[1:], width, width, 0)[0]
+    return torch.einsum("cyx,yv,xu->cvu", gradient, along_y, along_x)

@@ -1,0 +1,181 @@
+"""Explainers and gradient engines: what they promise, and where they are registered.
+
+Shape letters: D detections over the batch, R detections of one picture, K attributes, T cells of all windows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ..structures import DetectionTrace, HeatMaps
+
+METHODS: dict[str, type[Explainer]] = {}
+ENGINES: dict[str, type[GradientEngine]] = {}
+
+
+def register_method(name: str) -> Callable[[type], type]:
+    """Class decorator: makes an :class:`Explainer` reachable as ``build_explainer(model, method=name)``."""
+
+    def register(cls: type) -> type:
+        METHODS[name] = cls
+        return cls
+
+    return register
+
+
+def register_engine(name: str) -> Callable[[type], type]:
+    """Class decorator: makes a :class:`GradientEngine` reachable as ``build_explainer(model, engine=name)``."""
+
+    def register(cls: type) -> type:
+        ENGINES[name] = cls
+        return cls
+
+    return register
+
+
+class GradientEngine(ABC):
+    """A way to the maps of a trace. All engines give the same maps; they differ in what they can do, and in time.
+
+    Args:
+        model: the detector.
+        layer: module path of the layer to explain on; None for each detection's own feature level.
+    """
+
+    def __init__(self, model: nn.Module, layer: str | None = None):
+        self.model = model
+        self.layer = layer
+
+    @abstractmethod
+    def unsupported(self, trace: DetectionTrace) -> str | None:
+        """Why this engine can't explain the trace exactly, in a few words; None if it can."""
+
+    @abstractmethod
+    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
+        """ODAM maps of every traced detection.
+
+        Args:
+            trace: what the detector remembers.
+            attributes: K keys of :data:`odam_d2.explain.targets.TARGETS`.
+            smoothing: standard deviation of Phi as a fraction of the box's side on the grid; 0 for none.
+
+        Returns:
+            N HeatMaps, raw, in the order of the trace.
+        """
+
+
+class Explainer:
+    """Explains every detection of a batch, or every box that the caller gives.
+
+    Build one with :func:`odam_d2.explain.build_explainer`. A subclass is a method: it overrides :meth:`heat_maps`.
+
+    Args:
+        model: a detector with ``trace(batched_inputs, instances)``.
+        attributes: the K attributes to compute, composed ones expanded.
+        choose_engine: from a trace to the engine that explains it.
+        smoothing: width of Phi, see :meth:`GradientEngine.odam_maps`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attributes: tuple[str, ...],
+        choose_engine: Callable[[DetectionTrace], GradientEngine],
+        smoothing: float = 0.0,
+    ):
+        self.model = model
+        self.attributes = attributes
+        self.choose_engine = choose_engine
+        self.smoothing = smoothing
+
+    def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
+        """N HeatMaps of the traced detections: the one thing that a method decides."""
+        raise NotImplementedError
+
+    def __call__(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> list[dict]:
+        """Explains a batch. Works under ``no_grad`` and ``inference_mode`` and leaves the model as it was.
+
+        Args:
+            batched_inputs: what the detector takes: dicts with ``image`` (3, H, W) and, for the original size,
+                ``height`` and ``width``.
+            instances: boxes and classes to explain in place of the detections (ground truth, a missed object, another
+                class): one Instances a picture in the original frame with ``pred_boxes`` and ``pred_classes``, or
+                ``gt_boxes`` and ``gt_classes``.
+
+        Returns:
+            N dicts as the detector gives them: ``{"instances": Instances}`` in the original frame, with one more
+            field, ``heatmaps``. For given boxes ``scores`` holds the detector's score for the given class.
+
+        Raises:
+            ValueError: if given boxes or classes can't be used.
+            FloatingPointError: if features or maps are not finite.
+        """
+        with torch.inference_mode(False), _evaluating(self.model):
+            trace = self.model.trace(batched_inputs, instances)
+            _check_features(trace, self.model)
+            maps = self.heat_maps(trace)
+        results = []
+        for number, (found, heatmaps) in enumerate(zip(trace.instances, maps, strict=True)):
+            if not bool(torch.isfinite(heatmaps.values).all()):
+                raise FloatingPointError(
+                    f"the heat maps of picture {number} must be finite; got NaN or inf from a finite forward pass: "
+                    "look at the scale of the weights in MODEL.WEIGHTS"
+                )
+            found.set("heatmaps", heatmaps)
+            results.append({"instances": found})
+        return results
+
+
+def split_by_image(
+    trace: DetectionTrace, values: Tensor, windows: Tensor, grids: Tensor, strides: Tensor, attributes: Sequence[str]
+) -> list[HeatMaps]:
+    """Cuts the maps of a batch into one HeatMaps a picture.
+
+    Args:
+        trace: where the D detections came from.
+        values: (K, T) windows one behind the other, in the trace's order.
+        windows: (D, 4) int64 top, left, height, width.
+        grids: (D, 2) int64.
+        strides: (D, 2) float32.
+        attributes: K names.
+    """
+    num_images = len(trace.image_sizes)
+    counts = torch.bincount(trace.image_index, minlength=num_images).tolist()
+    cells = torch.zeros(num_images, dtype=torch.int64, device=windows.device)
+    cells.index_add_(0, trace.image_index, windows[:, 2] * windows[:, 3])
+    parts = zip(
+        values.split(cells.tolist(), dim=1), windows.split(counts), grids.split(counts), strides.split(counts),
+        trace.image_sizes, trace.output_sizes, strict=True,
+    )  # fmt: skip
+    return [HeatMaps(v, w, g, s, attributes, i, o) for v, w, g, s, i, o in parts]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside, every module's own mode again outside, also after an error."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _check_features(trace: DetectionTrace, model: nn.Module) -> None:
+    for level, feature in trace.features.items():
+        finite = torch.isfinite(feature)
+        if bool(finite.all()):
+            continue
+        number = int((~finite).flatten(1).any(1).nonzero()[0, 0])
+        broken = next((name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())), None)
+        cause = f"the parameter {broken!r} is not finite either" if broken else "all parameters are finite"
+        raise FloatingPointError(
+            f"features of level {level!r} must be finite; picture {number} of the batch has "
+            f"{int((~finite[number]).sum())} NaN or inf values and {cause}: check MODEL.WEIGHTS and the picture"
+        )

@@ -1,0 +1,54 @@
+"""A ResNet narrow enough to be trained on two CPU cores and bundled with the package, under Detectron2's FPN."""
+
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import FPN, BasicStem, ResNet
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.backbone.resnet import BasicBlock
+
+
+def build_compact_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
+    """Builds the narrow ResNet that ``cfg.ODAM.COMPACT_RESNET`` describes.
+
+    Detectron2's own builder insists on 64 channels in res2 for shallow nets; its parts do not.
+
+    Args:
+        cfg: a config with the ODAM node; reads ``ODAM.COMPACT_RESNET``, ``MODEL.RESNETS.NORM``,
+            ``MODEL.RESNETS.OUT_FEATURES`` and ``MODEL.BACKBONE.FREEZE_AT``.
+        input_shape: shape of the picture; only ``channels`` is read.
+
+    Returns:
+        The backbone, with outputs among ``stem`` (stride 4) and ``res2`` .. ``res5`` (strides 4, 8, 16, 32).
+    """
+    compact, norm = cfg.ODAM.COMPACT_RESNET, cfg.MODEL.RESNETS.NORM
+    stem = BasicStem(in_channels=input_shape.channels, out_channels=compact.STEM_CHANNELS, norm=norm)
+    stages, in_channels = [], compact.STEM_CHANNELS
+    for index, (num_blocks, out_channels) in enumerate(zip(compact.BLOCKS, compact.CHANNELS, strict=True)):
+        first_stride = 1 if index == 0 else 2
+        stages.append(
+            ResNet.make_stage(
+                BasicBlock,
+                num_blocks,
+                in_channels=in_channels,
+                out_channels=out_channels,
+                stride_per_block=[first_stride] + [1] * (num_blocks - 1),
+                norm=norm,
+            )
+        )
+        in_channels = out_channels
+    return ResNet(
+        stem, stages, out_features=cfg.MODEL.RESNETS.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_compact_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
+    """The narrow ResNet under an FPN with one pooled level on top, as Detectron2's Faster R-CNN FPN has it."""
+    return FPN(
+        bottom_up=build_compact_resnet(cfg, input_shape),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )

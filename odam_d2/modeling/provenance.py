@@ -1,0 +1,111 @@
+"""The only index bookkeeping: which proposal, RoI and level a detection came from.
+
+Detectron2 computes these indices and throws them away; where it keeps them they point past dropped rows.
+"""
+
+import torch
+from torch import Tensor
+
+# The field of Instances that carries proposal rows through score filter, NMS, mask heads and post-processing.
+ROW_FIELD = "odam_row"
+
+
+def rows_of_kept(boxes: Tensor, scores: Tensor, kept: Tensor) -> Tensor:
+    """Proposal rows behind the indices that Fast R-CNN's inference returns.
+
+    ``fast_rcnn_inference_single_image`` drops rows with a non-finite box or score *before* it takes indices, so its
+    indices count the finite rows only.
+
+    Args:
+        boxes: (R, 4 or K * 4) decoded boxes of all R proposals of one picture.
+        scores: (R, K + 1) class probabilities.
+        kept: (D,) int64, the indices that inference returned.
+
+    Returns:
+        (D,) int64 rows among all R proposals.
+    """
+    finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
+    return finite.nonzero()[:, 0][kept]
+
+
+def image_index_of(counts: list[int], device: torch.device) -> Tensor:
+    """(D,) int64: picture 0 as often as it has detections, then picture 1, and so on."""
+    numbers = torch.arange(len(counts), device=device)
+    return torch.repeat_interleave(numbers, torch.tensor(counts, dtype=torch.int64, device=device))
+
+
+def given_boxes(
+    instances: list,
+    image_sizes: list[tuple[int, int]],
+    output_sizes: list[tuple[int, int]],
+    num_classes: int,
+    device: torch.device,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Boxes and classes that the caller wants explained, brought to the model-input frame.
+
+    Args:
+        instances: N Detectron2 Instances in the original frame (``image_size`` is the original (h, w)) with
+            ``pred_boxes`` and ``pred_classes``, or ``gt_boxes`` and ``gt_classes``.
+        image_sizes: N times (h, w) of the model input without padding.
+        output_sizes: N times (h, w) of the original picture.
+        num_classes: classes that the detector knows.
+        device: where the results go.
+
+    Returns:
+        N times (R, 4) float32 XYXY boxes in model-input pixels; N times (R,) int64 classes.
+
+    Raises:
+        ValueError: if lengths or fields don't fit, a box is not finite, empty, reversed or wholly outside the
+            picture, or a class is unknown; the message names picture and box.
+    """
+    if len(instances) != len(image_sizes):
+        raise ValueError(
+            f"`instances` must hold one Instances for each of the {len(image_sizes)} pictures; got {len(instances)}: "
+            "pass an empty Instances for a picture without boxes"
+        )
+    boxes, classes = [], []
+    for number, (given, input_size, (height, width)) in enumerate(
+        zip(instances, image_sizes, output_sizes, strict=True)
+    ):
+        if tuple(given.image_size) != (height, width):
+            raise ValueError(
+                f"`instances[{number}].image_size` must be the original picture's (h, w) = {(height, width)}; got "
+                f"{tuple(given.image_size)}: give boxes in the original frame, and `height` and `width` in the input"
+            )
+        prefix = next((p for p in ("pred", "gt") if given.has(f"{p}_boxes") and given.has(f"{p}_classes")), None)
+        if prefix is None:
+            raise ValueError(
+                f"`instances[{number}]` must have pred_boxes and pred_classes, or gt_boxes and gt_classes; got the "
+                f"fields {sorted(given.get_fields())}: set one of these pairs"
+            )
+        box = given.get(f"{prefix}_boxes").tensor.to(device, torch.float32)
+        label = torch.as_tensor(given.get(f"{prefix}_classes")).to(device, torch.int64)
+        _check_boxes(box, label, number, height, width, num_classes)
+        scale = box.new_tensor([input_size[1] / width, input_size[0] / height] * 2)
+        boxes.append(box * scale)
+        classes.append(label)
+    return boxes, classes
+
+
+def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: int, num_classes: int) -> None:
+    finite = torch.isfinite(box).all(1)
+    positive = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
+    overlapping = (box[:, 0] < width) & (box[:, 1] < height) & (box[:, 2] > 0) & (box[:, 3] > 0)
+    expectations = (
+        (finite, "be finite", "drop it"),
+        (positive, "have x1 < x2 and y1 < y2", "give corners as XYXY_ABS, or drop it"),
+        (overlapping, f"overlap the picture of {width} x {height}", "give boxes in the original picture's pixels"),
+    )
+    for good, expected, remedy in expectations:
+        if not bool(good.all()):
+            index = int((~good).nonzero()[0, 0])
+            raise ValueError(
+                f"box {index} of `instances[{number}]` must {expected}; got {box[index].tolist()}: {remedy}"
+            )
+    known = (label >= 0) & (label < num_classes)
+    if not bool(known.all()):
+        index = int((~known).nonzero()[0, 0])
+        raise ValueError(
+            f"class {index} of `instances[{number}]` must be in 0 .. {num_classes - 1}; got {int(label[index])}: "
+            "use the detector's contiguous class ids"
+        )

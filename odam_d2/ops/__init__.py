@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: the mathematics of the package, on torch alone."""

@@ -1,0 +1,90 @@
+"""Bringing heat maps from their feature grids to a picture or to a common grid.
+
+Cell (i, j) of a grid with stride s is centred at ((j + .5) s, (i + .5) s) in model-input pixels.
+
+Shape letters: R maps, L cells of a window along one axis, O output samples along that axis, (h, w) picture.
+"""
+
+import torch
+from torch import Tensor
+
+
+def bilinear_weights(
+    start: Tensor, length: Tensor, grid: Tensor, stride: Tensor, output: int, extent: float
+) -> Tensor:
+    """Bilinear interpolation along one axis, from windows of grid cells to evenly spaced output samples.
+
+    Output sample o sits at ``(o + .5) * extent / output`` model-input pixels. Between the centres of the outermost
+    cells of the *grid* and its border the outermost cell goes on; outside a *window* the map is zero.
+
+    Args:
+        start: (R,) int64, first cell of each window.
+        length: (R,) int64, cells of each window.
+        grid: (R,) int64, cells of the whole grid along this axis.
+        stride: (R,) float, model-input pixels per cell.
+        output: O, number of output samples.
+        extent: length in model-input pixels that the output samples span, from 0.
+
+    Returns:
+        (R, O, L) weights, L the longest window; multiply with a window to interpolate it.
+    """
+    longest = int(length.max()) if length.numel() else 0
+    centre = (torch.arange(output, device=stride.device, dtype=stride.dtype) + 0.5) * (extent / output)
+    position = centre / stride[:, None] - 0.5
+    position = torch.minimum(position.clamp(min=0.0), (grid[:, None] - 1).to(position.dtype))  # (R, O)
+    offset = torch.arange(longest, device=stride.device)
+    cell = start[:, None] + offset  # (R, L)
+    weights = (1.0 - (position[:, :, None] - cell[:, None, :]).abs()).clamp(min=0.0)
+    return weights * (offset < length[:, None])[:, None, :]
+
+
+def area_weights(start: Tensor, length: Tensor, stride: Tensor, output: int, output_stride: float) -> Tensor:
+    """Area averaging along one axis, from windows of grid cells to the cells of a common grid.
+
+    Args:
+        start: (R,) int64, first cell of each window.
+        length: (R,) int64, cells of each window.
+        stride: (R,) float, model-input pixels per cell.
+        output: O, cells of the common grid.
+        output_stride: model-input pixels per cell of the common grid.
+
+    Returns:
+        (R, O, L): the share of output cell o that window cell l covers, in [0, 1].
+    """
+    longest = int(length.max()) if length.numel() else 0
+    offset = torch.arange(longest, device=stride.device)
+    left = (start[:, None] + offset) * stride[:, None]  # (R, L)
+    out_left = torch.arange(output, device=stride.device, dtype=stride.dtype) * output_stride
+    overlap = torch.minimum(left[:, None, :] + stride[:, None, None], out_left[:, None] + output_stride)
+    overlap = (overlap - torch.maximum(left[:, None, :], out_left[:, None])).clamp(min=0.0) / output_stride
+    return overlap * (offset < length[:, None])[:, None, :]
+
+
+def resample(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Applies the weights of both axes to padded windows.
+
+    Args:
+        windows: (R, L_y, L_x) maps, zero behind each window.
+        rows: (R, O_y, L_y) weights along y.
+        columns: (R, O_x, L_x) weights along x.
+
+    Returns:
+        (R, O_y, O_x).
+    """
+    return torch.bmm(torch.bmm(rows, windows), columns.transpose(1, 2))
+
+
+def min_max_normalise(maps: Tensor) -> Tensor:
+    """Brings each map to [0, 1]; a map without contrast (all zero, or constant) becomes zero.
+
+    Args:
+        maps: (R, h, w).
+
+    Returns:
+        (R, h, w), a new tensor.
+    """
+    if maps.numel() == 0:
+        return maps.clone()
+    lowest = maps.amin((1, 2), keepdim=True)
+    spread = maps.amax((1, 2), keepdim=True) - lowest
+    return torch.where(spread > 0, (maps - lowest) / torch.where(spread > 0, spread, 1.0), 0.0)

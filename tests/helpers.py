@@ -1,0 +1,64 @@
+"""Detectors and inputs that several tests share."""
+
+import torch
+from detectron2 import model_zoo
+from detectron2.config import get_cfg
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+from odam_d2.config import add_odam_config, use_traced_architectures
+
+
+def zoo_config(name: str, *opts, traced: bool = True):
+    """A config of Detectron2's zoo on the CPU, without weights; `traced` puts ours in the stock detectors' place."""
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.merge_from_file(model_zoo.get_config_file(name))
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = ""
+    cfg.merge_from_list(list(opts))
+    if traced:
+        use_traced_architectures(cfg)
+    return cfg
+
+
+def random_detector(cfg, seed: int = 0):
+    """A detector with random weights whose features have about unit variance, so that its outputs are finite."""
+    torch.manual_seed(seed)
+    model = build_model(cfg).eval()
+
+    def calibrate(module, inputs):
+        module.running_mean.copy_(inputs[0].mean((0, 2, 3)))
+        module.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
+
+    norms = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
+    handles = [norm.register_forward_pre_hook(calibrate) for norm in norms]
+    with torch.no_grad():
+        model.backbone(model.preprocess_image([random_input(192, 256, seed=seed)]).tensor)
+    for handle in handles:
+        handle.remove()
+    return model
+
+
+def random_input(height: int, width: int, out_height: int | None = None, out_width: int | None = None, seed: int = 0):
+    """One entry of `batched_inputs`: smooth blobs, not noise, so that features vary from place to place."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, height // 16 + 2, width // 16 + 2, generator=generator)
+    image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
+    return {"image": image, "height": out_height or height, "width": out_width or width}
+
+
+def given(size: tuple[int, int], boxes: list, classes: list) -> Instances:
+    """Boxes and classes to explain, in the original frame of (h, w) `size`."""
+    return Instances(
+        size,
+        pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4)),
+        pred_classes=torch.tensor(classes, dtype=torch.int64),
+    )
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference of each map, relative to the expected map's maximum; the worst of all maps."""
+    difference = (found - expected).abs().flatten(1).amax(1)
+    return float((difference / expected.flatten(1).amax(1).clamp(min=1e-30)).max())
