@@ -1,0 +1,5 @@
+"""Training loops."""
+
+from .trainer import OdamTrainer
+
+__all__ = ["OdamTrainer"]

@@ -1,0 +1,91 @@
+"""Configs and trained weights that come with the package.
+
+A name is the path of a yaml below ``configs`` without its suffix; its weights, where bundled, lie under the same path
+below this folder's ``weights``, in half precision.
+"""
+
+from pathlib import Path
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+
+from ..config import add_odam_config
+
+_HERE = Path(__file__).resolve().parent
+_WEIGHTS = _HERE / "weights"
+
+
+def _configs() -> Path:
+    """The yamls: inside an installed package, or beside the package in a checkout."""
+    installed = _HERE / "configs"
+    return installed if installed.is_dir() else _HERE.parent.parent / "configs"
+
+
+def available() -> list[str]:
+    """Names of the bundled detectors with trained weights, sorted."""
+    return sorted(p.relative_to(_WEIGHTS).with_suffix("").as_posix() for p in _WEIGHTS.rglob("*.pth"))
+
+
+def get_config_file(name: str) -> str:
+    """Path of the yaml called `name`.
+
+    Raises:
+        ValueError: if there is none; lists the known names.
+    """
+    name = name.removesuffix(".yaml")
+    path = _configs() / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.relative_to(_configs()).with_suffix("").as_posix() for p in _configs().rglob("*.yaml"))
+        raise ValueError(f"`name` must be a config of the model zoo; got {name!r}: choose one of {known}")
+    return str(path)
+
+
+def get_checkpoint_path(name: str) -> str:
+    """Path of the trained weights called `name`.
+
+    Raises:
+        ValueError: if none are bundled; lists those that are.
+    """
+    path = _WEIGHTS / f"{name.removesuffix('.yaml')}.pth"
+    if not path.is_file():
+        raise ValueError(
+            f"`name` must be a bundled detector; got {name!r}: choose one of {available()}, or train it with "
+            "tools/train_net.py"
+        )
+    return str(path)
+
+
+def get_config(name: str, trained: bool = True) -> CfgNode:
+    """The config called `name`, not frozen, on a GPU if there is one.
+
+    Args:
+        name: e.g. ``synthetic/faster_rcnn_compact_FPN``.
+        trained: also point ``MODEL.WEIGHTS`` at the bundled weights.
+    """
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.merge_from_file(get_config_file(name))
+    if trained:
+        cfg.MODEL.WEIGHTS = get_checkpoint_path(name)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def get(name: str, trained: bool = True, device: str | None = None) -> torch.nn.Module:
+    """The detector called `name`, in eval mode.
+
+    Args:
+        name: e.g. ``synthetic/faster_rcnn_compact_FPN``.
+        trained: with the bundled weights; else initialised at random.
+        device: where to put it; default a GPU if there is one.
+    """
+    cfg = get_config(name, trained)
+    if device is not None:
+        cfg.MODEL.DEVICE = device
+    model = build_model(cfg)
+    if trained:
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model.eval()

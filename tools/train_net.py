@@ -1,0 +1,74 @@
+#!/usr/bin/env python
+"""Trains and evaluates a detector in the Detectron2 manner.
+
+    tools/train_net.py --config-file configs/synthetic/faster_rcnn_compact_FPN.yaml OUTPUT_DIR output/compact
+    tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/compact/model_final.pth
+"""
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+
+import odam_d2  # noqa: F401  registers data sets and detectors
+from odam_d2.config import add_odam_config
+from odam_d2.engine import OdamTrainer
+from odam_d2.utils.imports import import_file_or_module
+
+
+def setup(args) -> CfgNode:
+    """The frozen config of the run: file, then options, then what this machine can do."""
+    for name in args.imports:
+        import_file_or_module(name)
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.merge_from_file(args.config_file)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.merge_from_list(args.opts)
+    cfg.freeze()
+    default_setup(cfg, args)
+    return cfg
+
+
+def main(args) -> dict:
+    """Trains (or only evaluates) and returns the results of the evaluation."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = OdamTrainer.build_model(cfg)
+        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        results = OdamTrainer.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    trainer = OdamTrainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def argument_parser():
+    """Detectron2's own arguments and ``--import``."""
+    parser = default_argument_parser()
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE_OR_MODULE",
+        help="python file or module to run before the config is read, e.g. one that registers a backbone; repeatable",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    arguments = argument_parser().parse_args()
+    launch(
+        main,
+        arguments.num_gpus,
+        num_machines=arguments.num_machines,
+        machine_rank=arguments.machine_rank,
+        dist_url=arguments.dist_url,
+        args=(arguments,),
+    )
