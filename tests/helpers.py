@@ -3,11 +3,11 @@
 import torch
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
-from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from odam_d2.config import add_odam_config, use_traced_architectures
+from odam_d2.utils.calibration import calibrate_frozen_norms
 
 
 def zoo_config(name: str, *opts, traced: bool = True):
@@ -27,17 +27,7 @@ def random_detector(cfg, seed: int = 0):
     """A detector with random weights whose features have about unit variance, so that its outputs are finite."""
     torch.manual_seed(seed)
     model = build_model(cfg).eval()
-
-    def calibrate(module, inputs):
-        module.running_mean.copy_(inputs[0].mean((0, 2, 3)))
-        module.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
-
-    norms = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
-    handles = [norm.register_forward_pre_hook(calibrate) for norm in norms]
-    with torch.no_grad():
-        model.backbone(model.preprocess_image([random_input(192, 256, seed=seed)]).tensor)
-    for handle in handles:
-        handle.remove()
+    calibrate_frozen_norms(model, [random_input(192, 256, seed=seed)])
     return model
 
 

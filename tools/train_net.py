@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Trains and evaluates a detector in the Detectron2 manner.
 
-    tools/train_net.py --config-file configs/synthetic/faster_rcnn_compact_FPN.yaml OUTPUT_DIR output/compact
-    tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/compact/model_final.pth
+tools/train_net.py --config-file configs/synthetic/faster_rcnn_compact_FPN.yaml OUTPUT_DIR output/compact
+tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/compact/model_final.pth
 """
 
 import torch

@@ -15,6 +15,9 @@ from ..structures import DetectionTrace, HeatMaps
 from .base import GradientEngine, register_engine, split_by_image
 from .targets import target_scalars
 
+# A raw map (H, W) and the strides (2,) of its grid along y, x.
+Map = tuple[Tensor, Tensor]
+
 
 @register_engine("autograd")
 class AutogradEngine(GradientEngine):
@@ -27,19 +30,25 @@ class AutogradEngine(GradientEngine):
 
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
         """See :meth:`GradientEngine.odam_maps`."""
+        maps = list(self.iterate(trace, attributes, smoothing))
+        return self._as_heat_maps(trace, maps, attributes)
+
+    def iterate(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[Map]:
+        """One map after the other, attributes running fastest: for progress bars and timings.
+
+        Yields:
+            (H, W) raw maps on the whole grid, with that grid's strides along y, x.
+        """
         with torch.enable_grad():
             leaves, strides, predictions = self._predict(trace)
             targets = target_scalars(predictions, attributes)
-        maps = []
-        for index in range(len(trace)):
-            leaf = leaves[index]
+        for index, leaf in enumerate(leaves):
             number = int(trace.image_index[index])
             box = trace.references[index]
             sigma = smoothing * (box[2:] - box[:2]).flip(0) / strides[index]  # along y, x, in cells
             for target in targets:
                 (gradient,) = torch.autograd.grad(target[index], leaf, retain_graph=True, materialize_grads=True)
-                maps.append(odam(_smooth(gradient[number], sigma), leaf.detach()[number]))
-        return self._as_heat_maps(trace, maps, leaves, strides, attributes)
+                yield odam(_smooth(gradient[number], sigma), leaf.detach()[number]), strides[index]
 
     def _predict(self, trace: DetectionTrace):
         """Predictions with a graph, and for each detection the leaf that it is explained on and that leaf's strides."""
@@ -56,18 +65,16 @@ class AutogradEngine(GradientEngine):
         return [leaf] * len(trace), strides, predictions
 
     @staticmethod
-    def _as_heat_maps(
-        trace: DetectionTrace, maps: list[Tensor], leaves: list[Tensor], strides: Tensor, attributes: Sequence[str]
-    ) -> list[HeatMaps]:
+    def _as_heat_maps(trace: DetectionTrace, maps: list[Map], attributes: Sequence[str]) -> list[HeatMaps]:
         """Whole grids as windows, for D * K maps that run through attributes fastest."""
-        grids = torch.tensor([leaf.shape[-2:] for leaf in leaves], dtype=torch.int64, device=trace.references.device)
-        grids = grids.view(-1, 2)
-        by_attribute = [
-            torch.cat([m.flatten() for m in maps[k :: len(attributes)]] or [strides.new_zeros(0)])
-            for k in range(len(attributes))
-        ]
+        device, count = trace.references.device, len(attributes)
+        firsts = maps[::count]
+        grids = torch.tensor([m.shape for m, _ in firsts], dtype=torch.int64, device=device).view(-1, 2)
+        strides = torch.cat([trace.references.new_zeros(0, 2), *(s[None] for _, s in firsts)])
+        nothing = trace.references.new_zeros(0)
+        values = torch.stack([torch.cat([nothing, *(m.flatten() for m, _ in maps[k::count])]) for k in range(count)])
         windows = torch.cat([torch.zeros_like(grids), grids], 1)
-        return split_by_image(trace, torch.stack(by_attribute), windows, grids, strides, attributes)
+        return split_by_image(trace, values, windows, grids, strides, attributes)
 
 
 @contextmanager

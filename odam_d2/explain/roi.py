@@ -70,9 +70,7 @@ class RoIEngine(GradientEngine):
             members = (trace.level_index == level).nonzero()[:, 0]
             cells = trace.features[name].permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
             for chosen, height, width in _chunks(windows[members], gradients.shape):
-                rows, columns = (
-                    _fit(weights[level, axis][chosen], size) for axis, size in ((0, height), (1, width))
-                )
+                rows, columns = (_fit(weights[level, axis][chosen], size) for axis, size in ((0, height), (1, width)))
                 detections = members[chosen]
                 inside, target = _cell_positions(windows[detections], first[detections], height, width)
                 activations = _gather(cells, trace.image_index[detections], windows[detections], height, width)

@@ -36,9 +36,7 @@ def build_compact_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
             )
         )
         in_channels = out_channels
-    return ResNet(
-        stem, stages, out_features=cfg.MODEL.RESNETS.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT
-    )
+    return ResNet(stem, stages, out_features=cfg.MODEL.RESNETS.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
 
 
 @BACKBONE_REGISTRY.register()

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 
-def bilinear_weights(
-    start: Tensor, length: Tensor, grid: Tensor, stride: Tensor, output: int, extent: float
-) -> Tensor:
+def bilinear_weights(start: Tensor, length: Tensor, grid: Tensor, stride: Tensor, output: int, extent: float) -> Tensor:
     """Bilinear interpolation along one axis, from windows of grid cells to evenly spaced output samples.
 
     Output sample o sits at ``(o + .5) * extent / output`` model-input pixels. Between the centres of the outermost

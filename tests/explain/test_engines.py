@@ -29,9 +29,7 @@ GIVEN = given(
 
 @pytest.fixture(scope="module")
 def zoo():
-    return random_detector(
-        zoo_config(ZOO, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 6)
-    )
+    return random_detector(zoo_config(ZOO, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 6))
 
 
 def assert_engines_agree(model, inputs, instances=None, attributes=ATTRIBUTES, smoothing=0.0, bound=1e-4):

@@ -1,0 +1,254 @@
+#!/usr/bin/env python
+"""Times explanations beside the stock detector, in one run.
+
+    tools/benchmark.py --output output/benchmark.json
+    tools/benchmark.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml --boxes 100 --candidates 1000
+
+Weights are random, with norms calibrated so that outputs are finite: time does not depend on them. Explained boxes are
+drawn at random over all sizes, so that every feature level has its share. Each row is the median over the repeats
+after a warm-up; the plain loop runs once over all maps, and its spread is that of single maps. Memory is the peak of a
+process of its own that does one thing only.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2 import model_zoo as detectron2_zoo
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from tabulate import tabulate
+from tqdm import tqdm
+
+import odam_d2  # noqa: F401  registers detectors
+from odam_d2.config import add_odam_config, use_traced_architectures
+from odam_d2.env import collect_versions
+from odam_d2.explain import build_explainer
+from odam_d2.utils.calibration import calibrate_frozen_norms
+from odam_d2.utils.files import write_json
+from odam_d2.utils.imports import import_file_or_module
+
+ATTRIBUTES = ("score", "left", "top", "right", "bottom")
+MEMORY_JOBS = ("inference", "explain")
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config-file", default="COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", metavar="YAML",
+        help="a yaml file, or a name of Detectron2's model zoo (default: %(default)s)")  # fmt: skip
+    add("--size", type=int, nargs=2, default=(800, 1088), metavar=("H", "W"), help="model input (default: 800 1088)")
+    add("--boxes", type=int, default=100, help="boxes explained in all attributes (default: %(default)s)")
+    add("--candidates", type=int, default=1000, help="boxes explained in one attribute (default: %(default)s)")
+    add("--repeats", type=int, default=9, help="timed runs of each row (default: %(default)s)")
+    add("--warmup", type=int, default=2, help="runs before them (default: %(default)s)")
+    add("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, picture and boxes (default: %(default)s)")
+    add("--skip-loop", action="store_true", help="leave out the per-map loop, which takes minutes")
+    add("--output", metavar="JSON", help="also write the figures with versions to this file")
+    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE", help="import this first")
+    add("--memory-job", choices=MEMORY_JOBS, help=argparse.SUPPRESS)
+    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    return parser
+
+
+def read_config(args: argparse.Namespace, traced: bool) -> CfgNode:
+    """The config of the traced or of the stock detector."""
+    for name in args.imports:
+        import_file_or_module(name)
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    path = args.config_file if Path(args.config_file).is_file() else detectron2_zoo.get_config_file(args.config_file)
+    cfg.merge_from_file(path)
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    cfg.merge_from_list(args.opts)
+    if traced:
+        use_traced_architectures(cfg)
+    return cfg
+
+
+def random_boxes(count: int, height: int, width: int, num_classes: int, generator: torch.Generator) -> Instances:
+    """Boxes with sides log-uniform from 16 pixels to the whole picture, clipped to it."""
+    longest = torch.tensor([float(width), float(height)])
+    sides = torch.exp(torch.rand(count, 2, generator=generator) * (longest / 16).log()) * 16
+    centres = torch.rand(count, 2, generator=generator) * longest
+    boxes = Boxes(torch.cat([centres - sides / 2, centres + sides / 2], 1))
+    boxes.clip((height, width))
+    classes = torch.randint(num_classes, (count,), generator=generator)
+    return Instances((height, width), pred_boxes=boxes, pred_classes=classes)
+
+
+class Subjects:
+    """The detectors, the picture and the boxes of a run, all from one seed."""
+
+    def __init__(self, args: argparse.Namespace):
+        torch.set_num_threads(args.threads)
+        torch.manual_seed(args.seed)
+        generator = torch.Generator().manual_seed(args.seed)
+        height, width = args.size
+        coarse = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=generator)
+        image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
+        self.inputs = [{"image": image, "height": height, "width": width}]
+        cfg = read_config(args, traced=True)
+        self.traced = build_model(cfg).eval()
+        calibrate_frozen_norms(self.traced, self.inputs)
+        self.stock = build_model(read_config(args, traced=False)).eval()
+        self.stock.load_state_dict(self.traced.state_dict())
+        num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        self.boxes = random_boxes(args.boxes, height, width, num_classes, generator)
+        self.candidates = random_boxes(args.candidates, height, width, num_classes, generator)
+
+    def detect(self) -> None:
+        """Stock inference."""
+        with torch.no_grad():
+            self.stock(self.inputs)
+
+
+def timed(label: str, work: Callable[[], Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Median, extremes and all seconds of `work`, after a warm-up."""
+    seconds = []
+    for number in tqdm(range(args.warmup + args.repeats), desc=label, leave=False):
+        begin = _now()
+        work()
+        if number >= args.warmup:
+            seconds.append(_now() - begin)
+    return _row(label, seconds, statistics.median(seconds))
+
+
+def per_map_loop(subjects: Subjects, args: argparse.Namespace) -> dict[str, Any]:
+    """Every map by an autograd call of its own, each box explained through the plain engine."""
+    explainer = build_explainer(subjects.traced, attributes=ATTRIBUTES, engine="autograd")
+    trace = subjects.traced.trace(subjects.inputs, [subjects.boxes])
+    engine, seconds = explainer.choose_engine(trace), []
+    label = f"one autograd call a map, {args.boxes} x {len(ATTRIBUTES)}"
+    with tqdm(total=len(trace) * len(ATTRIBUTES), desc=label, leave=False) as progress:
+        begin = _now()
+        for _ in engine.iterate(trace, ATTRIBUTES, smoothing=0.0):
+            now = _now()
+            seconds.append(now - begin)
+            begin = now
+            progress.update()
+    return _row(label, seconds, sum(seconds)) | {"seconds_per_map": statistics.median(seconds)}
+
+
+def peak_memory(args: argparse.Namespace, job: str) -> float:
+    """Peak resident memory in MiB (on a GPU: allocated there) of a process that does only `job`."""
+    command = [sys.executable, __file__, "--config-file", args.config_file, "--memory-job", job, "--size"]
+    command += [str(n) for n in args.size] + ["--boxes", str(args.boxes), "--seed", str(args.seed)]
+    command += ["--threads", str(args.threads), *(f"--import={name}" for name in args.imports), *args.opts]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["peak_mib"])
+
+
+def memory_job(args: argparse.Namespace) -> None:
+    """Runs one job and prints its peak; the other half of :func:`peak_memory`."""
+    subjects = Subjects(args)
+    if args.memory_job == "inference":
+        for _ in range(3):
+            subjects.detect()
+    else:
+        explainer = build_explainer(subjects.traced, attributes=ATTRIBUTES, engine="roi")
+        for _ in range(3):
+            subjects.detect()
+            explainer(subjects.inputs, [subjects.boxes])
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(json.dumps({"peak_mib": peak}))
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """All rows of the benchmark, as they go to JSON."""
+    subjects = Subjects(args)
+    model, inputs = subjects.traced, subjects.inputs
+    full = build_explainer(model, attributes=ATTRIBUTES, engine="roi")
+    score = build_explainer(model, attributes=("score",), engine="roi")
+    traces = {count: model.trace(inputs, [boxes]) for count, boxes in
+              (("boxes", subjects.boxes), ("candidates", subjects.candidates))}  # fmt: skip
+
+    levels = torch.bincount(traces["boxes"].level_index, minlength=len(traces["boxes"].level_names)).tolist()
+    rows = [
+        timed("stock inference", subjects.detect, args),
+        timed("the same, keeping the trace", lambda: model.trace(inputs), args),
+        timed(f"all maps, {args.boxes} x {len(ATTRIBUTES)}", lambda: full.heat_maps(traces["boxes"]), args),
+        timed(f"all maps, {args.candidates} x 1", lambda: score.heat_maps(traces["candidates"]), args),
+        timed("detect and explain what is found", lambda: full(inputs), args),
+    ]
+    if not args.skip_loop:
+        rows.append(per_map_loop(subjects, args))
+    stock = rows[0]["seconds"]
+    for row in rows:
+        row["share_of_inference"] = row["seconds"] / stock
+    memory = {job: peak_memory(args, job) for job in MEMORY_JOBS}
+    versions = {k: v for k, v in collect_versions().items() if k != "detectron2_path"}
+    settings = {k: v for k, v in vars(args).items() if k not in ("output", "memory_job")}
+    return {
+        "rows": rows,
+        "boxes_per_level": dict(zip(traces["boxes"].level_names, levels, strict=True)),
+        "peak_mib": memory,
+        "device": str(model.device),
+        "settings": settings,
+        "versions": versions,
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as a Markdown table with the ratios that matter below."""
+    rows = figures["rows"]
+    body = [
+        [
+            r["label"],
+            f"{r['seconds']:.3f}",
+            f"{r['least']:.3f} - {r['most']:.3f}",
+            f"{100 * r['share_of_inference']:.1f} %",
+        ]
+        for r in rows
+    ]
+    lines = [tabulate(body, ["what", "seconds", "spread", "of stock inference"], tablefmt="github")]
+    if len(rows) > 5:
+        lines.append(f"\nPer-map loop / all maps at once: {rows[5]['seconds'] / rows[2]['seconds']:.0f} times.")
+    inference, explain = figures["peak_mib"]["inference"], figures["peak_mib"]["explain"]
+    lines.append(
+        f"Peak memory: {inference:.0f} MiB detecting, {explain:.0f} MiB explaining: {explain / inference:.2f} times."
+    )
+    lines.append(f"Explained boxes a level: {figures['boxes_per_level']}; device: {figures['device']}.")
+    return "\n".join(lines)
+
+
+def _row(label: str, seconds: list[float], value: float) -> dict[str, Any]:
+    return {"label": label, "seconds": value, "least": min(seconds), "most": max(seconds), "all_seconds": seconds}
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool; returns its exit code."""
+    args = argument_parser().parse_args(argv)
+    if args.memory_job:
+        memory_job(args)
+        return 0
+    figures = run(args)
+    print(table(figures))
+    if args.output:
+        write_json(args.output, figures)
+        print(f"Written to {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
