@@ -1,0 +1,108 @@
+"""Pictures from disk, of whatever kind users have, as the detectors expect them."""
+
+import glob
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from detectron2.data.detection_utils import convert_PIL_to_numpy
+from PIL import Image, ImageOps
+
+# What counts as a picture when a whole folder is given.
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_DEEPEST = 65535  # the largest value of a 16-bit pixel
+
+
+def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
+    """Reads a picture the way it is meant to be looked at.
+
+    EXIF orientation is applied. Grey, palette and CMYK pictures become colour ones as in Detectron2's ``read_image``.
+    Two kinds differ from there: transparent pixels are blended onto white, as browsers show them, where Detectron2
+    uncovers the colour that the transparency hides; and 16-bit grey is scaled down by its full range (65535 -> 255),
+    where Detectron2 cuts everything above 255 off. Of an animation the first frame is read.
+
+    Args:
+        path: the picture.
+
+    Returns:
+        (h, w, 3) uint8, BGR, contiguous.
+
+    Raises:
+        ValueError: if there is no such picture, or it can't be decoded, or its pixels have no known range (floating
+            point, or integers beyond 16 bits).
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError("the file is empty")
+        with Image.open(path) as image:
+            image.load()
+            return np.ascontiguousarray(convert_PIL_to_numpy(_to_eight_bits(ImageOps.exif_transpose(image)), "BGR"))
+    # A broken file can make a decoder fail with about anything: OSError, SyntaxError, struct.error, IndexError ...
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "its content is of no known picture format"
+        raise ValueError(
+            f"`path` must be a readable picture; got {str(path)!r}: {reason or type(error).__name__}"
+        ) from error
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Blends transparency onto white and brings deep pixels to 8 bits; other pictures stay as they are."""
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > _DEEPEST:
+            raise ValueError(
+                f"its pixels run from {pixels.min()} to {pixels.max()}, beyond 16 bits; save it with 8 or 16 bits"
+            )
+        return Image.fromarray(((pixels * 255 + _DEEPEST // 2) // _DEEPEST).astype(np.uint8))
+    return image
+
+
+def find_images(source: str | os.PathLike) -> list[Path]:
+    """Finds the pictures that a user means.
+
+    Args:
+        source: a picture; a folder, for the pictures in it (by their suffix, see :data:`SUFFIXES`; its subfolders are
+            not searched); or a glob pattern, in which ``**`` stands for any depth of folders, for the files it matches.
+
+    Returns:
+        The paths in natural order (``2.jpg`` before ``10.jpg``), at least one. They are not opened.
+
+    Raises:
+        ValueError: if nothing is found.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
+        expected, remedy = "a folder with pictures", f"of its files none ends in {' '.join(SUFFIXES)}"
+    elif glob.has_magic(str(source)):
+        found = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file()]
+        expected, remedy = "a pattern that matches files", "no file has such a path"
+    else:
+        found, expected, remedy = [], "a picture, a folder or a glob pattern", "there is no such file or folder"
+    if not found:
+        raise ValueError(f"`source` must be {expected}; got {str(source)!r}: {remedy}")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[list[tuple[bool, int, str]]], str]:
+    """Sorts numbers by value and before text, text without its case, folder by folder; the path breaks ties."""
+    folders = [
+        [
+            (False, int(run), "") if run.isdecimal() else (True, 0, run)
+            for run in re.split(r"(\d+)", part.lower())
+            if run
+        ]
+        for part in path.parts
+    ]
+    return folders, str(path)

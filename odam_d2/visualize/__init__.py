@@ -1,0 +1,1 @@
+"""Heat maps for eyes: overlays, a report to leaf through, and files to keep."""

@@ -1,0 +1,166 @@
+"""The annotated objects of a picture beside what was detected in it."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
+
+from .storage import class_name
+
+# A detection finds an annotated object where the two overlap by at least this intersection over union.
+MATCH_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One annotated object.
+
+    Attributes:
+        box: XYXY in the original picture's pixels.
+        label: name of the class in the annotations.
+        class_id: the detector's number of the class, -1 if the detector doesn't know it.
+        crowd: whether it stands for a group.
+    """
+
+    box: tuple[float, float, float, float]
+    label: str
+    class_id: int
+    crowd: bool = False
+
+
+class CocoAnnotations:
+    """A COCO file of annotated boxes, asked by picture.
+
+    Attributes:
+        class_names: the name of each of the detector's classes, by its number.
+    """
+
+    def __init__(self, path: str | os.PathLike, class_names: Sequence[str] | None = None):
+        """Reads the file.
+
+        Args:
+            path: a json file in the COCO format.
+            class_names: the detector's classes by number; categories are found among them by name. Default: the
+                file's categories by rising id, which is how Detectron2 numbers them for training.
+
+        Raises:
+            ValueError: if the file can't be read or isn't in the COCO format.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            categories = sorted(content["categories"], key=lambda c: c["id"])
+            names = {c["id"]: str(c["name"]) for c in categories}
+            self.class_names = tuple(class_names if class_names is not None else names.values())
+            numbers = {name: number for number, name in enumerate(self.class_names)}
+            self._pictures: dict[str, list[dict]] = {}
+            by_id: dict[int, list[Annotation]] = {}
+            for image in content["images"]:
+                objects = by_id.setdefault(image["id"], [])
+                record = {"path": PurePosixPath(image["file_name"]), "image": image, "objects": objects}
+                self._pictures.setdefault(record["path"].name, []).append(record)
+            for item in content["annotations"]:
+                x, y, width, height = (float(v) for v in item["bbox"])
+                label = names[item["category_id"]]
+                by_id[item["image_id"]].append(
+                    Annotation(
+                        (x, y, x + width, y + height), label, numbers.get(label, -1), bool(item.get("iscrowd", 0))
+                    )
+                )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"`path` must be a json file in the COCO format; got {str(path)!r}: {reason}") from error
+
+    def find(self, path: str | os.PathLike, height: int, width: int) -> list[Annotation] | None:
+        """The annotated objects of a picture.
+
+        Args:
+            path: the picture; found by its file name, and by its folders where several pictures share that.
+            height: of the picture, in pixels.
+            width: of the picture, in pixels.
+
+        Returns:
+            Its objects; None if the file doesn't know the picture.
+
+        Raises:
+            ValueError: if several pictures could be meant, or the annotated picture is of another size.
+        """
+        parts = Path(path).resolve().parts
+        fitting = [r for r in self._pictures.get(Path(path).name, []) if _is_tail(r["path"].parts, parts)]
+        fitting = fitting or self._pictures.get(Path(path).name, [])
+        if not fitting:
+            return None
+        longest = max(len(r["path"].parts) for r in fitting)
+        best = [r for r in fitting if len(r["path"].parts) == longest]
+        if len(best) > 1:
+            raise ValueError(
+                f"the annotations must name a picture once; got {[str(r['path']) for r in best]} for {str(path)!r}: "
+                "give file names with their folders"
+            )
+        size = (best[0]["image"].get("height", height), best[0]["image"].get("width", width))
+        if size != (height, width):
+            raise ValueError(
+                f"the picture must have its annotated size of {size[1]} x {size[0]}; got {width} x {height} for "
+                f"{str(path)!r}: its boxes would lie elsewhere"
+            )
+        return best[0]["objects"]
+
+
+def _is_tail(tail: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    return parts[len(parts) - len(tail) :] == tail
+
+
+def to_instances(annotations: Sequence[Annotation], height: int, width: int) -> Instances:
+    """Annotated objects as boxes to explain; crowds, empty boxes and classes unknown to the detector are left out.
+
+    Returns:
+        ``gt_boxes`` and ``gt_classes`` in the original picture's frame.
+    """
+    usable = [a for a in annotations if a.class_id >= 0 and not a.crowd and a.box[2] > a.box[0] and a.box[3] > a.box[1]]
+    return Instances(
+        (height, width),
+        gt_boxes=Boxes(torch.tensor([a.box for a in usable], dtype=torch.float32).reshape(-1, 4)),
+        gt_classes=torch.tensor([a.class_id for a in usable], dtype=torch.int64),
+    )
+
+
+def judge_detections(
+    instances: Instances, annotations: Sequence[Annotation], class_names: Sequence[str]
+) -> list[dict[str, float | str]]:
+    """Says of each detection which annotated object it finds, if any.
+
+    One to one and greedy, as COCO does: by falling score each detection takes the free object of its class that it
+    overlaps most, from an IoU of .5 on.
+
+    Args:
+        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original picture's frame.
+        annotations: the annotated objects of the picture.
+        class_names: the name of each class, by its number; objects and detections meet by these names.
+
+    Returns:
+        R dicts. ``iou`` is the largest with any object of the class (0 without one). ``verdict`` is "match";
+        "duplicate" if its object is taken; "crowd" if at least half of it lies in a crowd of its class; else "miss".
+    """
+    boxes = Boxes(instances.pred_boxes.tensor.cpu())
+    labels = [class_name(c, class_names) for c in instances.pred_classes.tolist()]
+    truth = Boxes(torch.tensor([a.box for a in annotations], dtype=torch.float32).reshape(-1, 4))
+    same = torch.tensor([[label == a.label for a in annotations] for label in labels], dtype=torch.bool)
+    crowd = torch.tensor([a.crowd for a in annotations], dtype=torch.bool)
+    same = same.reshape(len(boxes), len(annotations))
+    overlap = pairwise_iou(boxes, truth) * (same & ~crowd)
+    in_crowd = pairwise_ioa(truth, boxes).T * (same & crowd)
+    free, verdicts = torch.ones(len(annotations), dtype=torch.bool), {}
+    for k in instances.scores.cpu().argsort(descending=True, stable=True).tolist():
+        best, which = (overlap[k] * free).max(0) if len(annotations) else (torch.tensor(0.0), None)
+        if best >= MATCH_IOU:
+            free[which] = False
+            verdicts[k] = "match"
+        elif (overlap[k] >= MATCH_IOU).any():
+            verdicts[k] = "duplicate"
+        else:
+            verdicts[k] = "crowd" if (in_crowd[k] >= 0.5).any() else "miss"
+    largest = overlap.amax(1) if len(annotations) else torch.zeros(len(boxes))
+    return [{"iou": float(largest[k]), "verdict": verdicts[k]} for k in range(len(boxes))]

@@ -1,0 +1,79 @@
+"""Detections with their heat maps as one ``.npz`` file a picture, to the last bit."""
+
+import os
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from ..structures import HeatMaps
+from ..utils.files import atomic_write
+
+FORMAT_VERSION = 1
+
+
+def save_heatmaps(
+    path: str | os.PathLike, instances: Instances, class_names: Sequence[str] = (), file_name: str = ""
+) -> None:
+    """Writes what was detected in one picture, and why, whole or not at all.
+
+    The file holds the arrays of :meth:`HeatMaps.to_arrays` and ``boxes`` (R, 4) XYXY in the original picture's pixels,
+    ``scores`` (R,), ``classes`` (R,), ``class_names`` (R names), ``file_name`` and ``format_version``; numpy alone
+    reads it.
+
+    Args:
+        path: the ``.npz`` file to write.
+        instances: ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` of R detections, on any device.
+        class_names: the name of each class, by its number; classes beyond are called ``class 7``.
+        file_name: the picture, for whoever reads the file later.
+    """
+    classes = instances.pred_classes.cpu().numpy()
+    arrays = {
+        **instances.heatmaps.to_arrays(),
+        "boxes": instances.pred_boxes.tensor.cpu().numpy(),
+        "scores": instances.scores.cpu().numpy(),
+        "classes": classes,
+        "class_names": np.array([class_name(c, class_names) for c in classes], dtype=np.str_),
+        "file_name": np.array(file_name, dtype=np.str_),
+        "format_version": np.array(FORMAT_VERSION),
+    }
+    with atomic_write(path, "wb") as handle:
+        np.savez_compressed(handle, **arrays)
+
+
+def load_heatmaps(path: str | os.PathLike) -> Instances:
+    """Reads back what :func:`save_heatmaps` wrote.
+
+    Returns:
+        ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` on the CPU, in the original picture's frame.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file isn't one of ours, or of another format version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            arrays = dict(opened)
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"`path` must be a file that save_heatmaps wrote; got {str(path)!r}: {error}") from error
+    version = arrays.get("format_version")
+    if version is None or int(version) != FORMAT_VERSION:
+        raise ValueError(
+            f"`path` must be a file that save_heatmaps wrote, in format {FORMAT_VERSION}; got {str(path)!r} in "
+            f"{'no format of ours' if version is None else f'format {int(version)}'}: run tools/explain.py anew"
+        )
+    heatmaps = HeatMaps.from_arrays(arrays)
+    return Instances(
+        heatmaps.output_size,
+        pred_boxes=Boxes(torch.from_numpy(arrays["boxes"])),
+        scores=torch.from_numpy(arrays["scores"]),
+        pred_classes=torch.from_numpy(arrays["classes"]),
+        heatmaps=heatmaps,
+    )
+
+
+def class_name(number: int, class_names: Sequence[str]) -> str:
+    """The name of a class, or ``class 7`` where it has none."""
+    return str(class_names[number]) if 0 <= number < len(class_names) else f"class {number}"

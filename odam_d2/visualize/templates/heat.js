@@ -1,0 +1,85 @@
+"use strict";
+/* From a window of grid cells to a picture, by the rule of HeatMaps.to_image: cell (i, j) is centred at
+   ((j + .5) stride_x, (i + .5) stride_y) in model-input pixels; bilinear between centres; beyond the outermost centres
+   of the grid the outermost cell goes on; outside the window the map is zero; min-max to [0, 1]. */
+const OdamHeat = (() => {
+  /** Bytes behind a base64 text. */
+  function decode(base64) {
+    const text = atob(base64), bytes = new Uint8Array(text.length);
+    for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
+    return bytes;
+  }
+
+  /** For each of `output` samples along one axis: the lower of its two cells, counted in the window, and the upper's share. */
+  function axis(start, grid, stride, output, extent) {
+    const cell = new Int32Array(output), share = new Float32Array(output);
+    for (let o = 0; o < output; o++) {
+      const position = Math.min(Math.max((o + 0.5) * extent / output / stride - 0.5, 0), grid - 1);
+      const low = Math.floor(position);
+      cell[o] = low - start;
+      share[o] = position - low;
+    }
+    return { cell, share };
+  }
+
+  /**
+   * The map of one detection as a picture, not normalised.
+   * where: { window: [top, left, rows, columns], grid: [H, W], stride: [y, x] }; bytes: rows x columns;
+   * input: [h, w] of the model input without padding. Returns a Float32Array of height x width.
+   */
+  function render(where, bytes, input, height, width) {
+    const [top, left, rows, columns] = where.window;
+    const y = axis(top, where.grid[0], where.stride[0], height, input[0]);
+    const x = axis(left, where.grid[1], where.stride[1], width, input[1]);
+    const picture = new Float32Array(height * width), line = new Float32Array(columns);
+    for (let v = 0; v < height; v++) {
+      const row = y.cell[v], lower = y.share[v], upper = 1 - lower;
+      if (row < -1 || row >= rows) continue;
+      for (let j = 0; j < columns; j++) {
+        line[j] = (row >= 0 ? upper * bytes[row * columns + j] : 0)
+          + (row + 1 < rows ? lower * bytes[(row + 1) * columns + j] : 0);
+      }
+      for (let u = 0; u < width; u++) {
+        const column = x.cell[u];
+        if (column < -1 || column >= columns) continue;
+        picture[v * width + u] = (column >= 0 ? (1 - x.share[u]) * line[column] : 0)
+          + (column + 1 < columns ? x.share[u] * line[column + 1] : 0);
+      }
+    }
+    return picture;
+  }
+
+  /** Min-max to [0, 1], in place; a picture without contrast becomes zero. */
+  function normalise(picture) {
+    let low = Infinity, high = -Infinity;
+    for (const value of picture) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    const scale = high > low ? 1 / (high - low) : 0;
+    for (let k = 0; k < picture.length; k++) picture[k] = (picture[k] - low) * scale;
+    return picture;
+  }
+
+  /** Element-wise maximum of pictures, into the first. */
+  function maximum(pictures) {
+    const [first, ...others] = pictures;
+    for (const other of others) {
+      for (let k = 0; k < first.length; k++) if (other[k] > first[k]) first[k] = other[k];
+    }
+    return first;
+  }
+
+  /** Writes colour and opacity of each heat value into RGBA pixels; opacity grows with the heat up to `opaqueFrom`. */
+  function colour(picture, lut, opaqueFrom, pixels) {
+    for (let k = 0; k < picture.length; k++) {
+      const heat = picture[k], entry = 3 * Math.min(255, Math.floor(heat * 256));
+      pixels[4 * k] = lut[entry];
+      pixels[4 * k + 1] = lut[entry + 1];
+      pixels[4 * k + 2] = lut[entry + 2];
+      pixels[4 * k + 3] = 255 * Math.min(1, heat / opaqueFrom);
+    }
+  }
+
+  return { decode, render, normalise, maximum, colour };
+})();

@@ -1,0 +1,179 @@
+"""Pixels of the drawings, worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from odam_d2.structures import HeatMaps
+from odam_d2.visualize.overlay import (
+    draw_attribute_panel,
+    draw_boxes,
+    draw_detection,
+    draw_detections,
+    draw_heatmap,
+    instance_color,
+    instance_labels,
+)
+
+SIDES = ("left", "top", "right", "bottom")
+
+
+def grey(height, width, value=100):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def detections(boxes, windows, values, size, grid=(10, 10), stride=10.0, attributes=("score",)):
+    """Instances in a picture of `size` that is its own model input."""
+    n = len(boxes)
+    heatmaps = HeatMaps(
+        torch.tensor(values, dtype=torch.float32).reshape(len(attributes), -1),
+        torch.tensor(windows).reshape(n, 4),
+        torch.tensor([grid] * n).reshape(n, 2),
+        torch.full((n, 2), stride),
+        attributes,
+        size,
+        size,
+    )
+    return Instances(
+        size,
+        pred_boxes=Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
+        scores=torch.linspace(0.98, 0.5, n),
+        pred_classes=torch.zeros(n, dtype=torch.int64),
+        heatmaps=heatmaps,
+    )
+
+
+def warmth(picture):
+    """(h, w) bool: pixels with a colour of their own, which a grey picture and white or black lines don't have."""
+    return (picture.max(2).astype(int) - picture.min(2)) > 40
+
+
+def test_heat_is_mixed_in_by_its_height():
+    # matplotlib's "gray" maps heat 1 to 255, .25 to entry 64 of 0 .. 255. Opacity is full from heat .5 on:
+    # 1 -> .8, .25 -> .8 * .25 / .5 = .4. So 100 * .2 + 255 * .8 = 224 and 100 * .6 + 64 * .4 = 85.6; 0 changes nothing.
+    heat = np.array([[1.0, 0.25, 0.0]], np.float32)
+    drawn = draw_heatmap(grey(1, 3), heat, alpha=0.8, colormap="gray")
+    assert drawn.dtype == np.uint8 and drawn[0, :, 0].tolist() == [224, 86, 100]
+    np.testing.assert_array_equal(draw_heatmap(grey(1, 3), torch.from_numpy(heat), 0.8, "gray"), drawn)
+
+
+def test_cold_places_show_the_photograph():
+    photograph = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(draw_heatmap(photograph, np.zeros((5, 6))), photograph)
+
+
+@pytest.mark.parametrize(
+    "heat, colormap, message",
+    [
+        (np.zeros((2, 3)), "turbo", r"`heatmap` must be \(h, w\) = \(3, 2\).*got \(2, 3\)"),
+        (np.full((3, 2), 1.5), "turbo", r"must lie in \[0, 1\]; got 1\.5 to 1\.5: min-max"),
+        (np.full((3, 2), -0.1), "turbo", r"must lie in \[0, 1\]"),
+        (np.full((3, 2), np.nan), "turbo", r"must lie in \[0, 1\]; got nan"),
+        (np.zeros((3, 2)), "rainbows", "`colormap` must be one that matplotlib knows; got 'rainbows'"),
+    ],
+)
+def test_bad_heat_is_refused(heat, colormap, message):
+    with pytest.raises(ValueError, match=message):
+        draw_heatmap(grey(3, 2), heat, colormap=colormap)
+
+
+def test_boxes_are_drawn_at_their_place():
+    picture = grey(80, 100)
+    drawn = draw_boxes(picture, np.array([[20.0, 30.0, 70.0, 60.0]]), colors=[(1.0, 0.0, 0.0)])
+    warm = warmth(drawn)
+    assert warm[45, 20] and warm[45, 70] and warm[30, 45] and warm[60, 45]  # the four sides
+    assert not warm[36:54, 26:64].any() and not warm[:, :14].any() and not warm[:, 77:].any()
+    assert (drawn[36:54, 26:64] == 100).all() and (picture == 100).all()
+    np.testing.assert_array_equal(draw_boxes(picture, np.zeros((0, 4))), picture)
+
+
+def test_detection_has_heat_box_and_label():
+    heat = np.zeros((80, 100), np.float32)
+    heat[50, 50] = 1.0
+    plain = draw_detection(grey(80, 100), heat, torch.tensor([20.0, 30.0, 70.0, 60.0]))
+    assert warmth(plain).nonzero()[0].tolist() == [50] and warmth(plain).nonzero()[1].tolist() == [50]
+    assert (plain[45, 20] > 150).all()  # a white box, half transparent
+    cold, box = np.zeros((200, 200), np.float32), np.array([20.0, 30.0, 180.0, 190.0])
+    changed = (draw_detection(grey(200, 200), cold, box, "dog") != draw_detection(grey(200, 200), cold, box)).any(2)
+    rows, columns = changed.nonzero()
+    assert len(rows) > 50 and rows.max() < 60 and columns.max() < 80  # the label, at the upper left corner
+
+
+def test_labels_and_colours():
+    instances = detections([[0, 0, 5, 5]] * 2, [[0, 0, 1, 1]] * 2, [0.0, 0.0], (100, 100))
+    assert instance_labels(instances, ["dog"]) == ["0 dog 0.98", "1 dog 0.50"]
+    assert instance_labels(instances, []) == ["0 class 0 0.98", "1 class 0 0.50"]
+    colors = [instance_color(k) for k in range(12)]
+    assert len(set(colors)) == 12 and all(0.0 <= part <= 1.0 for color in colors for part in color)
+
+
+@pytest.mark.parametrize(
+    "size, expected",
+    [((1, 1), (480, 480)), ((600, 8000), (120, 1600)), ((300, 640), (300, 640)), ((50, 100), (240, 480))],
+)
+def test_overlay_is_of_a_handy_size(size, expected):
+    instances = detections([], [], [], size)
+    assert draw_detections(grey(*size), instances).shape == (*expected, 3)
+
+
+def test_overlay_scales_boxes_along():
+    # 4000 wide becomes 1600: a factor .4, so x = 1000 .. 3000 is drawn at 400 .. 1200.
+    instances = detections([[1000, 200, 3000, 700]], [[0, 0, 1, 1]], [0.0], (1000, 4000))
+    warm = warmth(draw_detections(grey(1000, 4000), instances))
+    columns = warm[200].nonzero()[0]
+    assert abs(columns.min() - 400) <= 3 and abs(columns.max() - 1200) <= 3
+
+
+def test_panel_shows_each_attribute_where_it_is_hot():
+    # A picture of 100 x 100, a 10 x 10 grid; the box is (20, 20, 80, 80), its window cells 2 .. 7. Each side's map has
+    # one hot cell, in the middle of that side; "score" has none.
+    names = ("score", *SIDES)
+    maps = np.zeros((5, 6, 6))
+    maps[1, 3, 0] = maps[2, 0, 3] = maps[3, 3, 5] = maps[4, 5, 3] = 1.0
+    instances = detections([[20, 20, 80, 80]], [[2, 2, 6, 6]], maps, (100, 100), attributes=names)
+    strip = draw_attribute_panel(grey(100, 100), instances, 0, class_names=["dog"])
+    # Around box and heat (cell borders 15 .. 85 with half a cell on each side) come 10 % of 70 and 8 pixels of air:
+    # the part from 0 to 100, so every panel is the whole picture at 320 x 320, behind a gap of 6, below 24 of title.
+    assert strip.shape == (320 + 24 + 6, 7 * (320 + 6) + 6, 3)
+    panels = [strip[24:-6, 6 + k * 326 : 326 + k * 326] for k in range(7)]
+    assert not warmth(panels[1]).any()  # score
+    middles = []
+    for panel in panels[2:6]:
+        rows, columns = warmth(panel).nonzero()
+        middles.append((round(rows.mean() / 32, 1), round(columns.mean() / 32, 1)))
+    # Cell (5, 2) is centred at (5.5, 2.5) cells of 32 pixels, and so on.
+    np.testing.assert_allclose(middles, [(5.5, 2.5), (2.5, 5.5), (5.5, 7.5), (7.5, 5.5)], atol=0.15)
+    combined = sum(warmth(panel) for panel in panels[2:6])
+    assert abs(int(warmth(panels[6]).sum()) - int((combined > 0).sum())) <= 5
+    assert warmth(strip[:24, :326]).sum() == 0 and (strip[:24, :326] < 100).any()  # the title is dark on light
+
+
+def test_panel_cuts_to_the_box_but_never_cuts_heat_off():
+    # 1000 x 1000, a grid of 100 x 100 cells of 10; a small box at the upper left, a hot cell far away at (905, 805).
+    values = np.zeros((100, 100))
+    values[80, 90] = 1.0
+    far = detections([[100, 100, 140, 140]], [[0, 0, 100, 100]], values, (1000, 1000), (100, 100))
+    near = detections([[100, 100, 140, 140]], [[10, 10, 4, 4]], np.ones(16), (1000, 1000), (100, 100))
+    far_panel = draw_attribute_panel(grey(1000, 1000), far, 0)[24:-6, 332:-6]
+    near_panel = draw_attribute_panel(grey(1000, 1000), near, 0)[24:-6, 332:-6]
+    # Around the near one: 95 .. 145 and 13 of air, 82 .. 158; heat from 95 to 145 covers (50 / 76)^2 of it.
+    assert 0.25 < warmth(near_panel).mean() < 0.5
+    rows, columns = warmth(far_panel).nonzero()
+    assert len(rows) and rows.mean() > 0.8 * len(far_panel) and columns.mean() > 0.9 * far_panel.shape[1]
+
+
+def test_panel_of_chosen_attributes():
+    instances = detections(
+        [[20, 20, 80, 80]], [[2, 2, 6, 6]], np.ones((2, 36)), (100, 100), attributes=("score", "left")
+    )
+    assert draw_attribute_panel(grey(100, 100), instances, 0, ["left"]).shape[1] == 2 * 326 + 6
+
+
+@pytest.mark.parametrize("size", [(1, 1), (600, 8000), (8000, 600), (1, 500)])
+def test_panel_of_extreme_pictures(size):
+    height, width = size
+    box = [[0, 0, width, height]]
+    instances = detections(box, [[0, 0, 10, 10]], np.arange(100.0), size, stride=max(size) / 10)
+    strip = draw_attribute_panel(grey(*size), instances, 0)
+    assert strip.shape[0] <= 350 and strip.shape[1] <= 2 * 966 + 6 and warmth(strip).any()
