@@ -63,7 +63,8 @@ setup(
         "torch>=2.1",  # everything is computed with it; torch.func.vmap over autograd
         "torchvision>=0.16",  # NMS and RoIAlign; the release that goes with torch 2.1
         "numpy>=1.23",  # images and COCO's arrays
-        "pillow>=9.4",  # reads and writes images
+        "pillow>=10.1",  # reads and writes images; its default font can be scaled
+        "jinja2>=3.0",  # the report's page
         "matplotlib>=3.6",  # colour maps and curves
         "pycocotools>=2.0.6",  # COCO annotations, run-length masks, AP
         "scipy>=1.9",  # one-to-one matching of detections with objects
@@ -71,6 +72,7 @@ setup(
         # The next are Detectron2's own, repeated because LabGym's copy of it is installed without dependencies.
         "fvcore>=0.1.5,<0.1.6",  # registries, weight initialisation, checkpoints
         "iopath>=0.1.7,<=0.1.10",  # the file layer; later versions break Detectron2 0.6
+        "pyyaml>=6.0",  # under yacs and omegaconf; its errors are told in words
         "yacs>=0.1.8",  # yaml configs
         "omegaconf>=2.1,<2.4",  # LazyConfig
         "hydra-core>=1.1",  # LazyConfig's command-line overrides

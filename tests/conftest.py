@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-# Small tensors gain nothing from more threads, and machines that share their cores lose much.
-torch.set_num_threads(2)
+# Small tensors gain nothing from more threads, and on shared cores threads that wait for each other lose much.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
