@@ -52,6 +52,7 @@ $(STAMP): $(if $(shell $(PY) -c 'print(1)' 2>/dev/null),,FORCE)
 
 lint: install
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet .
 	$(PY) -m mypy
 
 test: lint

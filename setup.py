@@ -60,14 +60,14 @@ setup(
         # detectron2 can't be listed: PyPI doesn't have it. `import odam_d2` says what to do where it is missing.
         # OpenCV can't be either, since four distributions provide `cv2` and a requirement names one: an environment
         # that has opencv-python keeps it, others take the extra `opencv`.
-        "torch>=2.1",  # everything is computed with it; torch.func.vmap over autograd
+        "torch>=2.1",  # everything is computed with it
         "torchvision>=0.16",  # NMS and RoIAlign; the release that goes with torch 2.1
         "numpy>=1.23",  # images and COCO's arrays
         "pillow>=10.1",  # reads and writes images; its default font can be scaled
         "jinja2>=3.0",  # the report's page
         "matplotlib>=3.6",  # colour maps and curves
         "pycocotools>=2.0.6",  # COCO annotations, run-length masks, AP
-        "scipy>=1.9",  # one-to-one matching of detections with objects
+        "scipy>=1.9",  # detectron2.tracking imports it
         "tabulate>=0.9",  # tables in logs and in `python -m odam_d2.env`
         # The next are Detectron2's own, repeated because LabGym's copy of it is installed without dependencies.
         "fvcore>=0.1.5,<0.1.6",  # registries, weight initialisation, checkpoints

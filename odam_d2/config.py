@@ -11,7 +11,7 @@ def add_odam_config(cfg: CN) -> None:
     """
     cfg.ODAM = CN()
 
-    # What `build_explainer(cfg=...)` and tools/explain.py use when nothing else is said.
+    # What tools/explain.py uses when nothing else is said.
     cfg.ODAM.METHOD = "odam"
     # Scalars to explain, y in the paper: "score" (in [0, 1]), "logit", the sides "left", "top", "right", "bottom"
     # (outward, model-input pixels), the corners "x1", "y1", "x2", "y2" (model-input pixels), "combined".
@@ -24,6 +24,23 @@ def add_odam_config(cfg: CN) -> None:
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
+    # The points detector FCOS, which Detectron2 itself configures in Python only; keys as under MODEL.RETINANET.
+    cfg.ODAM.FCOS = CN()
+    cfg.ODAM.FCOS.NUM_CLASSES = 80
+    cfg.ODAM.FCOS.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
+    # Convolutions before the output convolutions, in each of the two branches.
+    cfg.ODAM.FCOS.NUM_CONVS = 4
+    # Norm behind each of them: "", "GN" or another name that Detectron2's get_norm knows.
+    cfg.ODAM.FCOS.NORM = "GN"
+    cfg.ODAM.FCOS.PRIOR_PROB = 0.01
+    # Locations this many strides around an object's centre are positive in training.
+    cfg.ODAM.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    cfg.ODAM.FCOS.FOCAL_LOSS_ALPHA = 0.25
+    cfg.ODAM.FCOS.FOCAL_LOSS_GAMMA = 2.0
+    cfg.ODAM.FCOS.SCORE_THRESH_TEST = 0.2
+    cfg.ODAM.FCOS.TOPK_CANDIDATES_TEST = 1000
+    cfg.ODAM.FCOS.NMS_THRESH_TEST = 0.6
+
     # The narrow ResNet behind the bundled detectors (MODEL.BACKBONE.NAME: build_compact_resnet_fpn_backbone).
     cfg.ODAM.COMPACT_RESNET = CN()
     # Channels of the stem (stride 4) and of res2 .. res5 (strides 4, 8, 16, 32).
@@ -34,7 +51,7 @@ def add_odam_config(cfg: CN) -> None:
 
 
 # Stock names in a config -> our subclasses with the same weights and the same detections.
-TRACED_META_ARCHITECTURES = {"GeneralizedRCNN": "OdamRCNN"}
+TRACED_META_ARCHITECTURES = {"GeneralizedRCNN": "OdamRCNN", "RetinaNet": "OdamRetinaNet"}
 TRACED_ROI_HEADS = {"StandardROIHeads": "OdamStandardROIHeads"}
 
 

@@ -116,9 +116,10 @@ class HeatMaps:
         Args:
             item: an int (gives one map, still a HeatMaps), a slice, a bool mask or integers, as for ``Boxes``.
         """
-        if isinstance(item, int):
+        if isinstance(item, int | np.integer) or (isinstance(item, Tensor) and item.dim() == 0):
+            item = int(item)
             if not -len(self) <= item < len(self):
-                raise IndexError(f"index {item} is out of range for {len(self)} heat maps")
+                raise IndexError(f"`item` must be within the {len(self)} heat maps; got {item}: use a smaller index")
             item = [item]
         if isinstance(item, list):
             item = torch.tensor(item, dtype=None if item else torch.int64)
@@ -210,21 +211,18 @@ class HeatMaps:
         maps = resample(self.padded(attribute), rows, columns)
         return min_max_normalise(maps) if normalize else maps
 
-    def similarity(self, attribute: str = "score", stride: float | None = None) -> Tensor:
+    def similarity(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
         """How alike the maps of every two detections are.
 
         Args:
             attribute: a stored attribute.
-            stride: model-input pixels per cell of the common grid that maps are averaged to; default the finest
-                stride among the maps, but at least 8.
+            stride: model-input pixels per cell of the common grid that maps are averaged to.
 
         Returns:
             (R, R) float32, cosine in [0, 1]; an all-zero map is like nothing.
         """
         if len(self) == 0:
             return self.values.new_zeros(0, 0)
-        if stride is None:
-            stride = max(8.0, float(self.strides.min()))
         sizes = [-(-size // stride) for size in self.image_size]
         rows, columns = (
             area_weights(self.windows[:, a], self.windows[:, a + 2], self.strides[:, a], int(sizes[a]), stride)
@@ -257,9 +255,9 @@ class HeatMaps:
     def _require(self, needed: Sequence[str], wanted: str) -> None:
         missing = [name for name in needed if name not in self.attributes]
         if missing:
-            raise KeyError(
-                f"`attribute` {wanted!r} needs the maps {missing}, which were not computed; known here: "
-                f"{list(self.names)}; name them when the explainer is built"
+            raise ValueError(
+                f"`attribute` must be among {list(self.names)}; got {wanted!r}, whose maps {missing} were not "
+                "computed: name them when the explainer is built"
             )
 
     def _row(self, attribute: str) -> int:
@@ -303,10 +301,13 @@ class DetectionTrace:
         features: level name -> (N, C, H, W), detached.
         strides: level name -> model-input pixels per cell.
         image_index: (D,) int64, the picture of each detection.
-        level_index: (D,) int64, position in `level_names` of the level that each detection came from.
+        level_index: (D,) int64, position in `level_names` of the level that each detection came from; -1 where only
+            the gradient can tell.
         references: (D, 4) XYXY boxes in model-input pixels that the predictions started from: RoIs of a two-stage
-            detector.
-        rows: (D,) int64, which of the picture's proposals each detection is; -1 for boxes that the caller gave.
+            detector, anchors of a dense one.
+        boxes: (D, 4) XYXY boxes in model-input pixels that were detected or given.
+        rows: (D,) int64, which of the picture's proposals, or of its level's anchors, each detection is; -1 for boxes
+            given to a two-stage detector.
         classes: (D,) int64.
         level_names: the levels that detections can come from.
         image_sizes: N times (h, w) of the model input without padding.
@@ -322,6 +323,7 @@ class DetectionTrace:
     image_index: Tensor
     level_index: Tensor
     references: Tensor
+    boxes: Tensor
     rows: Tensor
     classes: Tensor
     level_names: tuple[str, ...]

@@ -75,6 +75,8 @@ def test_a_size_of_ones_own_stretches_the_picture():
     [
         (2, [2]),
         (-1, [3]),
+        (np.int64(1), [1]),
+        (torch.tensor(2), [2]),
         (slice(1, 3), [1, 2]),
         (torch.tensor([True, False, False, True]), [0, 3]),
         (torch.tensor([2, 0, 2]), [2, 0, 2]),
@@ -94,6 +96,20 @@ def test_indexing_takes_whole_maps(item, rows):
 def test_index_out_of_range():
     with pytest.raises(IndexError, match="4 heat maps"):
         make()[4]
+
+
+def test_cells_of_the_padding_never_enter_the_picture():
+    # Stride 8, a picture of 24 px: cells 0 .. 2; cell 3 is padding, and all the heat is there.
+    maps = HeatMaps(
+        torch.tensor([[0.0, 0.0, 1.0, 100.0]]),
+        torch.tensor([[0, 0, 1, 4]]),
+        torch.tensor([[1, 4]]),
+        torch.tensor([[8.0, 8.0]]),
+        ("score",),
+        (8, 24),
+        (8, 24),
+    )
+    assert maps.to_image("score", normalize=False).amax() == 1.0
 
 
 def test_window_is_the_raw_map():
@@ -164,7 +180,7 @@ def test_no_detections():
 
 def test_errors_name_what_is_wrong():
     maps = make()
-    with pytest.raises(KeyError, match="objectness"):
+    with pytest.raises(ValueError, match="objectness"):
         maps.to_image("objectness")
     with pytest.raises(ValueError, match=r"\(5, 66\)"):
         HeatMaps(maps.values[:, :-1], maps.windows, maps.grids, maps.strides, ATTRIBUTES, IMAGE, OUTPUT)

@@ -33,6 +33,7 @@ import odam_d2  # noqa: F401  registers detectors
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.env import collect_versions
 from odam_d2.explain import build_explainer
+from odam_d2.structures import DetectionTrace
 from odam_d2.utils.calibration import calibrate_frozen_norms
 from odam_d2.utils.files import write_json
 from odam_d2.utils.imports import import_file_or_module
@@ -89,29 +90,33 @@ def random_boxes(count: int, height: int, width: int, num_classes: int, generato
 
 
 class Subjects:
-    """The detectors, the picture and the boxes of a run, all from one seed."""
+    """The picture and the boxes of a run, and detectors with the same weights, all from one seed."""
 
     def __init__(self, args: argparse.Namespace):
         torch.set_num_threads(args.threads)
-        torch.manual_seed(args.seed)
+        self.args = args
         generator = torch.Generator().manual_seed(args.seed)
         height, width = args.size
         coarse = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=generator)
         image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
         self.inputs = [{"image": image, "height": height, "width": width}]
-        cfg = read_config(args, traced=True)
-        self.traced = build_model(cfg).eval()
-        calibrate_frozen_norms(self.traced, self.inputs)
-        self.stock = build_model(read_config(args, traced=False)).eval()
-        self.stock.load_state_dict(self.traced.state_dict())
-        num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        num_classes = read_config(args, traced=True).MODEL.ROI_HEADS.NUM_CLASSES
         self.boxes = random_boxes(args.boxes, height, width, num_classes, generator)
         self.candidates = random_boxes(args.candidates, height, width, num_classes, generator)
 
-    def detect(self) -> None:
-        """Stock inference."""
-        with torch.no_grad():
-            self.stock(self.inputs)
+    def build(self, traced: bool) -> torch.nn.Module:
+        """The traced or the stock detector."""
+        torch.manual_seed(self.args.seed)
+        model = build_model(read_config(self.args, traced)).eval()
+        # On a corner of the picture: statistics don't need more, and the peak of memory shall be the job's own.
+        calibrate_frozen_norms(model, [{"image": self.inputs[0]["image"][:, :256, :256]}])
+        return model
+
+
+@torch.no_grad()
+def detect(model: torch.nn.Module, inputs: list[dict]) -> None:
+    """Plain inference."""
+    model(inputs)
 
 
 def timed(label: str, work: Callable[[], Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -125,12 +130,10 @@ def timed(label: str, work: Callable[[], Any], args: argparse.Namespace) -> dict
     return _row(label, seconds, statistics.median(seconds))
 
 
-def per_map_loop(subjects: Subjects, args: argparse.Namespace) -> dict[str, Any]:
-    """Every map by an autograd call of its own, each box explained through the plain engine."""
-    explainer = build_explainer(subjects.traced, attributes=ATTRIBUTES, engine="autograd")
-    trace = subjects.traced.trace(subjects.inputs, [subjects.boxes])
+def per_map_loop(model: torch.nn.Module, trace: DetectionTrace, label: str) -> dict[str, Any]:
+    """Every map by an autograd call of its own, through the plain engine."""
+    explainer = build_explainer(model, attributes=ATTRIBUTES, engine="autograd")
     engine, seconds = explainer.choose_engine(trace), []
-    label = f"one autograd call a map, {args.boxes} x {len(ATTRIBUTES)}"
     with tqdm(total=len(trace) * len(ATTRIBUTES), desc=label, leave=False) as progress:
         begin = _now()
         for _ in engine.iterate(trace, ATTRIBUTES, smoothing=0.0):
@@ -151,55 +154,44 @@ def peak_memory(args: argparse.Namespace, job: str) -> float:
 
 
 def memory_job(args: argparse.Namespace) -> None:
-    """Runs one job and prints its peak; the other half of :func:`peak_memory`."""
+    """Runs one job with one detector and prints its peak; the other half of :func:`peak_memory`."""
     subjects = Subjects(args)
-    if args.memory_job == "inference":
-        for _ in range(3):
-            subjects.detect()
-    else:
-        explainer = build_explainer(subjects.traced, attributes=ATTRIBUTES, engine="roi")
-        for _ in range(3):
-            subjects.detect()
-            explainer(subjects.inputs, [subjects.boxes])
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(json.dumps({"peak_mib": peak}))
+    model = subjects.build(traced=args.memory_job == "explain")
+    for _ in range(3):
+        detect(model, subjects.inputs)
+        if args.memory_job == "explain":
+            build_explainer(model, attributes=ATTRIBUTES, engine="roi")(subjects.inputs, [subjects.boxes])
+    print(json.dumps({"peak_mib": _peak_mib()}))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """All rows of the benchmark, as they go to JSON."""
     subjects = Subjects(args)
-    model, inputs = subjects.traced, subjects.inputs
+    stock, model, inputs = subjects.build(traced=False), subjects.build(traced=True), subjects.inputs
     full = build_explainer(model, attributes=ATTRIBUTES, engine="roi")
     score = build_explainer(model, attributes=("score",), engine="roi")
-    traces = {count: model.trace(inputs, [boxes]) for count, boxes in
-              (("boxes", subjects.boxes), ("candidates", subjects.candidates))}  # fmt: skip
+    boxes, candidates = (model.trace(inputs, [given]) for given in (subjects.boxes, subjects.candidates))
 
-    levels = torch.bincount(traces["boxes"].level_index, minlength=len(traces["boxes"].level_names)).tolist()
-    rows = [
-        timed("stock inference", subjects.detect, args),
-        timed("the same, keeping the trace", lambda: model.trace(inputs), args),
-        timed(f"all maps, {args.boxes} x {len(ATTRIBUTES)}", lambda: full.heat_maps(traces["boxes"]), args),
-        timed(f"all maps, {args.candidates} x 1", lambda: score.heat_maps(traces["candidates"]), args),
-        timed("detect and explain what is found", lambda: full(inputs), args),
-    ]
+    many = f"{args.boxes} x {len(ATTRIBUTES)}"
+    rows = {
+        "stock": timed("stock inference", lambda: detect(stock, inputs), args),
+        "trace": timed("inference that keeps the trace", lambda: model.trace(inputs), args),
+        "maps": timed(f"all maps, {many}", lambda: full.heat_maps(boxes), args),
+        "candidates": timed(f"all maps, {args.candidates} x 1", lambda: score.heat_maps(candidates), args),
+        "call": timed("whole call: detect, check, explain what is found", lambda: full(inputs), args),
+    }
     if not args.skip_loop:
-        rows.append(per_map_loop(subjects, args))
-    stock = rows[0]["seconds"]
-    for row in rows:
-        row["share_of_inference"] = row["seconds"] / stock
-    memory = {job: peak_memory(args, job) for job in MEMORY_JOBS}
-    versions = {k: v for k, v in collect_versions().items() if k != "detectron2_path"}
-    settings = {k: v for k, v in vars(args).items() if k not in ("output", "memory_job")}
+        rows["loop"] = per_map_loop(model, boxes, f"one autograd call a map, {many}")
+    for row in rows.values():
+        row["share_of_inference"] = row["seconds"] / rows["stock"]["seconds"]
+    levels = torch.bincount(boxes.level_index, minlength=len(boxes.level_names)).tolist()
     return {
         "rows": rows,
-        "boxes_per_level": dict(zip(traces["boxes"].level_names, levels, strict=True)),
-        "peak_mib": memory,
+        "boxes_per_level": dict(zip(boxes.level_names, levels, strict=True)),
+        "peak_mib": {job: peak_memory(args, job) for job in MEMORY_JOBS},
         "device": str(model.device),
-        "settings": settings,
-        "versions": versions,
+        "settings": {k: v for k, v in vars(args).items() if k not in ("output", "memory_job")},
+        "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
 
 
@@ -208,16 +200,17 @@ def table(figures: dict[str, Any]) -> str:
     rows = figures["rows"]
     body = [
         [
-            r["label"],
-            f"{r['seconds']:.3f}",
-            f"{r['least']:.3f} - {r['most']:.3f}",
-            f"{100 * r['share_of_inference']:.1f} %",
+            row["label"],
+            f"{row['seconds']:.3f}",
+            f"{row['least']:.3f} - {row['most']:.3f}",
+            f"{100 * row['share_of_inference']:.1f} %",
         ]
-        for r in rows
+        for row in rows.values()
     ]
-    lines = [tabulate(body, ["what", "seconds", "spread", "of stock inference"], tablefmt="github")]
-    if len(rows) > 5:
-        lines.append(f"\nPer-map loop / all maps at once: {rows[5]['seconds'] / rows[2]['seconds']:.0f} times.")
+    lines = [tabulate(body, ["what", "seconds", "spread", "of stock inference"], tablefmt="github"), ""]
+    if "loop" in rows:
+        times = rows["loop"]["seconds"] / rows["maps"]["seconds"]
+        lines.append(f"Per-map loop / all maps at once: {times:.0f} times (the loop's spread is that of single maps).")
     inference, explain = figures["peak_mib"]["inference"], figures["peak_mib"]["explain"]
     lines.append(
         f"Peak memory: {inference:.0f} MiB detecting, {explain:.0f} MiB explaining: {explain / inference:.2f} times."
@@ -228,6 +221,16 @@ def table(figures: dict[str, Any]) -> str:
 
 def _row(label: str, seconds: list[float], value: float) -> dict[str, Any]:
     return {"label": label, "seconds": value, "least": min(seconds), "most": max(seconds), "all_seconds": seconds}
+
+
+def _peak_mib() -> float:
+    """Most memory that this process has held so far."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux' ru_maxrss starts at the parent's peak, which is that of the whole benchmark
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _now() -> float:

@@ -24,6 +24,8 @@ from pycocotools import mask as mask_util
 import odam_d2  # noqa: F401  registers data sets
 from odam_d2.config import add_odam_config
 from odam_d2.data.images import read_image_bgr
+from odam_d2.utils.files import atomic_write
+from odam_d2.utils.imports import import_file_or_module
 
 _GREY = (190, 190, 190)
 _HUE_STEP = 0.618034  # of the colour circle, the golden section: neighbours in the list differ most
@@ -138,6 +140,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", choices=["annotation", "dataloader"], default="annotation")
     parser.add_argument("--dataset-name", nargs="+", default=["synthetic_scene_val"], help="for --source annotation")
     parser.add_argument("--config-file", help="for --source dataloader")
+    parser.add_argument(
+        "--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="import this first, e.g. what registers your data set; may be given several times",
+    )  # fmt: skip
     parser.add_argument("--num", type=int, default=12, help="pictures of each data set")
     parser.add_argument("--output-dir", help="folder for one file per picture")
     parser.add_argument("--montage", metavar="FILE", help="one file for all pictures")
@@ -148,6 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if not (args.output_dir or args.montage):
         parser.error("say where to: --output-dir FOLDER, --montage FILE, or both")
+    for name in args.imports:
+        import_file_or_module(name)
     if args.source == "dataloader":
         if not args.config_file:
             parser.error("--source dataloader needs --config-file")
@@ -164,8 +172,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _write(path: str, picture: np.ndarray, options=()) -> None:
-    if not cv2.imwrite(path, picture, list(options)):
-        sys.exit(f"can't write {path}: is its folder there, and does it end in .jpg or .png?")
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in (".jpg", ".jpeg", ".png"):
+        sys.exit(f"a picture's file must end in .jpg or .png; got {path}: give it such a name")
+    with atomic_write(path, "wb") as file:
+        file.write(cv2.imencode(suffix, picture, list(options))[1].tobytes())
 
 
 if __name__ == "__main__":

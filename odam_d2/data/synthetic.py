@@ -49,13 +49,13 @@ class SyntheticScenes:
 
     def __init__(self, profile: str, split: str, num_images: int | None = None, seed: int = 0):
         if profile not in PROFILES:
-            raise ValueError(f"`profile` must be one of {sorted(PROFILES)}; got {profile!r}")
+            raise ValueError(f"`profile` must be one of {sorted(PROFILES)}; got {profile!r}: choose one")
         if split not in SPLITS:
-            raise ValueError(f"`split` must be one of {sorted(SPLITS)}; got {split!r}")
+            raise ValueError(f"`split` must be one of {sorted(SPLITS)}; got {split!r}: choose one")
         self.profile, self.split, self.seed = profile, split, seed
         self.num_images = PROFILES[profile].num_images[split] if num_images is None else num_images
         if self.num_images < 1:
-            raise ValueError(f"`num_images` must be at least 1; got {num_images}")
+            raise ValueError(f"`num_images` must be at least 1; got {num_images}: leave it out for the usual number")
 
     @property
     def thing_classes(self) -> list[str]:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_util
 
+from ..utils.files import atomic_write
+
 JPEG_QUALITY = 92
 
 
@@ -40,12 +42,12 @@ def write_pictures(
     os.makedirs(images, exist_ok=True)
     records = []
     for data, record in samples:
-        with open(os.path.join(images, record["file_name"]), "wb") as file:
+        with atomic_write(os.path.join(images, record["file_name"]), "wb") as file:
             file.write(data)
         records.append(record)
-    with open(os.path.join(folder, json_name), "w", encoding="utf-8") as file:
+    with atomic_write(os.path.join(folder, json_name), "w") as file:
         json.dump(to_coco(records, thing_classes), file)
-    with open(os.path.join(folder, "annotations.odgt"), "w", encoding="utf-8") as file:
+    with atomic_write(os.path.join(folder, "annotations.odgt"), "w") as file:
         file.writelines(json.dumps(line) + "\n" for line in to_odgt(records, thing_classes))
     return records
 

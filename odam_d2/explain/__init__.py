@@ -3,6 +3,7 @@
 from .autograd import AutogradEngine
 from .base import ENGINES, METHODS, Explainer, GradientEngine, register_engine, register_method
 from .build import build_explainer
+from .dense import DenseEngine
 from .odam import ODAM
 from .roi import RoIEngine
 from .targets import TARGETS, known_attributes
@@ -13,6 +14,7 @@ __all__ = [
     "ODAM",
     "TARGETS",
     "AutogradEngine",
+    "DenseEngine",
     "Explainer",
     "GradientEngine",
     "RoIEngine",

@@ -44,7 +44,7 @@ class AutogradEngine(GradientEngine):
             targets = target_scalars(predictions, attributes)
         for index, leaf in enumerate(leaves):
             number = int(trace.image_index[index])
-            box = trace.references[index]
+            box = trace.boxes[index]
             sigma = smoothing * (box[2:] - box[:2]).flip(0) / strides[index]  # along y, x, in cells
             for target in targets:
                 (gradient,) = torch.autograd.grad(target[index], leaf, retain_graph=True, materialize_grads=True)
@@ -54,12 +54,18 @@ class AutogradEngine(GradientEngine):
         """Predictions with a graph, and for each detection the leaf that it is explained on and that leaf's strides."""
         if self.layer is None:
             features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
-            names = [trace.level_names[level] for level in trace.level_index.tolist()]
-            strides = trace.references.new_tensor([[trace.strides[name]] * 2 for name in names]).view(-1, 2)
-            return [features[name] for name in names], strides, trace.head.predict(features, trace)
+            predictions = trace.head.predict(features, trace)
+            leaves = [features[name] for name in trace.level_names]
+            levels = trace.level_index.tolist()
+            if -1 in levels:
+                levels = [_level_of(logit, leaves) for logit in predictions.logits]
+            strides = [[trace.strides[trace.level_names[level]]] * 2 for level in levels]
+            strides = trace.references.new_tensor(strides).view(-1, 2)
+            return [leaves[level] for level in levels], strides, predictions
         with captured_layer(self.model, self.layer) as outputs:
-            predictions = trace.head.predict(trace.compute_features(), trace)
+            features = trace.compute_features()
         leaf = _the_one_map(outputs, self.layer, len(trace.image_sizes))
+        predictions = trace.head.predict(features, trace)
         stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
         strides = trace.references.new_tensor(stride).expand(len(trace), 2)
         return [leaf] * len(trace), strides, predictions
@@ -77,16 +83,23 @@ class AutogradEngine(GradientEngine):
         return split_by_image(trace, values, windows, grids, strides, attributes)
 
 
+def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:
+    """The level that a logit depends on; of several, the one with the steepest gradient."""
+    gradients = torch.autograd.grad(logit, list(leaves), retain_graph=True, materialize_grads=True)
+    return int(torch.stack([g.abs().amax() for g in gradients]).argmax())
+
+
 @contextmanager
 def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
-    """Puts a fresh leaf in the place of a module's output; the graph then starts there, and no earlier.
+    """Puts a copy of a fresh leaf in the place of a module's output; the graph then starts there, and no earlier.
 
     Args:
         model: the detector.
         path: the module's path in it, as in ``model.named_modules()``.
 
     Yields:
-        A list that collects the module's outputs, one for each time it runs. The hook goes when the block ends.
+        A list that collects the leaves, one for each time the module runs (what is no tensor as it is). The hook goes
+        when the block ends.
 
     Raises:
         ValueError: if the model has no such module; names the nearest that it has.
@@ -97,8 +110,10 @@ def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
     def keep(_module, _inputs, output):
         if isinstance(output, Tensor) and output.is_floating_point():
             output = output.detach().requires_grad_()
+            outputs.append(output)
+            return output.clone()  # what follows may work in place, which a leaf does not allow
         outputs.append(output)
-        return output
+        return None
 
     handle = module.register_forward_hook(keep)
     try:
@@ -125,7 +140,7 @@ def _the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
     is_map = [isinstance(o, Tensor) and o.dim() == 4 and len(o) == num_images for o in outputs]
     if is_map != [True]:
         raise ValueError(
-            f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the detector runs on {num_images} "
+            f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the backbone runs on {num_images} "
             f"pictures; got {found or 'nothing'}: name a convolution or a block of the backbone"
         )
     return outputs[0]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 
 import torch
 from detectron2.structures import Instances
@@ -100,6 +101,9 @@ class Explainer:
     def __call__(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> list[dict]:
         """Explains a batch. Works under ``no_grad`` and ``inference_mode`` and leaves the model as it was.
 
+        Everything runs in the precision of the model's weights: a caller's autocast is off inside, since gradients
+        of scores underflow in half precision.
+
         Args:
             batched_inputs: what the detector takes: dicts with ``image`` (3, H, W) and, for the original size,
                 ``height`` and ``width``.
@@ -110,21 +114,32 @@ class Explainer:
         Returns:
             N dicts as the detector gives them: ``{"instances": Instances}`` in the original frame, with one more
             field, ``heatmaps``. For given boxes ``scores`` holds the detector's score for the given class.
+            No pictures give an empty list.
 
         Raises:
             ValueError: if given boxes or classes can't be used.
-            FloatingPointError: if features or maps are not finite.
+            FloatingPointError: if weights, features or maps are not finite.
         """
-        with torch.inference_mode(False), _evaluating(self.model):
+        if len(batched_inputs) == 0:
+            return []
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.autocast(self.model.device.type, enabled=False))
+            stack.enter_context(_evaluating(self.model))
             trace = self.model.trace(batched_inputs, instances)
-            _check_features(trace, self.model)
-            maps = self.heat_maps(trace)
+            _check_finite(trace, self.model)
+            try:
+                maps = self.heat_maps(trace)
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"{error} while {_cause(_not_finite(self.model))}: check MODEL.WEIGHTS"
+                ) from error
         results = []
         for number, (found, heatmaps) in enumerate(zip(trace.instances, maps, strict=True)):
             if not bool(torch.isfinite(heatmaps.values).all()):
                 raise FloatingPointError(
-                    f"the heat maps of picture {number} must be finite; got NaN or inf from a finite forward pass: "
-                    "look at the scale of the weights in MODEL.WEIGHTS"
+                    f"the heat maps of picture {number} must be finite; got NaN or inf where features and scores are "
+                    "finite: look at the scale of the weights in MODEL.WEIGHTS"
                 )
             found.set("heatmaps", heatmaps)
             results.append({"instances": found})
@@ -167,15 +182,34 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _check_features(trace: DetectionTrace, model: nn.Module) -> None:
+def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:
+    """Raises where NaN or inf shows in features or scores, or in the weights of a detector that found nothing."""
     for level, feature in trace.features.items():
         finite = torch.isfinite(feature)
-        if bool(finite.all()):
-            continue
-        number = int((~finite).flatten(1).any(1).nonzero()[0, 0])
-        broken = next((name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())), None)
-        cause = f"the parameter {broken!r} is not finite either" if broken else "all parameters are finite"
-        raise FloatingPointError(
-            f"features of level {level!r} must be finite; picture {number} of the batch has "
-            f"{int((~finite[number]).sum())} NaN or inf values and {cause}: check MODEL.WEIGHTS and the picture"
-        )
+        if not bool(finite.all()):
+            number = int((~finite).flatten(1).any(1).nonzero()[0, 0])
+            count = int((~finite[number]).sum())
+            broken = _not_finite(model)
+            raise FloatingPointError(
+                f"features of level {level!r} must be finite; picture {number} of the batch has {count} NaN or inf "
+                f"values and {_cause(broken)}: check MODEL.WEIGHTS and the picture"
+            )
+    for number, found in enumerate(trace.instances):
+        # Detectron2 drops what is not finite, so broken weights look like a picture without objects.
+        suspicious = len(found) == 0 or not bool(torch.isfinite(found.scores).all())
+        broken = _not_finite(model) if suspicious else None
+        if broken or (suspicious and len(found)):
+            raise FloatingPointError(
+                f"what the detector says of picture {number} must be finite; got {len(found)} boxes while "
+                f"{_cause(broken)}: check MODEL.WEIGHTS"
+            )
+
+
+def _not_finite(model: nn.Module) -> str | None:
+    """Name of the first parameter or buffer that holds NaN or inf."""
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    return next((name for name, t in tensors if t.is_floating_point() and not bool(torch.isfinite(t).all())), None)
+
+
+def _cause(broken: str | None) -> str:
+    return f"{broken!r} in the model is not finite either" if broken else "all of the model's weights are finite"

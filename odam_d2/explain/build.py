@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
@@ -42,17 +43,21 @@ def build_explainer(
     """
     if not callable(getattr(model, "trace", None)):
         raise TypeError(
-            f"`model` must keep a trace of its detections; got {type(model).__name__}: call "
-            "odam_d2.config.use_traced_architectures(cfg) before the model is built"
+            f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "
+            f"before the model is built, which knows {sorted(TRACED_META_ARCHITECTURES)}"
         )
+    if hasattr(model, "require_traceable"):
+        model.require_traceable()
     _require_known("method", method, METHODS)
     _require_known("engine", engine, ["auto", *ENGINES])
-    expanded = expand_attributes(attributes)
+    expanded = expand_attributes(attributes, model)
     if not 0.0 <= smoothing < float("inf"):
         raise ValueError(f"`smoothing` must be a number >= 0; got {smoothing}: 0 leaves gradients as they are")
     layer = layer or None
     if layer is not None:
         find_layer(model, layer)
+        if engine not in ("auto", "autograd"):
+            raise ValueError(f"`engine` must be autograd to explain on layer {layer!r}; got {engine!r}: say 'auto'")
     choose = _EngineChoice(model, engine, layer)
     return METHODS[method](model, expanded, choose, smoothing)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from detectron2.layers import ROIAlign
+from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,6 +38,8 @@ class RoIEngine(GradientEngine):
         pooler = getattr(trace.head, "pooler", None)
         if pooler is None:
             return f"{type(trace.head).__name__} pools no RoIs"
+        if type(pooler) is not ROIPooler:
+            return f"the pooler {type(pooler).__name__} is not ROIPooler"
         for level in pooler.level_poolers:
             if type(level) is not ROIAlign:
                 return f"the pooler {type(level).__name__} is not RoIAlign"
@@ -81,10 +84,8 @@ class RoIEngine(GradientEngine):
     @staticmethod
     def _pooled_gradients(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
         """(D, K, C, P, P): one backward pass an attribute, of the sum over detections."""
-        with torch.no_grad():
-            pooled = trace.head.pool(trace.features, trace)
         with torch.enable_grad():
-            pooled = pooled.detach().requires_grad_()
+            pooled = trace.head.pooled.detach().requires_grad_()
             targets = target_scalars(trace.head.predict_pooled(pooled, trace), attributes)
             gradients = [
                 torch.autograd.grad(target.sum(), pooled, retain_graph=True, materialize_grads=True)[0]
@@ -104,7 +105,7 @@ class RoIEngine(GradientEngine):
         bins = output_size[axis] if isinstance(output_size, tuple) else output_size
         found = roi_align_weights(low, high, size, bins, pooler.spatial_scale, pooler.sampling_ratio, pooler.aligned)
         if smoothing > 0:
-            sigma = smoothing * (high - low) * pooler.spatial_scale
+            sigma = smoothing * (trace.boxes[members, 3 - axis] - trace.boxes[members, 1 - axis]) * pooler.spatial_scale
             found = smooth_window_weights(*found, sigma, size)
         return found
 

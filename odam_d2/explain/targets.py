@@ -6,7 +6,8 @@ further left. Boxes are decoded but not clipped to the picture.
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..structures import COMBINED_PARTS, Predictions
 
@@ -23,30 +24,45 @@ TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
     "x2": lambda p: p.boxes[:, 2],
     "y2": lambda p: p.boxes[:, 3],
 }
+# Scalars that only some families have; a detector names its own in `extra_attributes`.
+EXTRA_TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
+    "centerness": lambda p: p.extras["centerness"],
+}
 # Maps that are put together from others on the way out.
 COMPOSED = {"combined": COMBINED_PARTS}
 
 
-def known_attributes() -> list[str]:
-    """Every attribute that a detector with boxes and classes can be asked for."""
-    return [*TARGETS, *COMPOSED]
+def known_attributes(model: nn.Module | None = None) -> list[str]:
+    """What `model` can be asked for; without one, what every detector with boxes and classes can."""
+    return [*TARGETS, *getattr(model, "extra_attributes", ()), *COMPOSED]
 
 
-def expand_attributes(attributes: Sequence[str]) -> tuple[str, ...]:
-    """Attributes to compute for those asked for: composed ones give way to their parts, duplicates go.
+def expand_attributes(attributes: Sequence[str], model: nn.Module) -> tuple[str, ...]:
+    """Attributes to compute for those asked of `model`: composed ones give way to their parts, duplicates go.
 
     Raises:
         ValueError: if an attribute is unknown, or none is asked for.
     """
     if isinstance(attributes, str):
         attributes = (attributes,)
-    unknown = [name for name in attributes if name not in TARGETS and name not in COMPOSED]
-    if unknown or not attributes:
-        raise ValueError(f"`attributes` must be among {known_attributes()}; got {list(attributes)}: choose from these")
+    known = known_attributes(model)
+    if not attributes or any(name not in known for name in attributes):
+        raise ValueError(f"`attributes` must be among {known}; got {list(attributes)}: choose from these")
     parts = [part for name in attributes for part in COMPOSED.get(name, (name,))]
     return tuple(dict.fromkeys(parts))
 
 
 def target_scalars(predictions: Predictions, attributes: Sequence[str]) -> list[Tensor]:
-    """K times (D,): the scalars of the named attributes, with the graph of `predictions`."""
-    return [TARGETS[name](predictions) for name in attributes]
+    """K times (D,): the scalars of the named attributes, with the graph of `predictions`.
+
+    Raises:
+        FloatingPointError: if one of them is NaN or inf.
+    """
+    functions = TARGETS | EXTRA_TARGETS
+    scalars = [functions[name](predictions) for name in attributes]
+    for name, values in zip(attributes, scalars, strict=True):
+        finite = torch.isfinite(values)
+        if not bool(finite.all()):
+            index = int((~finite).nonzero()[0, 0])
+            raise FloatingPointError(f"{name!r} of box {index} must be finite; got {float(values[index].detach())}")
+    return scalars

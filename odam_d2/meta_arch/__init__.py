@@ -1,5 +1,7 @@
 """What a config names under ``MODEL.META_ARCHITECTURE``."""
 
+from .fcos import OdamFCOS
 from .rcnn import OdamRCNN
+from .retinanet import OdamRetinaNet
 
-__all__ = ["OdamRCNN"]
+__all__ = ["OdamFCOS", "OdamRCNN", "OdamRetinaNet"]

@@ -4,10 +4,20 @@ from functools import partial
 
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Boxes, Instances
 
-from ..modeling.provenance import ROW_FIELD, given_boxes, image_index_of
-from ..modeling.roi_heads import assign_levels
+from ..config import TRACED_ROI_HEADS
+from ..modeling.provenance import (
+    ROW_FIELD,
+    given_boxes,
+    given_results,
+    image_index_of,
+    input_frame_boxes,
+    picture_sizes,
+    write_scores,
+)
+from ..modeling.roi_heads import OdamStandardROIHeads, assign_levels
 from ..structures import DetectionTrace
 
 
@@ -29,41 +39,22 @@ class OdamRCNN(GeneralizedRCNN):
             boxes with the detector's ``scores`` for their classes.
 
         Raises:
-            TypeError: if the RoI heads keep no trace.
+            TypeError: if the RoI heads keep no trace; see :meth:`require_traceable`.
             ValueError: if the given boxes are not usable.
             RuntimeError: if the detector is in training mode.
         """
         if self.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-        if not hasattr(self.roi_heads, "traced_head"):
-            raise TypeError(
-                f"`roi_heads` must keep a trace, as OdamStandardROIHeads does; got {type(self.roi_heads).__name__}: "
-                "set MODEL.ROI_HEADS.NAME to a traced class, or call odam_d2.config.use_traced_architectures(cfg) first"
-            )
+        self.require_traceable()
         with torch.no_grad():
             images = self.preprocess_image(batched_inputs)
             features = self.backbone(images.tensor)
-            image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
-            output_sizes = [
-                (int(x.get("height", size[0])), int(x.get("width", size[1])))
-                for x, size in zip(batched_inputs, image_sizes, strict=True)
-            ]
+            image_sizes, output_sizes = picture_sizes(batched_inputs, images)
             if instances is None:
-                proposals = self._propose(batched_inputs, images, features)
-                results = self.roi_heads.detect(features, proposals)
-                results = [r["instances"] for r in self._postprocess(results, batched_inputs, image_sizes)]
-                rows = [result.get(ROW_FIELD) for result in results]
-                for result in results:
-                    result.remove(ROW_FIELD)
-                boxes = [p.proposal_boxes.tensor[row] for p, row in zip(proposals, rows, strict=True)]
-                classes = [result.pred_classes for result in results]
+                found = self._detections(batched_inputs, images, features, image_sizes)
             else:
-                proposals = None
-                num_classes = self.roi_heads.num_classes
-                boxes, classes = given_boxes(instances, image_sizes, output_sizes, num_classes, self.device)
-                rows = [torch.full_like(label, -1) for label in classes]
-                results = [_as_results(g, c, s) for g, c, s in zip(instances, classes, output_sizes, strict=True)]
-
+                found = self._given(instances, features, image_sizes, output_sizes)
+            results, boxes, rows, head = found
             in_features = tuple(self.roi_heads.box_in_features)
             references = torch.cat(boxes)
             shapes = self.backbone.output_shape()
@@ -74,34 +65,56 @@ class OdamRCNN(GeneralizedRCNN):
                 image_index=image_index_of([len(b) for b in boxes], self.device),
                 level_index=assign_levels(self.roi_heads.box_pooler, references),
                 references=references,
+                boxes=input_frame_boxes(results, image_sizes, output_sizes),
                 rows=torch.cat(rows),
-                classes=torch.cat(classes),
+                classes=torch.cat([result.pred_classes for result in results]),
                 level_names=in_features,
                 image_sizes=image_sizes,
                 padded_size=tuple(images.tensor.shape[-2:]),
                 output_sizes=output_sizes,
-                head=self.roi_heads.traced_head(proposals),
+                head=head,
                 compute_features=partial(self.backbone, images.tensor),
             )
             if instances is not None:
-                self._score(trace)
+                write_scores(trace, head.predict_pooled(head.pooled, trace).scores)
         return trace
+
+    def require_traceable(self) -> None:
+        """Raises TypeError where the RoI heads keep no trace, or not of what they do in inference."""
+        heads = type(self.roi_heads)
+        if not hasattr(heads, "traced_head"):
+            raise TypeError(
+                f"`roi_heads` must keep a trace; got {heads.__name__}: set MODEL.ROI_HEADS.NAME to one of "
+                f"{sorted(TRACED_ROI_HEADS.values())}, or derive the class from it"
+            )
+        if heads._forward_box is not StandardROIHeads._forward_box and heads.detect is OdamStandardROIHeads.detect:
+            raise TypeError(
+                f"`roi_heads` must trace what it does in inference; got {heads.__name__}, which overrides "
+                "`_forward_box` alone: override `detect` as well, and keep the proposals' rows there"
+            )
+
+    def _detections(self, batched_inputs, images, features, image_sizes):
+        """Results as the stock detector's, and for each picture the RoIs and proposal rows behind them."""
+        proposals = self._propose(batched_inputs, images, features)
+        results, pooled = self.roi_heads.detect(features, proposals)
+        results = [r["instances"] for r in self._postprocess(results, batched_inputs, image_sizes)]
+        rows = [result.get(ROW_FIELD) for result in results]
+        for result in results:
+            result.remove(ROW_FIELD)
+        boxes = [p.proposal_boxes.tensor[row] for p, row in zip(proposals, rows, strict=True)]
+        pooled = pooled.split([len(p) for p in proposals])
+        pooled = torch.cat([part[row] for part, row in zip(pooled, rows, strict=True)])
+        return results, boxes, rows, self.roi_heads.traced_head(proposals, pooled)
+
+    def _given(self, instances, features, image_sizes, output_sizes):
+        """The same for boxes that the caller gives: they are the RoIs."""
+        num_classes = self.roi_heads.num_classes
+        boxes, classes = given_boxes(instances, image_sizes, output_sizes, num_classes, self.device)
+        rows = [torch.full_like(label, -1) for label in classes]
+        pooled = self.roi_heads.pool(features, [Boxes(box) for box in boxes])
+        return given_results(instances, classes, output_sizes), boxes, rows, self.roi_heads.traced_head(None, pooled)
 
     def _propose(self, batched_inputs, images, features) -> list[Instances]:
         if self.proposal_generator is None:
             return [x["proposals"].to(self.device) for x in batched_inputs]
         return self.proposal_generator(images, features, None)[0]
-
-    @staticmethod
-    def _score(trace: DetectionTrace) -> None:
-        """Writes the detector's scores for the given boxes into the trace's results."""
-        scores = trace.head.predict(trace.features, trace).scores
-        counts = [len(result) for result in trace.instances]
-        for result, score in zip(trace.instances, scores.split(counts), strict=True):
-            result.scores = score
-
-
-def _as_results(given: Instances, classes: torch.Tensor, output_size: tuple[int, int]) -> Instances:
-    """Given boxes in the form of detections."""
-    boxes = given.pred_boxes if given.has("pred_boxes") else given.gt_boxes
-    return Instances(output_size, pred_boxes=Boxes(boxes.tensor.to(classes.device).clone()), pred_classes=classes)

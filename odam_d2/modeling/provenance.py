@@ -4,7 +4,10 @@ Detectron2 computes these indices and throws them away; where it keeps them they
 """
 
 import torch
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
+
+from ..structures import DetectionTrace
 
 # The field of Instances that carries proposal rows through score filter, NMS, mask heads and post-processing.
 ROW_FIELD = "odam_row"
@@ -32,6 +35,45 @@ def image_index_of(counts: list[int], device: torch.device) -> Tensor:
     """(D,) int64: picture 0 as often as it has detections, then picture 1, and so on."""
     numbers = torch.arange(len(counts), device=device)
     return torch.repeat_interleave(numbers, torch.tensor(counts, dtype=torch.int64, device=device))
+
+
+def picture_sizes(batched_inputs: list[dict], images) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(h, w) of each picture of a batch, as model input without padding and as original."""
+    inputs = [(int(h), int(w)) for h, w in images.image_sizes]
+    outputs = [
+        (int(x.get("height", size[0])), int(x.get("width", size[1])))
+        for x, size in zip(batched_inputs, inputs, strict=True)
+    ]
+    return inputs, outputs
+
+
+def given_results(
+    instances: list[Instances], classes: list[Tensor], output_sizes: list[tuple[int, int]]
+) -> list[Instances]:
+    """Boxes that the caller gave, in the form of detections but without scores."""
+    results = []
+    for given, label, size in zip(instances, classes, output_sizes, strict=True):
+        boxes = given.pred_boxes if given.has("pred_boxes") else given.gt_boxes
+        results.append(
+            Instances(size, pred_boxes=Boxes(boxes.tensor.to(label.device).clone()), pred_classes=label.clone())
+        )
+    return results
+
+
+def input_frame_boxes(
+    results: list[Instances], image_sizes: list[tuple[int, int]], output_sizes: list[tuple[int, int]]
+) -> Tensor:
+    """(D, 4): the boxes of results in the original frame, brought to model-input pixels."""
+    boxes = []
+    for result, (in_h, in_w), (out_h, out_w) in zip(results, image_sizes, output_sizes, strict=True):
+        boxes.append(result.pred_boxes.tensor * result.pred_boxes.tensor.new_tensor([in_w / out_w, in_h / out_h] * 2))
+    return torch.cat(boxes)
+
+
+def write_scores(trace: DetectionTrace, scores: Tensor) -> None:
+    """Puts (D,) scores into the results of a trace, picture by picture."""
+    for result, score in zip(trace.instances, scores.split([len(r) for r in trace.instances]), strict=True):
+        result.scores = score
 
 
 def given_boxes(

@@ -30,7 +30,9 @@ def register_instance_wise(cls: type[nn.Module]) -> type[nn.Module]:
 
 
 def assign_levels(pooler: ROIPooler, boxes: Tensor) -> Tensor:
-    """(D,) int64: the level that `pooler` takes each XYXY box (D, 4) from."""
+    """(D,) int64: the level that `pooler` takes each XYXY box (D, 4) from; -1 from a pooler of somebody else's."""
+    if type(pooler) is not ROIPooler:
+        return torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
     if len(pooler.level_poolers) == 1 or len(boxes) == 0:
         return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     return assign_boxes_to_levels(
@@ -44,11 +46,13 @@ class TracedBoxHead:
     Attributes:
         roi_heads: the detector's own RoI heads.
         proposals: N Instances with ``proposal_boxes``, all that the heads saw; None when the caller gave the boxes.
+        pooled: (D, C, P, P) features of the traced RoIs as the detector pooled them, detached.
     """
 
-    def __init__(self, roi_heads: StandardROIHeads, proposals: list[Instances] | None):
+    def __init__(self, roi_heads: StandardROIHeads, proposals: list[Instances] | None, pooled: Tensor):
         self.roi_heads = roi_heads
         self.proposals = proposals
+        self.pooled = pooled
 
     @property
     def pooler(self) -> ROIPooler:
@@ -63,7 +67,8 @@ class TracedBoxHead:
 
     def pool(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Tensor:
         """(D, C, P, P) pooled features of the traced RoIs."""
-        return self._pool(features, _split(trace.references, trace.image_index, len(trace.image_sizes)))
+        boxes = _split(trace.references, trace.image_index, len(trace.image_sizes))
+        return self.roi_heads.pool(features, [Boxes(b) for b in boxes])
 
     def predict_pooled(self, pooled: Tensor, trace: DetectionTrace) -> Predictions:
         """Predictions of the traced detections from (D, C, P, P) pooled features."""
@@ -81,11 +86,7 @@ class TracedBoxHead:
         boxes = [p.proposal_boxes.tensor for p in self.proposals]
         counts = torch.tensor([len(b) for b in boxes], device=trace.rows.device)
         rows = trace.rows + (counts.cumsum(0) - counts)[trace.image_index]
-        return self._decode(self._pool(features, boxes), boxes, rows, trace)
-
-    def _pool(self, features: Mapping[str, Tensor], boxes: list[Tensor]) -> Tensor:
-        levels = [features[name] for name in self.roi_heads.box_in_features]
-        return self.pooler(levels, [Boxes(b) for b in boxes])
+        return self._decode(self.roi_heads.pool(features, [Boxes(b) for b in boxes]), boxes, rows, trace)
 
     def _decode(self, pooled: Tensor, boxes: list[Tensor], rows: Tensor, trace: DetectionTrace) -> Predictions:
         """Runs head and predictor and takes `rows` of what they say, for each row's traced class."""
@@ -113,7 +114,11 @@ def _split(boxes: Tensor, image_index: Tensor, num_images: int) -> list[Tensor]:
 class OdamStandardROIHeads(StandardROIHeads):
     """``StandardROIHeads`` with the same weights and the same detections, which can also say where they came from."""
 
-    def detect(self, features: dict[str, Tensor], proposals: list[Instances]) -> list[Instances]:
+    def pool(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
+        """(R, C, P, P): what the box head is given for the boxes of all pictures, in model-input pixels."""
+        return self.box_pooler([features[name] for name in self.box_in_features], boxes)
+
+    def detect(self, features: dict[str, Tensor], proposals: list[Instances]) -> tuple[list[Instances], Tensor]:
         """What inference returns, with the proposal row of each detection in the field ``odam_row``.
 
         Args:
@@ -121,18 +126,17 @@ class OdamStandardROIHeads(StandardROIHeads):
             proposals: N Instances with ``proposal_boxes``.
 
         Returns:
-            N Instances in the model-input frame.
+            N Instances in the model-input frame, and the (R, C, P, P) pooled features of all R proposals.
         """
-        levels = [features[name] for name in self.box_in_features]
-        pooled = self.box_pooler(levels, [p.proposal_boxes for p in proposals])
+        pooled = self.pool(features, [p.proposal_boxes for p in proposals])
         predictions = self.box_predictor(self.box_head(pooled))
         results, kept = self.box_predictor.inference(predictions, proposals)
         boxes = self.box_predictor.predict_boxes(predictions, proposals)
         scores = self.box_predictor.predict_probs(predictions, proposals)
         for result, index, box, score in zip(results, kept, boxes, scores, strict=True):
             result.set(ROW_FIELD, rows_of_kept(box, score, index))
-        return self.forward_with_given_boxes(features, results)
+        return self.forward_with_given_boxes(features, results), pooled
 
-    def traced_head(self, proposals: list[Instances] | None) -> TracedBoxHead:
+    def traced_head(self, proposals: list[Instances] | None, pooled: Tensor) -> TracedBoxHead:
         """The box branch as a function from features to predictions; see :class:`TracedBoxHead`."""
-        return TracedBoxHead(self, proposals)
+        return TracedBoxHead(self, proposals, pooled)

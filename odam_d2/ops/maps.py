@@ -13,7 +13,8 @@ def bilinear_weights(start: Tensor, length: Tensor, grid: Tensor, stride: Tensor
     """Bilinear interpolation along one axis, from windows of grid cells to evenly spaced output samples.
 
     Output sample o sits at ``(o + .5) * extent / output`` model-input pixels. Between the centres of the outermost
-    cells of the *grid* and its border the outermost cell goes on; outside a *window* the map is zero.
+    cells of the *grid* and its border the outermost cell goes on; outside a *window* the map is zero. Cells that lie
+    wholly beyond `extent` are padding, and have no weight.
 
     Args:
         start: (R,) int64, first cell of each window.
@@ -29,7 +30,8 @@ def bilinear_weights(start: Tensor, length: Tensor, grid: Tensor, stride: Tensor
     longest = int(length.max()) if length.numel() else 0
     centre = (torch.arange(output, device=stride.device, dtype=stride.dtype) + 0.5) * (extent / output)
     position = centre / stride[:, None] - 0.5
-    position = torch.minimum(position.clamp(min=0.0), (grid[:, None] - 1).to(position.dtype))  # (R, O)
+    last = torch.minimum(grid.to(position.dtype), torch.ceil(extent / stride)) - 1.0
+    position = torch.minimum(position.clamp(min=0.0), last[:, None])  # (R, O)
     offset = torch.arange(longest, device=stride.device)
     cell = start[:, None] + offset  # (R, L)
     weights = (1.0 - (position[:, :, None] - cell[:, None, :]).abs()).clamp(min=0.0)

@@ -119,13 +119,60 @@ def test_results_are_in_the_original_frame(model):
 def test_nan_in_weights_is_said(model):
     with torch.no_grad():
         model.backbone.fpn_lateral3.weight[0, 0, 0, 0] = float("nan")
-    with pytest.raises(FloatingPointError, match=r"level 'p2'.*'backbone.fpn_lateral3.weight'.*MODEL.WEIGHTS"):
+    with pytest.raises(
+        FloatingPointError, match=r"level 'p2'.*'backbone.fpn_lateral3.weight' in the model.*MODEL.WEIGHTS"
+    ):
         build_explainer(model)(INPUTS, [given((256, 320), [[0, 0, 99, 99]], [0]), given((96, 128), [], [])])
 
 
 def test_inf_in_features_is_said(model):
-    handle = model.backbone.fpn_output4.register_forward_hook(lambda m, i, o: o.masked_fill(o == o[1].max(), float("inf")))
-    expected = r"level .p4. must be finite; picture 1 .*all parameters are finite"
+    handle = model.backbone.fpn_output4.register_forward_hook(
+        lambda m, i, o: o.masked_fill(o == o[1].max(), float("inf"))
+    )
+    expected = r"level .p4. must be finite; picture 1 .*all of the model's weights are finite"
     with pytest.raises(FloatingPointError, match=expected):
         build_explainer(model)(INPUTS, [given((256, 320), [[0, 0, 99, 99]], [0]), given((96, 128), [], [])])
     handle.remove()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "roi_heads.box_predictor.cls_score.weight",
+        "roi_heads.box_predictor.bbox_pred.bias",
+        "roi_heads.box_head.fc1.bias",
+        "proposal_generator.rpn_head.conv.weight",
+        "backbone.bottom_up.res5.0.conv1.norm.running_mean",
+    ],
+)
+@pytest.mark.parametrize("boxes", [None, [[0, 0, 99, 99]]])
+def test_nan_anywhere_is_not_a_picture_without_objects(model, name, boxes):
+    with torch.no_grad():
+        model.state_dict()[name].view(-1)[0] = float("nan")
+    chosen = None if boxes is None else [given((256, 320), boxes, [0])]
+    if boxes and "proposal_generator" in name:
+        build_explainer(model)(INPUTS[:1], chosen)  # given boxes never pass the RPN
+        return
+    with pytest.raises(FloatingPointError, match=name):
+        build_explainer(model)(INPUTS[:1], chosen)
+
+
+def test_nothing_found_by_sound_weights_is_no_error(model):
+    model.roi_heads.box_predictor.test_score_thresh = 2.0
+    found = build_explainer(model)(INPUTS)
+    assert [len(r["instances"].heatmaps) for r in found] == [0, 0]
+
+
+def test_no_pictures_give_no_results(model):
+    assert build_explainer(model)([]) == []
+
+
+@pytest.mark.parametrize("engine", ["roi", "autograd"])
+def test_a_callers_autocast_does_not_reach_the_maps(model, engine):
+    explainer = build_explainer(model, engine=engine)
+    expected = explainer(INPUTS)[0]["instances"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = explainer(INPUTS)[0]["instances"]
+    assert found.heatmaps.values.dtype == torch.float32
+    assert torch.equal(found.heatmaps.values, expected.heatmaps.values)
+    assert torch.equal(found.scores, expected.scores)

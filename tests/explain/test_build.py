@@ -35,6 +35,7 @@ def test_combined_is_computed_from_its_parts(model):
         ({"attributes": ()}, "score"),
         ({"layer": "backbone.bottom_up.res9"}, "backbone.bottom_up.res5"),
         ({"layer": "nowhere"}, "roi_heads"),
+        ({"layer": "backbone.bottom_up.res5", "engine": "roi"}, "autograd"),
         ({"smoothing": -0.1}, ">= 0"),
         ({"smoothing": float("nan")}, ">= 0"),
     ],
@@ -47,6 +48,11 @@ def test_unknown_names_are_answered_with_the_known_ones(model, arguments, known)
 def test_a_model_without_a_trace():
     with pytest.raises(TypeError, match="Linear.*use_traced_architectures"):
         build_explainer(nn.Linear(1, 1))
+
+
+def test_an_attribute_of_another_family_is_answered_with_what_this_one_has(model):
+    with pytest.raises(ValueError, match=r"\['score'.*'combined'\]; got \['centerness'\]"):
+        build_explainer(model, attributes=("centerness",))
 
 
 def test_known_attributes_are_all_accepted(model):

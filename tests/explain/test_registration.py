@@ -31,7 +31,18 @@ class Brightness(Backbone):
         return {"p2": avg_pool2d(x.mean(1, keepdim=True), self.stride)}
 
 
-def brightness_detector(stride):
+BINS = 14
+
+
+def whole_cells(stride, scale, height, width):
+    """A box from the picture's corner over BINS x `samples` cells each way, and `samples`: RoIAlign then takes one
+    sample at the centre of every cell, so that all cells count alike."""
+    samples = -(-max(height, width) * scale // (stride * BINS))
+    side = BINS * samples * stride / scale
+    return [0, 0, side, side], int(samples)
+
+
+def brightness_detector(stride, samples):
     """A Faster R-CNN whose score and sides rise with the brightness anywhere in the RoI."""
     model = model_zoo.get("synthetic/faster_rcnn_compact_FPN", trained=False, device="cpu")
     model.backbone = Brightness(stride)
@@ -39,8 +50,8 @@ def brightness_detector(stride):
     model.pixel_std.fill_(255.0)
     heads = model.roi_heads
     heads.box_in_features = ["p2"]
-    heads.box_pooler = ROIPooler(14, (1 / stride,), 2, "ROIAlignV2")
-    heads.box_head = FastRCNNConvFCHead(ShapeSpec(channels=1, height=14, width=14), conv_dims=[], fc_dims=[4])
+    heads.box_pooler = ROIPooler(BINS, (1 / stride,), samples, "ROIAlignV2")
+    heads.box_head = FastRCNNConvFCHead(ShapeSpec(channels=1, height=BINS, width=BINS), conv_dims=[], fc_dims=[4])
     predictor = type(heads.box_predictor)(
         ShapeSpec(channels=4), box2box_transform=heads.box_predictor.box2box_transform, num_classes=3
     )
@@ -55,7 +66,7 @@ def brightness_detector(stride):
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("scale", [1.0, 0.5, 1.6])
-@pytest.mark.parametrize("spot", [(40.0, 30.0), (200.0, 310.0), (118.0, 77.0)])
+@pytest.mark.parametrize("spot", [(100.0, 90.0), (200.0, 310.0), (118.0, 77.0)])
 def test_the_maximum_is_on_the_spot(stride, scale, spot):
     height, width = 232, 348  # no multiple of any stride
     y, x = spot
@@ -64,9 +75,10 @@ def test_the_maximum_is_on_the_spot(stride, scale, spot):
     resized = (round(height * scale), round(width * scale))
     image = interpolate(original[None, None], resized, mode="bilinear")[0].expand(3, -1, -1)
 
-    explainer = build_explainer(brightness_detector(stride), attributes=("score", "right", "bottom"))
+    box, samples = whole_cells(stride, scale, height, width)
+    explainer = build_explainer(brightness_detector(stride, samples), attributes=("score", "right", "bottom"))
     inputs = [{"image": image, "height": height, "width": width}]
-    found = explainer(inputs, [given((height, width), [[0, 0, width, height]], [0])])[0]["instances"]
+    found = explainer(inputs, [given((height, width), [box], [0])])[0]["instances"]
 
     for name in ("score", "right", "bottom"):
         at = int(found.heatmaps.to_image(name)[0].argmax())
@@ -79,9 +91,10 @@ def test_a_cell_of_the_grid_is_drawn_around_its_centre():
     stride, height, width = 16, 96, 160
     image = torch.zeros(3, height, width)
     image[:, 32:48, 64:80] = 255  # exactly cell (2, 4): centred at (40, 72)
-    explainer = build_explainer(brightness_detector(stride), attributes=("score",))
+    box, samples = whole_cells(stride, 1.0, height, width)
+    explainer = build_explainer(brightness_detector(stride, samples), attributes=("score",))
     inputs = [{"image": image, "height": height, "width": width}]
-    picture = explainer(inputs, [given((height, width), [[0, 0, width, height]], [0])])[0]["instances"]
+    picture = explainer(inputs, [given((height, width), [box], [0])])[0]["instances"]
     picture = picture.heatmaps.to_image("score")[0].double()
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     centre = ((picture * y).sum() / picture.sum(), (picture * x).sum() / picture.sum())

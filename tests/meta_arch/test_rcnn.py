@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes
 from torch import nn
 
+from odam_d2.explain import build_explainer
+from odam_d2.modeling import OdamStandardROIHeads
+from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from tests.helpers import given, random_detector, random_input, zoo_config
 
 ZOO = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
@@ -51,8 +53,44 @@ def test_weights_have_the_stock_names(pair, tmp_path):
     ours, stock = pair
     assert list(ours.state_dict()) == list(stock.state_dict())
     torch.save({"model": stock.state_dict()}, tmp_path / "zoo.pth")
-    loaded = DetectionCheckpointer(ours)._load_model({"model": torch.load(tmp_path / "zoo.pth")["model"]})
-    assert not loaded.missing_keys and not loaded.unexpected_keys and not loaded.incorrect_shapes
+    load_checkpoint_strictly(ours, tmp_path / "zoo.pth")  # raises where a key is missing, unexpected or misshapen
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["COCO-Detection/faster_rcnn_R_50_DC5_3x.yaml", "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml",
+     "COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml", "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x.yaml"],
+)  # fmt: skip
+def test_other_zoo_detectors_have_the_stock_names_too(name):
+    # On the meta device: names and shapes without the memory.
+    ours, stock = (build_model(zoo_config(name, "MODEL.DEVICE", "meta", traced=traced)) for traced in (True, False))
+    assert type(ours).__name__ == "OdamRCNN" and type(stock).__name__ == "GeneralizedRCNN"
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in stock.state_dict().items()}
+
+
+def test_rows_survive_the_loss_of_empty_boxes(pair, monkeypatch):
+    ours, stock = pair
+
+    class Flatten(nn.Module):
+        """Lets the boxes of every second proposal collapse to a line, which post-processing drops."""
+
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            deltas = self.inner(x).clone()
+            deltas[::2, 2::4] = -1e4
+            return deltas
+
+    for model in pair:
+        predictor = model.roi_heads.box_predictor
+        monkeypatch.setitem(predictor._modules, "bbox_pred", Flatten(predictor.bbox_pred))
+    with torch.no_grad():
+        expected = stock(INPUTS[:1])[0]["instances"]
+    trace = ours.trace(INPUTS[:1])
+    assert_same_detections(trace.instances[0], expected)
+    assert 0 < len(trace) < 30 and bool((trace.rows % 2 == 1).all())
 
 
 def test_non_finite_rows_are_skipped_as_stock_does_and_indices_still_fit(pair, monkeypatch):
@@ -120,5 +158,23 @@ def test_training_mode_is_refused(pair):
 def test_roi_heads_without_a_trace_are_named():
     cfg = zoo_config(ZOO, traced=False)
     cfg.MODEL.META_ARCHITECTURE = "OdamRCNN"
-    with pytest.raises(TypeError, match="StandardROIHeads.*use_traced_architectures"):
+    with pytest.raises(TypeError, match="got StandardROIHeads.*OdamStandardROIHeads"):
         build_model(cfg).eval().trace(INPUTS[:1])
+
+
+def test_roi_heads_that_trace_something_else_are_named(pair):
+    ours, _ = pair
+
+    class Halving(OdamStandardROIHeads):
+        """Changes inference, but not what is traced."""
+
+        def _forward_box(self, features, proposals):
+            return super()._forward_box(features, proposals)
+
+    heads = ours.roi_heads
+    heads.__class__ = Halving
+    try:
+        with pytest.raises(TypeError, match="Halving.*override `detect`"):
+            build_explainer(ours)
+    finally:
+        heads.__class__ = OdamStandardROIHeads

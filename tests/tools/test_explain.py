@@ -17,7 +17,16 @@ from odam_d2.visualize.storage import load_heatmaps
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO_NAME = "synthetic/faster_rcnn_compact_FPN"  # three classes, of which a random detector says each with about .25
-TINY = ["INPUT.MIN_SIZE_TEST", "32", "INPUT.MAX_SIZE_TEST", "64", "MODEL.RPN.POST_NMS_TOPK_TEST", "20"]
+TINY = [
+    "MODEL.DEVICE",
+    "cpu",
+    "INPUT.MIN_SIZE_TEST",
+    "32",
+    "INPUT.MAX_SIZE_TEST",
+    "64",
+    "MODEL.RPN.POST_NMS_TOPK_TEST",
+    "20",
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 "use strict";
 /* From a window of grid cells to a picture, by the rule of HeatMaps.to_image: cell (i, j) is centred at
    ((j + .5) stride_x, (i + .5) stride_y) in model-input pixels; bilinear between centres; beyond the outermost centres
-   of the grid the outermost cell goes on; outside the window the map is zero; min-max to [0, 1]. */
+   of the grid the outermost cell goes on; cells wholly beyond the picture are padding and never enter; outside the
+   window the map is zero; min-max to [0, 1]. */
 const OdamHeat = (() => {
   /** Bytes behind a base64 text. */
   function decode(base64) {
@@ -13,8 +14,9 @@ const OdamHeat = (() => {
   /** For each of `output` samples along one axis: the lower of its two cells, counted in the window, and the upper's share. */
   function axis(start, grid, stride, output, extent) {
     const cell = new Int32Array(output), share = new Float32Array(output);
+    const last = Math.min(grid, Math.ceil(extent / stride)) - 1;
     for (let o = 0; o < output; o++) {
-      const position = Math.min(Math.max((o + 0.5) * extent / output / stride - 0.5, 0), grid - 1);
+      const position = Math.min(Math.max((o + 0.5) * extent / output / stride - 0.5, 0), last);
       const low = Math.floor(position);
       cell[o] = low - start;
       share[o] = position - low;

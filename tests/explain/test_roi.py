@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.poolers import ROIPooler, convert_boxes_to_pooler_format
+from detectron2.structures import Boxes
 from torch import nn
 from torchvision.ops import roi_align
 
 from odam_d2 import model_zoo
+from odam_d2.data.synthetic import SyntheticScenes
 from odam_d2.explain import build_explainer
 from odam_d2.modeling.roi_heads import INSTANCE_WISE_MODULES
 from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
@@ -59,7 +61,7 @@ def test_detections_of_a_batch(zoo):
 def test_every_level_and_border_by_every_pooler(zoo, pooler_type, sampling_ratio, monkeypatch):
     pooler = ROIPooler(7, (1 / 4, 1 / 8, 1 / 16, 1 / 32), sampling_ratio, pooler_type)
     monkeypatch.setitem(zoo.roi_heads._modules, "box_pooler", pooler)
-    attributes = ("score", "logit", "left", "top", "right", "bottom")
+    attributes = ("score", "logit", "left", "top", "x2", "y2")
     fast, _ = assert_engines_agree(zoo, INPUTS[:1], [GIVEN], attributes)
     heatmaps = fast[0]["instances"].heatmaps
     assert set(heatmaps.strides[:, 0].tolist()) == {4.0, 8.0, 16.0, 32.0}
@@ -93,10 +95,11 @@ def test_chunks_do_not_matter(zoo, chunk, monkeypatch):
 
 
 def test_bundled_detector():
-    model = model_zoo.get("synthetic/faster_rcnn_compact_FPN", trained=False, device="cpu")
-    model.roi_heads.box_predictor.test_score_thresh = 0.0
-    model.roi_heads.box_predictor.test_topk_per_image = 5
-    assert_engines_agree(model, [random_input(240, 320)], attributes=("score", "logit", "top", "right"))
+    model = model_zoo.get("synthetic/faster_rcnn_compact_FPN", device="cpu")
+    image = SyntheticScenes("scene", "val")[0][0]
+    inputs = [{"image": torch.as_tensor(image.transpose(2, 0, 1).astype("float32")), "height": 480, "width": 640}]
+    fast, _ = assert_engines_agree(model, inputs)
+    assert len(fast[0]["instances"]) >= 3
 
 
 def test_class_agnostic_boxes_and_sigmoid_scores():
@@ -159,9 +162,21 @@ def test_the_layer_that_feeds_the_pooler_gives_the_default_maps(zoo):
     assert torch.allclose(named.values, default.values, atol=float(default.values.max()) * 1e-5)
 
 
+@pytest.mark.parametrize("layer", ["stem.conv1", "res3.0.conv1", "res4.0.conv2", "res4.0.shortcut", "res5.2.conv3"])
+def test_any_convolution_can_be_named(zoo, layer):
+    box = given((512, 640), [[30, 20, 600, 480]], [5])
+    explainer = build_explainer(zoo, attributes=("logit",), layer=f"backbone.bottom_up.{layer}")
+    assert bool(explainer(INPUTS[:1], [box])[0]["instances"].heatmaps.to_image("logit").any())
+
+
 @pytest.mark.parametrize(
     "layer, message",
-    [("roi_heads.box_head.fc1", r"\(1, C, H, W\)"), ("backbone", "dict"), ("proposal_generator", "nothing")],
+    [
+        ("roi_heads.box_head.fc1", r"\(1, C, H, W\).*nothing"),
+        ("roi_heads.box_pooler.level_poolers.0", "nothing"),
+        ("backbone", "dict"),
+        ("proposal_generator", "nothing"),
+    ],
 )
 def test_a_layer_that_is_no_map_is_an_error(zoo, layer, message):
     with pytest.raises(ValueError, match=message):
@@ -193,6 +208,7 @@ def fallback(zoo, reason):
 def test_unknown_head_hands_over_with_one_warning(zoo, monkeypatch):
     assert Coupled not in INSTANCE_WISE_MODULES
     monkeypatch.setitem(zoo.roi_heads._modules, "box_head", Coupled(zoo.roi_heads.box_head))
+    monkeypatch.setattr(zoo.proposal_generator, "post_nms_topk", {True: 40, False: 40})
     found = fallback(zoo, "each RoI on its own")
     # The right map needs all the proposals of detection: the one of a plain gradient through all of them.
     trace = zoo.trace(INPUTS[:1])
@@ -207,7 +223,42 @@ def test_unknown_head_hands_over_with_one_warning(zoo, monkeypatch):
     assert relative_error(found.heatmaps.window(0, "score")[None], expected) < 1e-4
 
 
+def assert_first_map_is(zoo, found, level):
+    """The first score map against a plain gradient on `level`."""
+    trace = zoo.trace(INPUTS[:1])
+    leaves = {k: v.clone().requires_grad_() for k, v in trace.features.items()}
+    heads = zoo.roi_heads
+    pooled = heads.box_pooler([leaves[k] for k in trace.level_names], [Boxes(trace.references)])
+    logits, _ = heads.box_predictor(heads.box_head(pooled))
+    target = logits.softmax(-1)[0, int(trace.classes[0])]
+    (gradient,) = torch.autograd.grad(target, leaves[level])
+    expected = (gradient * trace.features[level]).sum(1).clamp(min=0)
+    assert bool(expected.any())
+    assert relative_error(found.heatmaps.window(0, "score")[None], expected) < 1e-4
+
+
 def test_roi_pool_hands_over_with_one_warning(zoo, monkeypatch):
     pooler = ROIPooler(7, (1 / 4, 1 / 8, 1 / 16, 1 / 32), 0, "ROIPool")
     monkeypatch.setitem(zoo.roi_heads._modules, "box_pooler", pooler)
-    assert bool(fallback(zoo, "RoIPool").heatmaps.to_image("score").any())
+    found = fallback(zoo, "RoIPool")
+    trace = zoo.trace(INPUTS[:1])
+    assert_first_map_is(zoo, found, trace.level_names[int(trace.level_index[0])])
+
+
+class Enlarging(ROIPooler):
+    """A pooler of somebody else's: takes more around each box, and always from the second level."""
+
+    def forward(self, x, box_lists):
+        grown = []
+        for boxes in box_lists:
+            size = boxes.tensor[:, 2:] - boxes.tensor[:, :2]
+            grown.append(Boxes(torch.cat([boxes.tensor[:, :2] - 0.2 * size, boxes.tensor[:, 2:] + 0.2 * size], 1)))
+        return self.level_poolers[1](x[1], convert_boxes_to_pooler_format(grown))
+
+
+def test_a_pooler_of_ones_own_hands_over_with_one_warning(zoo, monkeypatch):
+    pooler = Enlarging(7, (1 / 4, 1 / 8, 1 / 16, 1 / 32), 0, "ROIAlignV2")
+    monkeypatch.setitem(zoo.roi_heads._modules, "box_pooler", pooler)
+    found = fallback(zoo, "Enlarging is not ROIPooler")
+    assert set(found.heatmaps.strides[:, 0].tolist()) == {8.0}
+    assert_first_map_is(zoo, found, "p3")

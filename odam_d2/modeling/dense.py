@@ -1,0 +1,246 @@
+"""Dense heads that say again what they said at one anchor, and that show how they are built.
+
+Shape letters: D detections over the batch, N pictures, A anchors a cell, K classes, O outputs of an anchor, C channels,
+(H, W) the grid of a level.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling.meta_arch.fcos import FCOSHead
+from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
+from torch import Tensor, nn
+
+from ..structures import DetectionTrace, Predictions
+
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
+
+
+@dataclass
+class Layer:
+    """A convolution, its norm if any, and the ReLU behind them, with what a forward pass left there.
+
+    Attributes:
+        conv: keeps the grid: stride 1, odd kernel, half of it as padding.
+        norm: None, batch norm in eval mode, or group norm.
+        relu: the activation.
+        masks: for each level (N, H, W, C) bool, where the ReLU let through.
+        scales: for each level (N, C), what the norm multiplies its input by (group norm: at its frozen statistics).
+    """
+
+    conv: nn.Conv2d
+    norm: nn.Module | None
+    relu: nn.Module
+    masks: list[Tensor] = field(default_factory=list)
+    scales: list[Tensor] = field(default_factory=list)
+
+
+@dataclass
+class Output:
+    """One of the O scalars that a head gives for an anchor: the channel ``anchor * stride + offset`` of a convolution.
+
+    Attributes:
+        conv: the output convolution.
+        stride: channels of an anchor.
+        offset: the scalar's place among them; None for the class of the detection.
+    """
+
+    conv: nn.Conv2d
+    stride: int
+    offset: int | None
+
+    def channels(self, anchors: Tensor, classes: Tensor) -> Tensor:
+        """(D,) int64 channels for (D,) anchors of a cell and classes."""
+        return anchors * self.stride + (classes if self.offset is None else self.offset)
+
+
+@dataclass
+class Branch:
+    """Layers from the features upward, and the numbers of the outputs on top of them."""
+
+    layers: list[Layer]
+    outputs: list[int]
+
+
+class TracedDenseHead(ABC):
+    """Says again what a dense head said at the anchors of the traced detections.
+
+    Attributes:
+        detector: the detector whose ``head`` it is.
+        maps: for each of the head's results, for each level, (N, channels, H, W) as it came out; filled by
+            :meth:`recording`.
+        branches: how the head is built, for the fast engine; empty where it could not be read.
+        unreadable: why it could not be read, in a few words; None if it could.
+    """
+
+    def __init__(self, detector: nn.Module):
+        self.detector = detector
+        self.layout = self._layout()
+        self.maps: list[list[Tensor]] = []
+        self.branches: list[Branch] = []
+        self.outputs: list[Output] = []
+        self.unreadable = self._read()
+
+    @abstractmethod
+    def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
+        """Predictions from the (D, O) outputs of the detections' anchors."""
+
+    def _layout(self) -> list[tuple[int, int, int | None]]:
+        """Where each of the O outputs lies in the results of the head: (result, channels of an anchor, offset)."""
+        return [(0, self.detector.num_classes, None), *((1, 4, side) for side in range(4))]
+
+    @abstractmethod
+    def _read(self) -> str | None:
+        """Fills `branches` and `outputs`; the reason where the head is not one that is known."""
+
+    @property
+    def num_anchors(self) -> int:
+        """A, the same on all levels."""
+        return self.detector.anchor_generator.num_anchors[0]
+
+    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
+        """Predictions of the traced detections from (N, C, H, W) features, with a graph back to them."""
+        maps = self.detector.head([features[name] for name in trace.level_names])
+        return self.decode(self.gather(maps, trace), trace)
+
+    def gather(self, maps: Sequence[Sequence[Tensor]], trace: DetectionTrace) -> Tensor:
+        """(D, O): the outputs of the detections' anchors in the results of the head."""
+        y, x, anchors = self.cells(trace)
+        gathered, order = [], []
+        for level in range(len(trace.level_names)):
+            members = (trace.level_index == level).nonzero()[:, 0]
+            image, row, column = trace.image_index[members], y[members], x[members]
+            outputs = []
+            for result, stride, offset in self.layout:
+                channel = anchors[members] * stride + (trace.classes[members] if offset is None else offset)
+                outputs.append(maps[result][level][image, channel, row, column])
+            gathered.append(torch.stack(outputs, 1))
+            order.append(members)
+        return torch.cat(gathered)[torch.cat(order).argsort()]
+
+    def cells(self, trace: DetectionTrace) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, column and number among the cell's anchors of each detection's anchor, (D,) int64 each."""
+        widths = [trace.features[name].shape[-1] for name in trace.level_names]
+        width = torch.tensor(widths, device=trace.rows.device)[trace.level_index]
+        anchors, cell = trace.rows % self.num_anchors, trace.rows // self.num_anchors
+        return cell // width, cell % width, anchors
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keeps masks and norm scales of the head's own forward pass inside the block; the hooks go at its end."""
+        handles = []
+        for branch in self.branches:
+            for layer in branch.layers:
+                handles.append(layer.relu.register_forward_hook(_keep_mask(layer)))
+                if isinstance(layer.norm, nn.GroupNorm):
+                    handles.append(layer.norm.register_forward_pre_hook(_keep_group_scale(layer)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def scale(self, layer: Layer, level: int) -> Tensor | None:
+        """(N or 1, C): what the layer's norm multiplies by; None without a norm."""
+        if layer.norm is None:
+            return None
+        if isinstance(layer.norm, nn.GroupNorm):
+            return layer.scales[level]
+        deviation = (layer.norm.running_var + layer.norm.eps).sqrt()
+        return (layer.norm.weight.detach() / deviation)[None]
+
+
+class TracedRetinaNetHead(TracedDenseHead):
+    """Outputs of an anchor: the logit of the detection's class, then dx, dy, dw, dh."""
+
+    def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
+        """See :meth:`TracedDenseHead.decode`."""
+        boxes = self.detector.box2box_transform.apply_deltas(outputs[:, 1:5], trace.references)
+        return Predictions(scores=outputs[:, 0].sigmoid(), logits=outputs[:, 0], boxes=boxes)
+
+    def _read(self) -> str | None:
+        head = self.detector.head
+        if type(head) is not RetinaNetHead:
+            return f"the head {type(head).__name__} is not RetinaNetHead"
+        return self._read_branches([(head.cls_subnet, [head.cls_score]), (head.bbox_subnet, [head.bbox_pred])])
+
+    def _read_branches(self, parts: Sequence[tuple[nn.Sequential, Sequence[nn.Conv2d]]]) -> str | None:
+        """Reads subnets with their output convolutions, in the order of the head's results."""
+        convs = [conv for _, tops in parts for conv in tops]
+        self.outputs = [Output(convs[result], stride, offset) for result, stride, offset in self.layout]
+        branches = []
+        for subnet, tops in parts:
+            layers = _layers_of(subnet)
+            if isinstance(layers, str):
+                return f"in the head, {layers}"
+            numbers = [k for k, output in enumerate(self.outputs) if any(output.conv is conv for conv in tops)]
+            branches.append(Branch(layers, numbers))
+        self.branches = branches
+        return None
+
+
+class TracedFCOSHead(TracedRetinaNetHead):
+    """Outputs of a location: the class logit, the four distances to the sides over the stride, and centerness."""
+
+    def _layout(self) -> list[tuple[int, int, int | None]]:
+        return [*super()._layout(), (2, 1, 0)]
+
+    def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
+        """See :meth:`TracedDenseHead.decode`; the score is the geometric mean of class and centerness."""
+        boxes = self.detector.box2box_transform.apply_deltas(outputs[:, 1:5], trace.references)
+        centerness = outputs[:, 5].sigmoid()
+        scores = (outputs[:, 0].sigmoid() * centerness).sqrt()
+        return Predictions(scores, outputs[:, 0], boxes, extras={"centerness": centerness})
+
+    def _read(self) -> str | None:
+        head = self.detector.head
+        if type(head) is not FCOSHead:
+            return f"the head {type(head).__name__} is not FCOSHead"
+        return self._read_branches(
+            [(head.cls_subnet, [head.cls_score]), (head.bbox_subnet, [head.bbox_pred, head.ctrness])]
+        )
+
+
+def _layers_of(modules: Sequence[nn.Module]) -> list[Layer] | str:
+    """Reads convolution, norm or nothing, ReLU, and so on; a few words where something else stands among them."""
+    layers: list[Layer] = []
+    pending: list[nn.Module] = []
+    for module in modules:
+        if type(module) is nn.ReLU and pending:
+            layers.append(Layer(pending[0], pending[1] if len(pending) == 2 else None, module))
+            pending = []
+        elif not pending and _keeps_grid(module) or len(pending) == 1 and type(module) in NORMS:
+            pending.append(module)
+        else:
+            return f"{type(module).__name__} is not known where it stands"
+    return layers if not pending else "the last convolution has no ReLU behind it"
+
+
+def _keeps_grid(module: nn.Module) -> bool:
+    if type(module) is not nn.Conv2d:
+        return False
+    size = module.kernel_size[0]
+    wanted = {"kernel_size": (size, size), "padding": (size // 2, size // 2), "stride": (1, 1), "dilation": (1, 1)}
+    return size % 2 == 1 and module.groups == 1 and all(getattr(module, k) == v for k, v in wanted.items())
+
+
+def _keep_mask(layer: Layer):
+    def hook(_module, _inputs, output):
+        layer.masks.append((output > 0).permute(0, 2, 3, 1).contiguous())
+
+    return hook
+
+
+def _keep_group_scale(layer: Layer):
+    def hook(norm, inputs):
+        groups = inputs[0].detach().flatten(2).reshape(len(inputs[0]), norm.num_groups, -1)
+        deviation = (groups.var(2, unbiased=False) + norm.eps).sqrt()
+        layer.scales.append(norm.weight.detach() / deviation.repeat_interleave(norm.num_channels // norm.num_groups, 1))
+
+    return hook
