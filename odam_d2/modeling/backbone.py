@@ -3,8 +3,9 @@
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, BasicStem, ResNet
-from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from detectron2.modeling.backbone.resnet import BasicBlock
+from torch import nn
 
 
 def build_compact_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
@@ -42,11 +43,23 @@ def build_compact_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
 @BACKBONE_REGISTRY.register()
 def build_compact_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     """The narrow ResNet under an FPN with one pooled level on top, as Detectron2's Faster R-CNN FPN has it."""
+    return _build_fpn(cfg, build_compact_resnet(cfg, input_shape), LastLevelMaxPool())
+
+
+@BACKBONE_REGISTRY.register()
+def build_compact_retinanet_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
+    """The narrow ResNet under an FPN with two convolved levels on top, as Detectron2's RetinaNet has it."""
+    bottom_up = build_compact_resnet(cfg, input_shape)
+    top = LastLevelP6P7(bottom_up.output_shape()["res5"].channels, cfg.MODEL.FPN.OUT_CHANNELS)
+    return _build_fpn(cfg, bottom_up, top)
+
+
+def _build_fpn(cfg, bottom_up: ResNet, top_block: nn.Module) -> FPN:
     return FPN(
-        bottom_up=build_compact_resnet(cfg, input_shape),
+        bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,
-        top_block=LastLevelMaxPool(),
+        top_block=top_block,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )

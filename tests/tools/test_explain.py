@@ -132,7 +132,7 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
     picture(folder / "good.png")
     picture(folder / "<script>alert(1)<!--.png")
     picture(folder / "dot.png", 1, 1)
-    picture(folder / "wide.png", 60, 800)
+    picture(folder / "wide.png", 600, 8000)
     (folder / "empty.jpg").touch()
     (folder / "text.jpg").write_text("hello")
     code, output = run(folder)

@@ -1,0 +1,24 @@
+"""The README's code does what the README says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_notebook_snippet_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    snippet = re.search(r"## In a notebook\n\n```python\n(.*?)```", README, re.DOTALL).group(1)
+    names: dict = {}
+    exec(snippet, names)
+    maps = names["maps"]
+    assert len(maps) == len(names["instances"]) > 0
+    assert maps.shape[1:] == (480, 640) and 0.0 <= float(maps.min()) and float(maps.max()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)", README))))
+def test_every_link_leads_somewhere(path):
+    assert (ROOT / path).exists()
