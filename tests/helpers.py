@@ -1,5 +1,9 @@
 """Detectors and inputs that several tests share."""
 
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
 import torch
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
@@ -8,6 +12,15 @@ from detectron2.structures import Boxes, Instances
 
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.utils.calibration import calibrate_frozen_norms
+
+
+def load_tool(name: str) -> ModuleType:
+    """The script ``tools/<name>.py`` as a module, anew at each call."""
+    path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def zoo_config(name: str, *opts, traced: bool = True):

@@ -78,15 +78,24 @@ def read_config(args: argparse.Namespace, traced: bool) -> CfgNode:
     return cfg
 
 
-def random_boxes(count: int, height: int, width: int, num_classes: int, generator: torch.Generator) -> Instances:
+def random_boxes(count: int, height: int, width: int, generator: torch.Generator) -> Boxes:
     """Boxes with sides log-uniform from 16 pixels to the whole picture, clipped to it."""
     longest = torch.tensor([float(width), float(height)])
     sides = torch.exp(torch.rand(count, 2, generator=generator) * (longest / 16).log()) * 16
     centres = torch.rand(count, 2, generator=generator) * longest
     boxes = Boxes(torch.cat([centres - sides / 2, centres + sides / 2], 1))
     boxes.clip((height, width))
-    classes = torch.randint(num_classes, (count,), generator=generator)
-    return Instances((height, width), pred_boxes=boxes, pred_classes=classes)
+    return boxes
+
+
+def random_objects(count: int, height: int, width: int, generator: torch.Generator) -> Boxes:
+    """Boxes inside the picture that fit an anchor: areas log-uniform from 32^2 pixels on, sides at most 2 : 1."""
+    shortest = min(height, width)
+    size = torch.exp(torch.rand(count, generator=generator) * torch.tensor(shortest / 1.5 / 32).log()) * 32
+    shape = torch.exp((torch.rand(count, generator=generator) - 0.5) * torch.tensor(2.0).log())
+    sides = torch.stack([size * shape, size / shape], 1)
+    corner = torch.rand(count, 2, generator=generator) * (torch.tensor([float(width), float(height)]) - sides)
+    return Boxes(torch.cat([corner, corner + sides], 1))
 
 
 class Subjects:
@@ -100,9 +109,12 @@ class Subjects:
         coarse = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=generator)
         image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
         self.inputs = [{"image": image, "height": height, "width": width}]
-        num_classes = read_config(args, traced=True).MODEL.ROI_HEADS.NUM_CLASSES
-        self.boxes = random_boxes(args.boxes, height, width, num_classes, generator)
-        self.candidates = random_boxes(args.candidates, height, width, num_classes, generator)
+        # Any RoI can be explained; a dense detector explains what fits an anchor.
+        draw = random_boxes if "RCNN" in read_config(args, traced=True).MODEL.META_ARCHITECTURE else random_objects
+        self.boxes, self.candidates = (
+            Instances((height, width), pred_boxes=boxes, pred_classes=torch.arange(len(boxes)) % 20)
+            for boxes in (draw(count, height, width, generator) for count in (args.boxes, args.candidates))
+        )
 
     def build(self, traced: bool) -> torch.nn.Module:
         """The traced or the stock detector."""
@@ -160,7 +172,7 @@ def memory_job(args: argparse.Namespace) -> None:
     for _ in range(3):
         detect(model, subjects.inputs)
         if args.memory_job == "explain":
-            build_explainer(model, attributes=ATTRIBUTES, engine="roi")(subjects.inputs, [subjects.boxes])
+            build_explainer(model, attributes=ATTRIBUTES)(subjects.inputs, [subjects.boxes])
     print(json.dumps({"peak_mib": _peak_mib()}))
 
 
@@ -168,8 +180,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """All rows of the benchmark, as they go to JSON."""
     subjects = Subjects(args)
     stock, model, inputs = subjects.build(traced=False), subjects.build(traced=True), subjects.inputs
-    full = build_explainer(model, attributes=ATTRIBUTES, engine="roi")
-    score = build_explainer(model, attributes=("score",), engine="roi")
+    full = build_explainer(model, attributes=ATTRIBUTES)
+    score = build_explainer(model, attributes=("score",))
     boxes, candidates = (model.trace(inputs, [given]) for given in (subjects.boxes, subjects.candidates))
 
     many = f"{args.boxes} x {len(ATTRIBUTES)}"

@@ -1,6 +1,5 @@
 """tools/explain.py from end to end, in process, on tiny pictures and a detector with random weights."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 
 from odam_d2 import model_zoo
 from odam_d2.visualize.storage import load_heatmaps
+from tests.helpers import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO_NAME = "synthetic/faster_rcnn_compact_FPN"  # three classes, of which a random detector says each with about .25
@@ -31,10 +31,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("explain_tool", ROOT / "tools" / "explain.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("explain")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """tools/train_net.py, end to end on a handful of small synthetic pictures."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,16 +11,12 @@ from detectron2.utils.events import EventStorage
 from odam_d2 import model_zoo
 from odam_d2.data import builtin
 from odam_d2.engine.trainer import CPUAutocastTrainer, OdamTrainer
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
+from tests.helpers import load_tool
 
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("train_net", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train_net")
 
 
 @pytest.fixture(scope="module")

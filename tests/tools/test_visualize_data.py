@@ -1,8 +1,5 @@
 """tools/visualize_data.py, end to end on small synthetic data."""
 
-import importlib.util
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -10,16 +7,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from odam_d2.data import builtin
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "visualize_data.py"
+from tests.helpers import load_tool
 
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("visualize_data", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("visualize_data")
 
 
 @pytest.fixture(scope="module")
