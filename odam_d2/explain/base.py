@@ -124,7 +124,7 @@ class Explainer:
             return []
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.autocast(self.model.device.type, enabled=False))
+            stack.enter_context(torch.autocast(next(self.model.parameters()).device.type, enabled=False))
             stack.enter_context(_evaluating(self.model))
             trace = self.model.trace(batched_inputs, instances)
             _check_finite(trace, self.model)

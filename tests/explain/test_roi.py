@@ -102,6 +102,18 @@ def test_bundled_detector():
     assert len(fast[0]["instances"]) >= 3
 
 
+@pytest.mark.parametrize(
+    "name", ["COCO-Detection/faster_rcnn_R_50_DC5_3x.yaml", "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"]
+)
+def test_other_standard_roi_heads(name):
+    some = given((512, 640), GIVEN.pred_boxes.tensor[[0, 1, 4]].tolist(), [0, 1, 2])
+    model = random_detector(zoo_config(name, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 3))
+    fast, _ = assert_engines_agree(model, INPUTS[:1], [some], ("score", "left"))
+    assert all(bool(m.any()) for m in fast[0]["instances"].heatmaps.to_image("left", False))
+    found = build_explainer(model)(INPUTS[:1])[0]["instances"]
+    assert len(found) == len(found.heatmaps) == 3 and found.has("pred_masks") == ("mask" in name)
+
+
 def test_class_agnostic_boxes_and_sigmoid_scores():
     cfg = zoo_config(
         ZOO, "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True,
