@@ -53,7 +53,7 @@ setup(
     packages=find_packages(include=["odam_d2", "odam_d2.*"]),
     package_data={
         "odam_d2.model_zoo": ["**/*.pth"],  # weights of the bundled small detectors
-        "odam_d2.visualize": ["*.html*", "templates/*"],  # the report's page
+        "odam_d2.visualize": ["templates/*"],  # the report's page
     },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=[

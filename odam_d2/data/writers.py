@@ -14,13 +14,16 @@ JPEG_QUALITY = 92
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 BGR -> the bytes of a JPEG file."""
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
+    """(H, W, 3) uint8 BGR -> the bytes of a JPEG file.
+
+    Raises:
+        ValueError: if `image` is something else.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(
-            f"`image` must be (H, W, 3) uint8 BGR; got {image.shape} {image.dtype}, which OpenCV can't encode"
+            f"`image` must be (H, W, 3) uint8 BGR with pixels in it; got {image.shape} {image.dtype}: convert it first"
         )
-    return data.tobytes()
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def write_pictures(

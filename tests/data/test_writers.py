@@ -115,6 +115,19 @@ def test_mask_area_counts_pixels(record):
     assert mask_area(record["annotations"][0]["segmentation"]) == 21.0
 
 
-def test_picture_that_cannot_be_encoded_is_named():
-    with pytest.raises((ValueError, cv2.error)):
-        encode_jpeg(np.zeros((0, 0, 3), np.uint8))
+@pytest.mark.parametrize(
+    "image", [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_picture_that_cannot_be_encoded_is_named(image):
+    with pytest.raises(ValueError, match="`image` must be"):
+        encode_jpeg(image)
+
+
+def test_same_pictures_same_files(record, tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (8, 10, 3), dtype=np.uint8)
+    for folder in ("one", "two"):
+        write_pictures([(encode_jpeg(image), record)], str(tmp_path / folder), ["person", "dog"])
+    one, two = (
+        {p.relative_to(f): p.read_bytes() for p in f.rglob("*.*")} for f in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two and len(one) == 3
