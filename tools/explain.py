@@ -116,7 +116,7 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         )
     if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
         raise ValueError(f"INPUT.FORMAT must be BGR or RGB; got {cfg.INPUT.FORMAT!r}: other formats can't be shown")
-    for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET):
+    for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.ODAM.FCOS):
         node.SCORE_THRESH_TEST = args.score_threshold
     cfg.TEST.DETECTIONS_PER_IMAGE = min(cfg.TEST.DETECTIONS_PER_IMAGE, args.max_detections)
     use_traced_architectures(cfg)
