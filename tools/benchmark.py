@@ -173,7 +173,7 @@ def memory_job(args: argparse.Namespace) -> None:
         detect(model, subjects.inputs)
         if args.memory_job == "explain":
             build_explainer(model, attributes=ATTRIBUTES)(subjects.inputs, [subjects.boxes])
-    print(json.dumps({"peak_mib": _peak_mib()}))
+    print(json.dumps({"peak_mib": _peak_mib(model.device)}))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -235,9 +235,9 @@ def _row(label: str, seconds: list[float], value: float) -> dict[str, Any]:
     return {"label": label, "seconds": value, "least": min(seconds), "most": max(seconds), "all_seconds": seconds}
 
 
-def _peak_mib() -> float:
-    """Most memory that this process has held so far."""
-    if torch.cuda.is_available():
+def _peak_mib(device: torch.device) -> float:
+    """Most memory that this process has held so far: on a GPU there, else resident."""
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
     if status.is_file():  # Linux' ru_maxrss starts at the parent's peak, which is that of the whole benchmark

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from detectron2 import model_zoo as detectron2_zoo
+from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -49,7 +50,11 @@ def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, list[dict]
     torch.manual_seed(args.seed)
     if args.config_file in model_zoo.available():
         image = torch.as_tensor(SyntheticScenes("scene", "val")[0][0].transpose(2, 0, 1).astype("float32"))
-        return model_zoo.get(args.config_file), [{"image": image, "height": image.shape[1], "width": image.shape[2]}]
+        cfg = model_zoo.get_config(args.config_file)
+        cfg.merge_from_list(args.opts)
+        model = build_model(cfg).eval()
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        return model, [{"image": image, "height": image.shape[1], "width": image.shape[2]}]
     cfg = get_cfg()
     add_odam_config(cfg)
     is_file = Path(args.config_file).is_file()
@@ -65,13 +70,13 @@ def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, list[dict]
     return model, inputs
 
 
-def boxes_everywhere(count: int, height: int, width: int, num_classes: int) -> Instances:
+def boxes_everywhere(count: int, height: int, width: int) -> Instances:
     """Boxes with sides log-uniform from 8 pixels to 1.2 pictures, centred anywhere in it: many cross its borders."""
     longest = torch.tensor([float(width), float(height)])
     sides = torch.exp(torch.rand(count, 2) * (1.2 * longest / 8).log()) * 8
     centres = torch.rand(count, 2) * longest
     boxes = Boxes(torch.cat([centres - sides / 2, centres + sides / 2], 1))
-    return Instances((height, width), pred_boxes=boxes, pred_classes=torch.randint(num_classes, (count,)))
+    return Instances((height, width), pred_boxes=boxes, pred_classes=torch.arange(count) % 3)
 
 
 def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor:
@@ -87,10 +92,10 @@ def main(argv: list[str] | None = None) -> int:
         import_file_or_module(name)
     model, inputs = build_subject(args)
     attributes = list(TARGETS)
-    given = [boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"], model.roi_heads.num_classes)]
+    given = [boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"])]
     fast, plain = (
         build_explainer(model, attributes=attributes, engine=engine)(inputs, given)[0]["instances"].heatmaps
-        for engine in ("roi", "autograd")
+        for engine in ("auto", "autograd")
     )
     rows = []
     for name in attributes:

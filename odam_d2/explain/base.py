@@ -41,7 +41,9 @@ def register_engine(name: str) -> Callable[[type], type]:
 
 
 class GradientEngine(ABC):
-    """A way to the maps of a trace. All engines give the same maps; they differ in what they can do, and in time.
+    """A way to the maps of a trace. Engines give the same maps, but for what :meth:`approximation` names.
+
+    They differ in what they can do, and in time.
 
     Args:
         model: the detector.
@@ -54,7 +56,12 @@ class GradientEngine(ABC):
 
     @abstractmethod
     def unsupported(self, trace: DetectionTrace) -> str | None:
-        """Why this engine can't explain the trace exactly, in a few words; None if it can."""
+        """Why this engine can't explain the trace, in a few words; None if it can."""
+
+    def approximation(self, trace: DetectionTrace) -> str | None:
+        """What this engine takes less than exactly in the trace, in a few words; None if nothing."""
+        del trace
+        return None
 
     @abstractmethod
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
@@ -183,7 +190,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:
-    """Raises where NaN or inf shows in features or scores, or in the weights of a detector that found nothing."""
+    """Raises where NaN or inf shows in features, weights or scores."""
     for level, feature in trace.features.items():
         finite = torch.isfinite(feature)
         if not bool(finite.all()):
@@ -194,14 +201,16 @@ def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:
                 f"features of level {level!r} must be finite; picture {number} of the batch has {count} NaN or inf "
                 f"values and {_cause(broken)}: check MODEL.WEIGHTS and the picture"
             )
+    # Detectron2 drops what is not finite, so broken weights would look like missing objects.
+    broken = _not_finite(model)
+    if broken:
+        raise FloatingPointError(
+            f"the model's weights must be finite; got NaN or inf in {broken!r}: check MODEL.WEIGHTS"
+        )
     for number, found in enumerate(trace.instances):
-        # Detectron2 drops what is not finite, so broken weights look like a picture without objects.
-        suspicious = len(found) == 0 or not bool(torch.isfinite(found.scores).all())
-        broken = _not_finite(model) if suspicious else None
-        if broken or (suspicious and len(found)):
+        if not bool(torch.isfinite(found.scores).all()):
             raise FloatingPointError(
-                f"what the detector says of picture {number} must be finite; got {len(found)} boxes while "
-                f"{_cause(broken)}: check MODEL.WEIGHTS"
+                f"scores of picture {number} must be finite; got NaN or inf from finite weights: check their scale"
             )
 
 

@@ -78,6 +78,7 @@ class _EngineChoice:
         for candidate in self.candidates:
             reason = candidate.unsupported(trace)
             if reason is None:
+                self._say(candidate.approximation(trace))
                 return candidate
             reasons.append(reason)
         if reasons and not self.automatic:
@@ -88,6 +89,11 @@ class _EngineChoice:
                 f"explaining by one autograd call a map, exact but slow, since {'; '.join(reasons)}", stacklevel=4
             )
         return self.fallback
+
+    def _say(self, approximation: str | None) -> None:
+        if approximation and not self.warned:
+            self.warned = True
+            warnings.warn(f"maps are near, not exact, since {approximation}; engine='autograd' is exact", stacklevel=5)
 
 
 def _require_known(argument: str, name: str, known) -> None:

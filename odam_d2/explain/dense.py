@@ -11,7 +11,7 @@ Shape letters: D detections, n of them in a chunk, K attributes, O outputs of an
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..ops.cam import odam
 from ..ops.receptive_field import crop_windows, step_back
@@ -34,7 +34,18 @@ class DenseEngine(GradientEngine):
             return f"layer {self.layer!r} is not what the head reads"
         if not hasattr(trace.head, "branches"):
             return f"{type(trace.head).__name__} is no dense head"
+        if trace.head.unreadable is None:
+            for branch in trace.head.branches:
+                if any(len(layer.masks) != len(trace.level_names) for layer in branch.layers):
+                    return "the head does not run its layers once a level"
         return trace.head.unreadable
+
+    def approximation(self, trace: DetectionTrace) -> str | None:
+        """Group norm's statistics are taken as constants."""
+        layers = [layer for branch in trace.head.branches for layer in branch.layers]
+        if any(isinstance(layer.norm, nn.GroupNorm) for layer in layers):
+            return "group norm is taken at its frozen statistics"
+        return None
 
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
         """See :meth:`GradientEngine.odam_maps`."""

@@ -18,6 +18,8 @@ from ..modeling.provenance import (
 from ..structures import DetectionTrace
 
 LEVEL_FIELD = "odam_level"
+# Given boxes that are compared with all anchors together; bounds memory.
+MATCHED_AT_ONCE = 64
 
 
 class DenseTraceMixin:
@@ -27,6 +29,14 @@ class DenseTraceMixin:
     """
 
     traced_head_type: type
+
+    def require_traceable(self) -> None:
+        """Raises TypeError where inference is somebody else's, which a trace would not know."""
+        if type(self).forward_inference is not DenseTraceMixin.forward_inference:
+            raise TypeError(
+                f"`model` must detect as it is traced; got {type(self).__name__}, which overrides `forward_inference`: "
+                "override `inference_single_image` in its place"
+            )
 
     def match_given(self, boxes: torch.Tensor, anchors: list[Boxes]) -> torch.Tensor:
         """For each of (R, 4) boxes in model-input pixels, how well each anchor of all levels fits: (R, anchors).
@@ -76,6 +86,7 @@ class DenseTraceMixin:
         """
         if self.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
+        self.require_traceable()
         with torch.no_grad():
             images = self.preprocess_image(batched_inputs)
             features = self.backbone(images.tensor)
@@ -129,9 +140,12 @@ class DenseTraceMixin:
     def _anchors_of(self, boxes: list[torch.Tensor], anchors: list[Boxes]) -> tuple[torch.Tensor, torch.Tensor]:
         """Row within its level, and level, of the anchor that fits each given box best; (D,) int64 each."""
         counts = torch.tensor([len(a) for a in anchors], device=self.device)
-        fits = [self.match_given(box, anchors) if len(box) else box.new_zeros(0, 1) for box in boxes]
-        for number, fit in enumerate(fits):
-            none = (fit.amax(1) <= 0).nonzero()[:, 0]
+        chosen = []
+        for number, box in enumerate(boxes):
+            # A few boxes at a time: every one is compared with every anchor.
+            fits = [self.match_given(part, anchors).max(1) for part in box.split(MATCHED_AT_ONCE) if len(part)]
+            chosen += [fit.indices for fit in fits]
+            none = torch.cat([box.new_zeros(0), *(fit.values for fit in fits)]).le(0).nonzero()[:, 0]
             if len(none):
                 index = int(none[0])
                 raise ValueError(
@@ -139,7 +153,7 @@ class DenseTraceMixin:
                     f"{[round(v, 1) for v in boxes[number][index].tolist()]} in model-input pixels, which none of its "
                     f"{int(counts.sum())} anchors fits: resize the picture, or explain a box nearer to one"
                 )
-        best = torch.cat([fit.argmax(1) for fit in fits])
+        best = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *chosen])
         level = torch.bucketize(best, counts.cumsum(0), right=True)
         return best - (counts.cumsum(0) - counts)[level], level
 

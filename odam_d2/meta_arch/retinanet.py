@@ -15,7 +15,12 @@ class OdamRetinaNet(DenseTraceMixin, RetinaNet):
     traced_head_type = TracedRetinaNetHead
 
     def match_given(self, boxes: torch.Tensor, anchors: list[Boxes]) -> torch.Tensor:
-        """IoU of (R, 4) boxes with every anchor, zero below the matcher's lower threshold (background in training)."""
+        """IoU of (R, 4) boxes with every anchor; zero where training would never pair the two.
+
+        With low-quality matches, RetinaNet's default, an object's best anchor is trained on whatever their IoU.
+        """
         iou = pairwise_iou(Boxes(boxes), Boxes.cat(anchors))
+        if self.anchor_matcher.allow_low_quality_matches:
+            return iou
         background = self.anchor_matcher.thresholds[1]
         return torch.where(iou >= background, iou, 0.0)

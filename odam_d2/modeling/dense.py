@@ -181,6 +181,12 @@ class TracedRetinaNetHead(TracedDenseHead):
                 return f"in the head, {layers}"
             numbers = [k for k, output in enumerate(self.outputs) if any(output.conv is conv for conv in tops)]
             branches.append(Branch(layers, numbers))
+        for conv in convs:
+            if not _keeps_grid(conv):
+                return f"an output convolution does not keep the grid: {conv}"
+        relus = [layer.relu for branch in branches for layer in branch.layers]
+        if len({id(relu) for relu in relus}) < len(relus):
+            return "its branches share layers"
         self.branches = branches
         return None
 
@@ -227,7 +233,8 @@ def _keeps_grid(module: nn.Module) -> bool:
         return False
     size = module.kernel_size[0]
     wanted = {"kernel_size": (size, size), "padding": (size // 2, size // 2), "stride": (1, 1), "dilation": (1, 1)}
-    return size % 2 == 1 and module.groups == 1 and all(getattr(module, k) == v for k, v in wanted.items())
+    plain = size % 2 == 1 and module.groups == 1 and module.padding_mode == "zeros"
+    return plain and all(getattr(module, k) == v for k, v in wanted.items())
 
 
 def _keep_mask(layer: Layer):

@@ -120,7 +120,9 @@ def test_group_norm_is_taken_at_its_frozen_statistics():
     assert len(norms) == 8
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
-    fast = build_explainer(model, attributes=("score", "left"))(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
+    explainer = build_explainer(model, attributes=("score", "left"))
+    with pytest.warns(UserWarning, match="near, not exact.*group norm"):
+        fast = explainer(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
     for norm in norms:
         norm.__class__ = FrozenGroupNorm
     plain = build_explainer(model, attributes=("score", "left"), engine="autograd")(INPUTS[:1], [GIVEN])
@@ -152,3 +154,32 @@ def test_a_head_that_is_not_known_hands_over_with_one_warning(detector):
         detector.head.__class__ = stock
     expected = build_explainer(detector, attributes=("score",))(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
     assert relative_error(found.to_image("score", False), expected.to_image("score", False)) < 1e-4
+
+
+def tie_towers(head):
+    """Both branches through the same layers."""
+    head.bbox_subnet = head.cls_subnet
+
+
+def dilate_output(head):
+    """An output convolution that looks further than its neighbours."""
+    head.cls_score.dilation, head.cls_score.padding = (2, 2), (2, 2)
+
+
+@pytest.mark.parametrize("change, reason", [(tie_towers, "share layers"), (dilate_output, "keep the grid")])
+def test_a_head_that_was_changed_hands_over_with_one_warning(change, reason):
+    model = dense_detector("RetinaNet", "")
+    change(model.head)
+    explainer = build_explainer(model, attributes=("score",))
+    with pytest.warns(UserWarning, match=reason):
+        found = explainer(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
+    expected = build_explainer(model, attributes=("score",), engine="autograd")(INPUTS[:1], [GIVEN])
+    assert torch.equal(found.values, expected[0]["instances"].heatmaps.values)
+
+
+def test_nan_in_one_class_is_said():
+    model = dense_detector("RetinaNet", "")
+    with torch.no_grad():
+        model.head.cls_score.bias[3::80] = float("nan")
+    with pytest.raises(FloatingPointError, match="head.cls_score.bias"):
+        build_explainer(model)(INPUTS[:1])

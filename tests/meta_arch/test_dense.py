@@ -7,6 +7,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.structures import Boxes, pairwise_iou
 
+from odam_d2.explain import build_explainer
 from tests.explain.test_dense import ALL, INPUTS, SMALL, ZOO, dense_detector
 from tests.helpers import given, zoo_config
 
@@ -77,8 +78,38 @@ def test_retinanets_anchor_is_the_one_of_highest_iou():
     assert torch.equal(chosen, best)
 
 
-def test_a_box_that_no_anchor_fits_is_named(pair):
+def test_a_small_object_is_explained_through_its_best_anchor_as_it_is_trained():
+    ours = dense_detector("RetinaNet", "")
+    trace = ours.trace(INPUTS[:1], [given((448, 640), [[100, 100, 118, 118]], [0])])
+    assert 0 < float(pairwise_iou(Boxes(trace.boxes), Boxes(trace.references))) < 0.4
+
+
+def test_inference_of_ones_own_is_named():
+    ours = dense_detector("RetinaNet", "")
+
+    class FirstOnly(type(ours)):
+        """Keeps one box a picture."""
+
+        def forward_inference(self, images, features, predictions):
+            return [result[:1] for result in super().forward_inference(images, features, predictions)]
+
+    ours.__class__ = FirstOnly
+    with pytest.raises(TypeError, match="FirstOnly, which overrides `forward_inference`"):
+        build_explainer(ours)
+
+
+def test_many_boxes_are_matched_in_parts(pair, monkeypatch):
     ours, _ = pair
+    boxes = [given((448, 640), [[100 + k, 100, 164 + k, 164] for k in range(5)], [0] * 5)]
+    whole = ours.trace(INPUTS[:1], boxes)
+    monkeypatch.setattr("odam_d2.meta_arch.dense.MATCHED_AT_ONCE", 2)
+    assert torch.equal(ours.trace(INPUTS[:1], boxes).rows, whole.rows)
+
+
+def test_a_box_that_no_anchor_fits_is_named(pair, monkeypatch):
+    ours, _ = pair
+    if hasattr(ours, "anchor_matcher"):
+        monkeypatch.setattr(ours.anchor_matcher, "allow_low_quality_matches", False)
     fits, thin = [100, 100, 164, 164], [10, 200, 11, 204]
     with pytest.raises(ValueError, match=r"box 1 of `instances\[0\]` must fit an anchor"):
         ours.trace(INPUTS[:1], [given((448, 640), [fits, thin], [0, 0])])
