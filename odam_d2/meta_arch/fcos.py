@@ -54,6 +54,13 @@ class OdamFCOS(DenseTraceMixin, FCOS):
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
+    def losses(self, anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness) -> dict:
+        """The stock losses in single precision: under autocast the stock method mixes types, which indexing refuses."""
+        predictions = (pred_logits, pred_anchor_deltas, pred_centerness)
+        logits, deltas, centerness = ([level.float() for level in levels] for levels in predictions)
+        with torch.autocast(self.device.type, enabled=False):
+            return super().losses(anchors, logits, gt_labels, deltas, gt_boxes, centerness)
+
     def match_given(self, boxes: torch.Tensor, anchors: list[Boxes]) -> torch.Tensor:
         """How near each location is to the centre of (R, 4) boxes, in (0, 1]; zero where training would not take it."""
         candidates = self._match_anchors(Boxes(boxes), anchors) > 0
