@@ -52,7 +52,11 @@ def add_odam_config(cfg: CN) -> None:
 
 # Stock names in a config -> our subclasses with the same weights and the same detections.
 TRACED_META_ARCHITECTURES = {"GeneralizedRCNN": "OdamRCNN", "RetinaNet": "OdamRetinaNet"}
-TRACED_ROI_HEADS = {"StandardROIHeads": "OdamStandardROIHeads"}
+TRACED_ROI_HEADS = {
+    "StandardROIHeads": "OdamStandardROIHeads",
+    "CascadeROIHeads": "OdamCascadeROIHeads",
+    "Res5ROIHeads": "OdamRes5ROIHeads",
+}
 
 
 def use_traced_architectures(cfg: CN) -> None:

@@ -1,6 +1,6 @@
 """The plain engine: one autograd call a map. Slow, works for any detector and any layer, and is the others' oracle.
 
-Shape letters: D detections, K attributes, C channels, (H, W) the grid of the explained layer.
+Shape letters: D detections, N pictures, K attributes, C channels, (H, W) the grid of the explained layer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..ops.cam import odam
 from ..ops.smoothing import gaussian_weights
-from ..structures import DetectionTrace, HeatMaps
-from .base import GradientEngine, register_engine, split_by_image
+from ..structures import DetectionTrace, Predictions
+from .base import GradientEngine, register_engine
 from .targets import target_scalars
-
-# A raw map (H, W) and the strides (2,) of its grid along y, x.
-Map = tuple[Tensor, Tensor]
+from .windows import GradientWindows
 
 
 @register_engine("autograd")
@@ -28,59 +25,64 @@ class AutogradEngine(GradientEngine):
         del trace
         return None
 
-    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
-        """See :meth:`GradientEngine.odam_maps`."""
-        maps = list(self.iterate(trace, attributes, smoothing))
-        return self._as_heat_maps(trace, maps, attributes)
+    def gradient_windows(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+    ) -> Iterator[GradientWindows]:
+        """See :meth:`GradientEngine.gradient_windows`; one detection at a time, on the whole grid of each level.
 
-    def iterate(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[Map]:
-        """One map after the other, attributes running fastest: for progress bars and timings.
-
-        Yields:
-            (H, W) raw maps on the whole grid, with that grid's strides along y, x.
+        A detection whose sources share a level has one window for them, under the number of the first.
         """
         with torch.enable_grad():
-            leaves, strides, predictions = self._predict(trace)
+            leaves, strides, levels, predictions = self._predict(trace)
             targets = target_scalars(predictions, attributes)
-        for index, leaf in enumerate(leaves):
-            number = int(trace.image_index[index])
-            box = trace.boxes[index]
-            sigma = smoothing * (box[2:] - box[:2]).flip(0) / strides[index]  # along y, x, in cells
-            for target in targets:
-                (gradient,) = torch.autograd.grad(target[index], leaf, retain_graph=True, materialize_grads=True)
-                yield odam(_smooth(gradient[number], sigma), leaf.detach()[number]), strides[index]
+        for index in range(len(trace)):
+            number = trace.image_index[index : index + 1]
+            size = (trace.boxes[index, 2:] - trace.boxes[index, :2]).flip(0)  # along y, x
+            used = [levels[index][source] for name in attributes for source in self._sources(trace, name)]
+            several = [len(self._sources(trace, name)) > 1 for name in attributes]
+            distinct = list(dict.fromkeys(used))
+            wanted = [leaves[level] for level in distinct]
+            gradients = [
+                torch.autograd.grad(target[index], wanted, retain_graph=True, materialize_grads=True)
+                for target in targets
+            ]
+            for level, leaf, parts in zip(distinct, wanted, zip(*gradients, strict=True), strict=True):
+                sigma = smoothing * size / strides[level]
+                gradient = torch.stack([_smooth(part[number[0]], sigma) for part in parts])
+                window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=number.device)
+                chosen = torch.tensor([index], device=number.device)
+                yield GradientWindows(
+                    chosen, levels[index].index(level), leaf.detach(), number, window, strides[level],
+                    gradient[None], several,
+                )  # fmt: skip
 
-    def _predict(self, trace: DetectionTrace):
-        """Predictions with a graph, and for each detection the leaf that it is explained on and that leaf's strides."""
+    def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
+        """The sources of an attribute; a named layer is the only one."""
+        return trace.sources_of(attribute) if self.layer is None else (0,)
+
+    def _predict(self, trace: DetectionTrace) -> tuple[list[Tensor], list[Tensor], list[list[int]], Predictions]:
+        """Predictions with a graph back to leaves.
+
+        Returns:
+            The leaves (N, C, H, W); their strides (2,) along y, x; for each detection the leaf of each source; and the
+            predictions.
+        """
         if self.layer is None:
             features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
             predictions = trace.head.predict(features, trace)
             leaves = [features[name] for name in trace.level_names]
             levels = trace.level_index.tolist()
-            if -1 in levels:
-                levels = [_level_of(logit, leaves) for logit in predictions.logits]
-            strides = [[trace.strides[trace.level_names[level]]] * 2 for level in levels]
-            strides = trace.references.new_tensor(strides).view(-1, 2)
-            return [leaves[level] for level in levels], strides, predictions
+            for index, row in enumerate(levels):
+                if -1 in row:
+                    levels[index] = [_level_of(predictions.logits[index], leaves)] * len(row)
+            strides = [trace.references.new_tensor([trace.strides[name]] * 2) for name in trace.level_names]
+            return leaves, strides, levels, predictions
         with captured_layer(self.model, self.layer) as outputs:
             features = trace.compute_features()
         leaf = _the_one_map(outputs, self.layer, len(trace.image_sizes))
         predictions = trace.head.predict(features, trace)
         stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
-        strides = trace.references.new_tensor(stride).expand(len(trace), 2)
-        return [leaf] * len(trace), strides, predictions
-
-    @staticmethod
-    def _as_heat_maps(trace: DetectionTrace, maps: list[Map], attributes: Sequence[str]) -> list[HeatMaps]:
-        """Whole grids as windows, for D * K maps that run through attributes fastest."""
-        device, count = trace.references.device, len(attributes)
-        firsts = maps[::count]
-        grids = torch.tensor([m.shape for m, _ in firsts], dtype=torch.int64, device=device).view(-1, 2)
-        strides = torch.cat([trace.references.new_zeros(0, 2), *(s[None] for _, s in firsts)])
-        nothing = trace.references.new_zeros(0)
-        values = torch.stack([torch.cat([nothing, *(m.flatten() for m, _ in maps[k::count])]) for k in range(count)])
-        windows = torch.cat([torch.zeros_like(grids), grids], 1)
-        return split_by_image(trace, values, windows, grids, strides, attributes)
+        return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
 
 
 def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:

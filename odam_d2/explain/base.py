@@ -1,6 +1,7 @@
 """Explainers and gradient engines: what they promise, and where they are registered.
 
-Shape letters: D detections over the batch, R detections of one picture, K attributes, T cells of all windows.
+Shape letters: D detections over the batch, n of them in a chunk, N pictures, K attributes, (H, W) the grid of a level,
+h x w the largest window of a chunk.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
+from .windows import GradientWindows, MapWindows, assemble
 
 METHODS: dict[str, type[Explainer]] = {}
 ENGINES: dict[str, type[GradientEngine]] = {}
@@ -64,8 +67,24 @@ class GradientEngine(ABC):
         return None
 
     @abstractmethod
+    def gradient_windows(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+    ) -> Iterator[GradientWindows]:
+        """Gradients of every traced detection, some at a time: bounded memory, whatever their number.
+
+        Args:
+            trace: what the detector remembers.
+            attributes: K keys of :data:`odam_d2.explain.targets.TARGETS`.
+            smoothing: standard deviation of Phi as a fraction of the box's side on the grid; 0 for none.
+
+        Yields:
+            Each detection once for each of its sources that one of the attributes depends on.
+        """
+
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
-        """ODAM maps of every traced detection.
+        """ODAM maps of every traced detection: gradient times features.
+
+        An engine that can do without the gradients themselves overrides this with something quicker.
 
         Args:
             trace: what the detector remembers.
@@ -75,19 +94,28 @@ class GradientEngine(ABC):
         Returns:
             N HeatMaps, raw, in the order of the trace.
         """
+        chunks = self.gradient_windows(trace, attributes, smoothing)
+        parts = (MapWindows.of(c, gradient_times_features(c.gradients, c.activations()[:, None])) for c in chunks)
+        return assemble(trace, parts, attributes)
 
 
 class Explainer:
     """Explains every detection of a batch, or every box that the caller gives.
 
-    Build one with :func:`odam_d2.explain.build_explainer`. A subclass is a method: it overrides :meth:`heat_maps`.
+    Build one with :func:`odam_d2.explain.build_explainer`. A subclass is a method: it overrides :meth:`combine`, or,
+    where it needs no gradients, :meth:`heat_maps`.
 
     Args:
         model: a detector with ``trace(batched_inputs, instances)``.
         attributes: the K attributes to compute, composed ones expanded.
         choose_engine: from a trace to the engine that explains it.
         smoothing: width of Phi, see :meth:`GradientEngine.odam_maps`.
+
+    Attributes:
+        whole_level: whether :meth:`combine` gives maps on the whole level, not on the chunk's windows.
     """
+
+    whole_level = False
 
     def __init__(
         self,
@@ -101,9 +129,19 @@ class Explainer:
         self.choose_engine = choose_engine
         self.smoothing = smoothing
 
-    def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
-        """N HeatMaps of the traced detections: the one thing that a method decides."""
+    def combine(self, chunk: GradientWindows) -> Tensor:
+        """What a gradient method makes of gradients and features, *before* the ReLU.
+
+        Returns:
+            (n, K, h, w) signed maps on the chunk's windows, or (n, K, H, W) on the whole level.
+        """
         raise NotImplementedError
+
+    def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
+        """N HeatMaps of the traced detections."""
+        chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, self.smoothing)
+        parts = (MapWindows.of(chunk, self.combine(chunk), self.whole_level) for chunk in chunks)
+        return assemble(trace, parts, self.attributes)
 
     def __call__(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> list[dict]:
         """Explains a batch. Works under ``no_grad`` and ``inference_mode`` and leaves the model as it was.
@@ -151,30 +189,6 @@ class Explainer:
             found.set("heatmaps", heatmaps)
             results.append({"instances": found})
         return results
-
-
-def split_by_image(
-    trace: DetectionTrace, values: Tensor, windows: Tensor, grids: Tensor, strides: Tensor, attributes: Sequence[str]
-) -> list[HeatMaps]:
-    """Cuts the maps of a batch into one HeatMaps a picture.
-
-    Args:
-        trace: where the D detections came from.
-        values: (K, T) windows one behind the other, in the trace's order.
-        windows: (D, 4) int64 top, left, height, width.
-        grids: (D, 2) int64.
-        strides: (D, 2) float32.
-        attributes: K names.
-    """
-    num_images = len(trace.image_sizes)
-    counts = torch.bincount(trace.image_index, minlength=num_images).tolist()
-    cells = torch.zeros(num_images, dtype=torch.int64, device=windows.device)
-    cells.index_add_(0, trace.image_index, windows[:, 2] * windows[:, 3])
-    parts = zip(
-        values.split(cells.tolist(), dim=1), windows.split(counts), grids.split(counts), strides.split(counts),
-        trace.image_sizes, trace.output_sizes, strict=True,
-    )  # fmt: skip
-    return [HeatMaps(v, w, g, s, attributes, i, o) for v, w, g, s, i, o in parts]
 
 
 @contextmanager

@@ -8,17 +8,18 @@ its frozen statistics.
 Shape letters: D detections, n of them in a chunk, K attributes, O outputs of an anchor, C channels, r a radius.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..ops.cam import odam
+from ..ops.cam import gradient_times_features
 from ..ops.receptive_field import crop_windows, step_back
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace, HeatMaps
-from .base import GradientEngine, register_engine, split_by_image
+from .base import GradientEngine, register_engine
 from .targets import target_scalars
+from .windows import GradientWindows, MapWindows, assemble
 
 # Floats of one chunk's gradient at its widest; bounds memory, whatever the number of detections.
 CHUNK_FLOATS = 16_000_000
@@ -47,37 +48,79 @@ class DenseEngine(GradientEngine):
             return "group norm is taken at its frozen statistics"
         return None
 
+    def gradient_windows(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+    ) -> Iterator[GradientWindows]:
+        """See :meth:`GradientEngine.gradient_windows`."""
+        for chunk, gradients, (y, x), wide in self._chunks(trace, attributes, smoothing):
+            # From a window around the anchor to the part of it that lies on the grid.
+            height, width = int(chunk.windows[:, 2].max()), int(chunk.windows[:, 3].max())
+            rows = chunk.windows[:, 0, None] - (y[:, None] - wide) + torch.arange(height, device=y.device)
+            columns = chunk.windows[:, 1, None] - (x[:, None] - wide) + torch.arange(width, device=x.device)
+            inside = (rows <= 2 * wide)[:, :, None] & (columns <= 2 * wide)[:, None, :]
+            inside &= _on_grid(y, x, torch.tensor([chunk.grid], device=y.device), wide)[
+                torch.arange(len(y), device=y.device)[:, None, None],
+                rows.clamp(max=2 * wide)[:, :, None],
+                columns.clamp(max=2 * wide)[:, None, :],
+            ]
+            across = rows.clamp(max=2 * wide)[:, None, None, :, None].expand(*gradients.shape[:3], -1, 2 * wide + 1)
+            gradients = gradients.gather(3, across)
+            along = columns.clamp(max=2 * wide)[:, None, None, None, :].expand(*gradients.shape[:4], -1)
+            chunk.gradients = gradients.gather(4, along) * inside[:, None, None]
+            yield chunk
+
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
         """See :meth:`GradientEngine.odam_maps`."""
+        parts, cells, level = [], torch.zeros(0), None
+        for chunk, gradients, (y, x), wide in self._chunks(trace, attributes, smoothing):
+            if chunk.features is not level:
+                level = chunk.features
+                cells = level.permute(0, 2, 3, 1).contiguous()
+            activations = crop_windows(cells, chunk.image_index, y, x, wide)
+            maps = gradient_times_features(gradients, activations[:, None])
+            values = maps.transpose(0, 1)[:, _on_grid(y, x, torch.tensor([chunk.grid], device=y.device), wide)]
+            parts.append(
+                MapWindows(chunk.detections, 0, chunk.windows, chunk.grid, chunk.strides, values, chunk.adds_up)
+            )
+        return assemble(trace, parts, attributes)
+
+    def _chunks(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+    ) -> Iterator[tuple[GradientWindows, Tensor, tuple[Tensor, Tensor], int]]:
+        """Some detections of one level at a time.
+
+        Yields:
+            A chunk whose `gradients` are still to come; (n, K, C, 2r + 1, 2r + 1) gradients in windows around the
+            anchors' cells, which may reach beyond the grid; the (n,) rows and columns of these cells; r.
+        """
         head = trace.head
         jacobian = self._jacobian(trace, attributes)
         y, x, anchors = head.cells(trace)
         radius = max(_radius(head, branch) for branch in head.branches)
-        grids = torch.tensor([trace.features[n].shape[-2:] for n in trace.level_names], device=y.device)
-        strides = trace.references.new_tensor([[trace.strides[n]] * 2 for n in trace.level_names])
-        grids, strides = grids[trace.level_index], strides[trace.level_index]
-        sigma = smoothing * (trace.boxes[:, 2:] - trace.boxes[:, :2]).flip(1) / strides  # along y, x, in cells
-        margin = int(torch.ceil(3.0 * sigma.max())) if len(trace) else 0
-        wide = radius + margin
-
-        maps = trace.references.new_zeros(len(trace), len(attributes), 2 * wide + 1, 2 * wide + 1)
         for level, name in enumerate(trace.level_names):
-            members = (trace.level_index == level).nonzero()[:, 0]
-            cells = trace.features[name].permute(0, 2, 3, 1).contiguous() if len(members) else None
-            channels = trace.features[name].shape[1]
-            size = max(1, CHUNK_FLOATS // (channels * len(attributes) * (2 * wide + 1) ** 2))
-            for chosen in members.split(size) if len(members) else ():
+            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
+            if len(members) == 0:
+                continue
+            features, strides = trace.features[name], trace.references.new_tensor([trace.strides[name]] * 2)
+            sigma = smoothing * (trace.boxes[members, 2:] - trace.boxes[members, :2]).flip(1) / strides  # cells
+            margin = int(torch.ceil(3.0 * sigma.max()))
+            wide = radius + margin
+            grid = torch.tensor([features.shape[-2:]], device=y.device)
+            size = max(1, CHUNK_FLOATS // (features.shape[1] * len(attributes) * (2 * wide + 1) ** 2))
+            for part in torch.arange(len(members), device=y.device).split(size):
+                chosen = members[part]
                 place = (trace.image_index[chosen], y[chosen], x[chosen])
                 gradients = self._gradients(trace, level, chosen, place, anchors[chosen], jacobian[chosen], radius)
                 if margin:
-                    inside = _on_grid(y[chosen], x[chosen], grids[chosen], radius)
-                    gradients = _smooth(gradients * inside[:, None, None], sigma[chosen], margin)
-                maps[chosen] = odam(gradients, crop_windows(cells, *place, wide)[:, None])
-        inside = _on_grid(y, x, grids, wide)
-        top, left = (y - wide).clamp(min=0), (x - wide).clamp(min=0)
-        bottom, right = torch.minimum(y + wide + 1, grids[:, 0]), torch.minimum(x + wide + 1, grids[:, 1])
-        windows = torch.stack([top, left, bottom - top, right - left], 1)
-        return split_by_image(trace, maps.transpose(0, 1)[:, inside], windows, grids, strides, attributes)
+                    inside = _on_grid(y[chosen], x[chosen], grid, radius)
+                    gradients = _smooth(gradients * inside[:, None, None], sigma[part], margin)
+                centre = torch.stack(place[1:], 1)
+                low, high = (centre - wide).clamp(min=0), torch.minimum(centre + wide + 1, grid)
+                chunk = GradientWindows(
+                    chosen, 0, features, place[0], torch.cat([low, high - low], 1), strides,
+                    features.new_zeros(0), [False] * len(attributes),
+                )  # fmt: skip
+                yield chunk, gradients, place[1:], wide
 
     @staticmethod
     def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:

@@ -1,7 +1,11 @@
 """ODAM: gradient times features at every cell, for each instance."""
 
+from torch import Tensor
+
+from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from .base import Explainer, register_method
+from .windows import GradientWindows
 
 
 @register_method("odam")
@@ -12,6 +16,10 @@ class ODAM(Explainer):
     those of the decoded box, outward, in pixels (not raw regression deltas), and Phi is the identity unless asked for.
     """
 
+    def combine(self, chunk: GradientWindows) -> Tensor:
+        """See :meth:`Explainer.combine`."""
+        return gradient_times_features(chunk.gradients, chunk.activations()[:, None])
+
     def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
-        """N HeatMaps of the traced detections."""
+        """The same, by whatever the engine has that is quicker."""
         return self.choose_engine(trace).odam_maps(trace, self.attributes, self.smoothing)

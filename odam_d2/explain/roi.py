@@ -3,7 +3,7 @@
 RoIs don't see each other in the head, so the gradient of a *sum* of scalars to the pooled features holds every
 instance's own gradient. RoIAlign's weights bring it to the feature map, in the window under the box.
 
-Shape letters: D detections, K attributes, C channels, P pooled cells, (H, W) the grid, L_y x L_x a window.
+Shape letters: D detections, n of them in a chunk, K attributes, C channels, P x Q pooled cells, h x w a window.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,14 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..ops.cam import odam_from_pooled
+from ..modeling.pooled import PooledStage
+from ..ops.cam import pooled_gradient_times_features
 from ..ops.roi_align import roi_align_weights
 from ..ops.smoothing import smooth_window_weights
 from ..structures import DetectionTrace, HeatMaps
-from .base import GradientEngine, register_engine, split_by_image
+from .base import GradientEngine, register_engine
 from .targets import target_scalars
+from .windows import GradientWindows, MapWindows, assemble, gather_windows
 
 # Windows are padded to multiples of this many cells and handled together with others of that size.
 WINDOW_STEP = 8
@@ -35,71 +37,95 @@ class RoIEngine(GradientEngine):
         """Names what is not known to be linear, separable and instance-wise."""
         if self.layer is not None:
             return f"layer {self.layer!r} does not feed the pooler directly"
-        pooler = getattr(trace.head, "pooler", None)
-        if pooler is None:
+        if not hasattr(trace.head, "stages"):
             return f"{type(trace.head).__name__} pools no RoIs"
-        if type(pooler) is not ROIPooler:
-            return f"the pooler {type(pooler).__name__} is not ROIPooler"
-        for level in pooler.level_poolers:
-            if type(level) is not ROIAlign:
-                return f"the pooler {type(level).__name__} is not RoIAlign"
+        for stage in trace.head.stages:
+            if type(stage.pooler) is not ROIPooler:
+                return f"the pooler {type(stage.pooler).__name__} is not ROIPooler"
+            for level in stage.pooler.level_poolers:
+                if type(level) is not ROIAlign:
+                    return f"the pooler {type(level).__name__} is not RoIAlign"
         if not trace.head.instance_wise:
             return "the box head or predictor is not known to treat each RoI on its own"
         return None
 
-    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
-        """See :meth:`GradientEngine.odam_maps`."""
-        gradients = self._pooled_gradients(trace, attributes)
-        windows = trace.references.new_zeros(len(trace), 4, dtype=torch.int64)
-        grids, strides = torch.zeros_like(windows[:, :2]), trace.references.new_ones(len(trace), 2)
-        weights = {}
-        for level, name in enumerate(trace.level_names):
-            members = (trace.level_index == level).nonzero()[:, 0]
-            if len(members) == 0:
-                continue
-            for axis in (0, 1):
-                axis_weights, start, length = self._axis_weights(trace, level, members, axis, smoothing)
-                weights[level, axis] = axis_weights
-                windows[members, axis], windows[members, axis + 2] = start, length
-                grids[members, axis] = trace.features[name].shape[axis + 2]
-            strides[members] = trace.strides[name]
+    def gradient_windows(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+    ) -> Iterator[GradientWindows]:
+        """See :meth:`GradientEngine.gradient_windows`."""
+        for chunk, pooled, rows, columns in self._chunks(trace, attributes, smoothing, grown=True):
+            by_row = torch.einsum("nkcpq,npy->nkcyq", pooled, rows)
+            chunk.gradients = torch.einsum("nkcyq,nqx->nkcyx", by_row, columns)
+            yield chunk
 
-        area = windows[:, 2] * windows[:, 3]
-        first = area.cumsum(0) - area
-        values = gradients.new_zeros(len(attributes), int(area.sum()))
-        for level, name in enumerate(trace.level_names):
-            if (level, 0) not in weights:
-                continue
-            members = (trace.level_index == level).nonzero()[:, 0]
-            cells = trace.features[name].permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
-            for chosen, height, width in _chunks(windows[members], gradients.shape):
-                rows, columns = (_fit(weights[level, axis][chosen], size) for axis, size in ((0, height), (1, width)))
-                detections = members[chosen]
-                inside, target = _cell_positions(windows[detections], first[detections], height, width)
-                activations = _gather(cells, trace.image_index[detections], windows[detections], height, width)
-                maps = odam_from_pooled(gradients[detections], rows, columns, activations)
-                values[:, target] = maps.transpose(0, 1)[:, inside]
-        return split_by_image(trace, values, windows, grids, strides, attributes)
+    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
+        """See :meth:`GradientEngine.odam_maps`; the gradient on the grid is never formed."""
+        parts, cells, level = [], torch.zeros(0), None
+        for chunk, pooled, rows, columns in self._chunks(trace, attributes, smoothing, grown=False):
+            if chunk.features is not level:
+                level = chunk.features
+                cells = level.permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
+            activations = gather_windows(cells, chunk.image_index, chunk.windows, rows.shape[-1], columns.shape[-1])
+            parts.append(MapWindows.of(chunk, pooled_gradient_times_features(pooled, rows, columns, activations)))
+        return assemble(trace, parts, attributes)
+
+    def _chunks(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float, grown: bool
+    ) -> Iterator[tuple[GradientWindows, Tensor, Tensor, Tensor]]:
+        """Some detections of one source and level at a time, with windows of about one size.
+
+        Args:
+            trace: what the detector remembers.
+            attributes: K names.
+            smoothing: width of Phi.
+            grown: whether chunks must leave room for gradients on the grid.
+
+        Yields:
+            A chunk whose `gradients` are still to come; its (n, K, C, P, Q) pooled gradients; (n, P, h) rows;
+            (n, Q, w) columns.
+        """
+        needed = sorted({source for name in attributes for source in trace.sources_of(name)})
+        adds_up = [len(trace.sources_of(name)) > 1 for name in attributes]
+        for source, gradients in zip(needed, self._pooled_gradients(trace, attributes, needed), strict=True):
+            for level, name in enumerate(trace.level_names):
+                members = (trace.level_index[:, source] == level).nonzero()[:, 0]
+                if len(members) == 0:
+                    continue
+                stage = trace.head.stages[source]
+                found = [self._axis_weights(trace, stage, level, members, axis, smoothing) for axis in (0, 1)]
+                windows = torch.stack([found[0][1], found[1][1], found[0][2], found[1][2]], 1)
+                strides = trace.references.new_tensor([trace.strides[name]] * 2)
+                for chosen, height, width in _of_one_size(windows, gradients.shape, grown):
+                    rows, columns = (_fit(f[0][chosen], size) for f, size in zip(found, (height, width), strict=True))
+                    detections = members[chosen]
+                    chunk = GradientWindows(
+                        detections, source, trace.features[name], trace.image_index[detections], windows[chosen],
+                        strides, gradients.new_zeros(0), adds_up,
+                    )  # fmt: skip
+                    yield chunk, gradients[detections], rows, columns
 
     @staticmethod
-    def _pooled_gradients(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
-        """(D, K, C, P, P): one backward pass an attribute, of the sum over detections."""
+    def _pooled_gradients(trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]) -> list[Tensor]:
+        """For each source (D, K, C, P, Q): one backward pass an attribute, of the sum over detections."""
         with torch.enable_grad():
-            pooled = trace.head.pooled.detach().requires_grad_()
+            # The mask branch pools when it is first asked for, so only if it is.
+            asked = {*range(trace.head.num_box_stages), *sources}
+            pooled = {number: trace.head.stages[number].pooled.detach().requires_grad_() for number in asked}
             targets = target_scalars(trace.head.predict_pooled(pooled, trace), attributes)
+            wanted = [pooled[source] for source in sources]
             gradients = [
-                torch.autograd.grad(target.sum(), pooled, retain_graph=True, materialize_grads=True)[0]
+                torch.autograd.grad(target.sum(), wanted, retain_graph=True, materialize_grads=True)
                 for target in targets
             ]
-        return torch.stack(gradients, 1)
+        return [torch.stack(one, 1) for one in zip(*gradients, strict=True)]
 
     @staticmethod
     def _axis_weights(
-        trace: DetectionTrace, level: int, members: Tensor, axis: int, smoothing: float
+        trace: DetectionTrace, stage: PooledStage, level: int, members: Tensor, axis: int, smoothing: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """RoIAlign's (smoothed) weights of one level's detections along y (axis 0) or x (axis 1)."""
-        pooler = trace.head.pooler.level_poolers[level]
-        low, high = trace.references[members, 1 - axis], trace.references[members, 3 - axis]
+        pooler = stage.pooler.level_poolers[level]
+        low, high = stage.boxes[members, 1 - axis], stage.boxes[members, 3 - axis]
         size = trace.features[trace.level_names[level]].shape[axis + 2]
         output_size = pooler.output_size
         bins = output_size[axis] if isinstance(output_size, tuple) else output_size
@@ -110,38 +136,18 @@ class RoIEngine(GradientEngine):
         return found
 
 
-def _chunks(windows: Tensor, gradient_shape: torch.Size) -> Iterator[tuple[Tensor, int, int]]:
+def _of_one_size(windows: Tensor, shape: torch.Size, grown: bool) -> Iterator[tuple[Tensor, int, int]]:
     """Detections with windows of about one size, a bounded number at a time: (indices, padded height, width)."""
     padded = (windows[:, 2:] + WINDOW_STEP - 1) // WINDOW_STEP * WINDOW_STEP
     sizes, bucket = torch.unique(padded, dim=0, return_inverse=True)
-    _, attributes, channels, _, bins = gradient_shape
+    _, attributes, channels, _, bins = shape
     for number, (height, width) in enumerate(sizes.tolist()):
-        if height == 0 or width == 0:
-            continue
         chosen = (bucket == number).nonzero()[:, 0]
-        floats = height * channels * max(width, attributes * bins)
-        for part in chosen.split(max(1, CHUNK_FLOATS // floats)):
+        floats = height * channels * (attributes * (bins + width) if grown else max(width, attributes * bins))
+        for part in chosen.split(max(1, CHUNK_FLOATS // max(1, floats))):
             yield part, height, width
 
 
 def _fit(weights: Tensor, size: int) -> Tensor:
     """Cuts or zero-pads (n, P, L) weights to L = size."""
     return F.pad(weights, (0, max(0, size - weights.shape[-1])))[..., :size]
-
-
-def _cell_positions(windows: Tensor, first: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Which cells of padded windows are real, (n, height, width) bool, and where each of them goes in `values`."""
-    y = torch.arange(height, device=windows.device)[:, None]
-    x = torch.arange(width, device=windows.device)
-    inside = (y < windows[:, 2, None, None]) & (x < windows[:, 3, None, None])
-    position = first[:, None, None] + y * windows[:, 3, None, None] + x
-    return inside, position[inside]
-
-
-def _gather(cells: Tensor, image_index: Tensor, windows: Tensor, height: int, width: int) -> Tensor:
-    """(n, height, width, C) features of each window; behind a window's end, whatever lies nearest."""
-    _, grid_h, grid_w, channels = cells.shape
-    y = (windows[:, 0, None] + torch.arange(height, device=cells.device)).clamp(max=grid_h - 1)
-    x = (windows[:, 1, None] + torch.arange(width, device=cells.device)).clamp(max=grid_w - 1)
-    index = (image_index[:, None, None] * grid_h + y[:, :, None]) * grid_w + x[:, None, :]
-    return cells.view(-1, channels)[index.flatten()].view(len(windows), height, width, channels)

@@ -120,7 +120,7 @@ class DenseTraceMixin:
                 features=dict(zip(names, levels, strict=True)),
                 strides={n: float(s) for n, s in zip(names, self.anchor_generator.strides, strict=True)},
                 image_index=image_index_of([len(r) for r in results], self.device),
-                level_index=level_index,
+                level_index=level_index[:, None],
                 references=Boxes.cat(anchors).tensor[first[level_index] + rows],
                 boxes=input_frame_boxes(results, image_sizes, output_sizes),
                 rows=rows,
@@ -162,7 +162,7 @@ class DenseTraceMixin:
         """Says in the results which anchor each given box is explained through."""
         counts = [len(result) for result in trace.instances]
         parts = zip(
-            trace.instances, trace.references.split(counts), trace.level_index.split(counts),
+            trace.instances, trace.references.split(counts), trace.level_index[:, 0].split(counts),
             trace.image_sizes, trace.output_sizes, strict=True,
         )  # fmt: skip
         for result, anchors, levels, (in_h, in_w), (out_h, out_w) in parts:

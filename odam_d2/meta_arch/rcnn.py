@@ -4,21 +4,22 @@ from functools import partial
 
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Boxes, Instances
 
 from ..config import TRACED_ROI_HEADS
+from ..modeling.pooled import BoxStage, PooledStage, TracedRoIHead, TracedROIHeads, assign_levels
 from ..modeling.provenance import (
+    BOX_FIELD,
     ROW_FIELD,
     given_boxes,
     given_results,
     image_index_of,
     input_frame_boxes,
     picture_sizes,
+    take_field,
     write_scores,
 )
-from ..modeling.roi_heads import OdamStandardROIHeads, assign_levels
-from ..structures import DetectionTrace
+from ..structures import CORNERS, SIDES, DetectionTrace
 
 
 @META_ARCH_REGISTRY.register()
@@ -51,20 +52,22 @@ class OdamRCNN(GeneralizedRCNN):
             features = self.backbone(images.tensor)
             image_sizes, output_sizes = picture_sizes(batched_inputs, images)
             if instances is None:
-                found = self._detections(batched_inputs, images, features, image_sizes)
+                results, rows, stages = self._detections(batched_inputs, images, features, image_sizes)
+                first = torch.tensor([0, *(len(p) for p in stages[0].everyone)][:-1], device=self.device).cumsum(0)
+                batch_rows = torch.cat([row + begin for row, begin in zip(rows, first, strict=True)])
             else:
-                found = self._given(instances, features, image_sizes, output_sizes)
-            results, boxes, rows, head = found
-            in_features = tuple(self.roi_heads.box_in_features)
-            references = torch.cat(boxes)
+                results, rows, stages = self._given(instances, features, image_sizes, output_sizes)
+                batch_rows = None
+            num_box_stages, in_features = len(stages), tuple(self.roi_heads.box_in_features)
+            stages += self._mask_stages(features, results, stages)
             shapes = self.backbone.output_shape()
             trace = DetectionTrace(
                 instances=results,
                 features={name: features[name] for name in in_features},
                 strides={name: float(shapes[name].stride) for name in in_features},
-                image_index=image_index_of([len(b) for b in boxes], self.device),
-                level_index=assign_levels(self.roi_heads.box_pooler, references),
-                references=references,
+                image_index=image_index_of([len(r) for r in rows], self.device),
+                level_index=torch.stack([assign_levels(stage.pooler, stage.boxes) for stage in stages], 1),
+                references=stages[0].boxes,
                 boxes=input_frame_boxes(results, image_sizes, output_sizes),
                 rows=torch.cat(rows),
                 classes=torch.cat([result.pred_classes for result in results]),
@@ -72,49 +75,78 @@ class OdamRCNN(GeneralizedRCNN):
                 image_sizes=image_sizes,
                 padded_size=tuple(images.tensor.shape[-2:]),
                 output_sizes=output_sizes,
-                head=head,
+                head=TracedRoIHead(self.roi_heads, stages, num_box_stages, batch_rows),
                 compute_features=partial(self.backbone, images.tensor),
+                sources=_sources(num_box_stages),
             )
             if instances is not None:
-                write_scores(trace, head.predict_pooled(head.pooled, trace).scores)
+                write_scores(trace, trace.head.predict(features, trace).scores)
         return trace
 
     def require_traceable(self) -> None:
         """Raises TypeError where the RoI heads keep no trace, or not of what they do in inference."""
         heads = type(self.roi_heads)
-        if not hasattr(heads, "traced_head"):
+        if not issubclass(heads, TracedROIHeads):
             raise TypeError(
                 f"`roi_heads` must keep a trace; got {heads.__name__}: set MODEL.ROI_HEADS.NAME to one of "
                 f"{sorted(TRACED_ROI_HEADS.values())}, or derive the class from it"
             )
-        if heads._forward_box is not StandardROIHeads._forward_box and heads.detect is OdamStandardROIHeads.detect:
+        reason = heads.why_not_traced()
+        if reason:
             raise TypeError(
-                f"`roi_heads` must trace what it does in inference; got {heads.__name__}, which overrides "
-                "`_forward_box` alone: override `detect` as well, and keep the proposals' rows there"
+                f"`roi_heads` must trace what it does in inference; got {heads.__name__}, which {reason}: override "
+                "`run_box_stages` or `detect` as well, and keep the proposals' rows there"
             )
 
+    @property
+    def extra_attributes(self) -> tuple[str, ...]:
+        """``mask`` where there is a mask branch on the levels that boxes read."""
+        return () if self.roi_heads.mask_pooler_or_none() is None else ("mask",)
+
     def _detections(self, batched_inputs, images, features, image_sizes):
-        """Results as the stock detector's, and for each picture the RoIs and proposal rows behind them."""
+        """Results as the stock detector's, and for each picture the proposals' rows and the box stages behind them."""
         proposals = self._propose(batched_inputs, images, features)
-        results, pooled = self.roi_heads.detect(features, proposals)
+        results, box_stages = self.roi_heads.detect(features, proposals)
         results = [r["instances"] for r in self._postprocess(results, batched_inputs, image_sizes)]
-        rows = [result.get(ROW_FIELD) for result in results]
-        for result in results:
-            result.remove(ROW_FIELD)
-        boxes = [p.proposal_boxes.tensor[row] for p, row in zip(proposals, rows, strict=True)]
-        pooled = pooled.split([len(p) for p in proposals])
-        pooled = torch.cat([part[row] for part, row in zip(pooled, rows, strict=True)])
-        return results, boxes, rows, self.roi_heads.traced_head(proposals, pooled)
+        rows = take_field(results, ROW_FIELD)
+        return results, rows, [self._stage(features, stage, rows) for stage in box_stages]
 
     def _given(self, instances, features, image_sizes, output_sizes):
-        """The same for boxes that the caller gives: they are the RoIs."""
-        num_classes = self.roi_heads.num_classes
-        boxes, classes = given_boxes(instances, image_sizes, output_sizes, num_classes, self.device)
-        rows = [torch.full_like(label, -1) for label in classes]
-        pooled = self.roi_heads.pool(features, [Boxes(box) for box in boxes])
-        return given_results(instances, classes, output_sizes), boxes, rows, self.roi_heads.traced_head(None, pooled)
+        """The same for boxes that the caller gives: they are the RoIs of the first stage."""
+        boxes, classes = given_boxes(instances, image_sizes, output_sizes, self.roi_heads.num_classes, self.device)
+        results = given_results(instances, classes, output_sizes)
+        proposals = [Instances(size, proposal_boxes=Boxes(b)) for size, b in zip(image_sizes, boxes, strict=True)]
+        everything = [torch.arange(len(label), device=self.device) for label in classes]
+        stages = [
+            self._stage(features, stage, everything) for stage in self.roi_heads.run_box_stages(features, proposals)
+        ]
+        for result, box in zip(results, boxes, strict=True):
+            result.set(BOX_FIELD, box)
+        return results, [torch.full_like(label, -1) for label in classes], stages
+
+    def _stage(self, features, stage: BoxStage, rows: list[torch.Tensor]) -> PooledStage:
+        """Of a box stage, the `rows` of each picture."""
+        everyone = [p.proposal_boxes.tensor for p in stage.proposals]
+        pooled = zip(stage.pooled.split([len(box) for box in everyone]), rows, strict=True)
+        chosen = [box[row] for box, row in zip(everyone, rows, strict=True)]
+        pool = partial(self.roi_heads.pool, features, pooler=stage.pooler)
+        return PooledStage(stage.pooler, chosen, pool, torch.cat([part[row] for part, row in pooled]), everyone)
+
+    def _mask_stages(self, features, results, stages) -> list[PooledStage]:
+        """The mask branch, which pools the detected boxes; none where there is none that can be explained."""
+        boxes = take_field(results, BOX_FIELD)
+        pooler = self.roi_heads.mask_pooler_or_none()
+        if pooler is None:
+            return []
+        return [PooledStage(pooler, boxes, partial(self.roi_heads.pool, features, pooler=pooler))]
 
     def _propose(self, batched_inputs, images, features) -> list[Instances]:
         if self.proposal_generator is None:
             return [x["proposals"].to(self.device) for x in batched_inputs]
         return self.proposal_generator(images, features, None)[0]
+
+
+def _sources(num_box_stages: int) -> dict[str, tuple[int, ...]]:
+    """Which stages an attribute depends on: the score on all box stages, the box on the last, the mask on its own."""
+    score, box = tuple(range(num_box_stages)), (num_box_stages - 1,)
+    return {"score": score, "logit": score, "mask": (num_box_stages,)} | dict.fromkeys((*SIDES, *CORNERS), box)

@@ -5,9 +5,14 @@ from .backbone import (
     build_compact_resnet_fpn_backbone,
     build_compact_retinanet_resnet_fpn_backbone,
 )
-from .roi_heads import OdamStandardROIHeads, register_instance_wise
+from .cascade import OdamCascadeROIHeads
+from .pooled import register_instance_wise
+from .res5 import OdamRes5ROIHeads
+from .roi_heads import OdamStandardROIHeads
 
 __all__ = [
+    "OdamCascadeROIHeads",
+    "OdamRes5ROIHeads",
     "OdamStandardROIHeads",
     "build_compact_resnet",
     "build_compact_resnet_fpn_backbone",

@@ -114,7 +114,7 @@ class TracedDenseHead(ABC):
         y, x, anchors = self.cells(trace)
         gathered, order = [], []
         for level in range(len(trace.level_names)):
-            members = (trace.level_index == level).nonzero()[:, 0]
+            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
             image, row, column = trace.image_index[members], y[members], x[members]
             outputs = []
             for result, stride, offset in self.layout:
@@ -127,7 +127,7 @@ class TracedDenseHead(ABC):
     def cells(self, trace: DetectionTrace) -> tuple[Tensor, Tensor, Tensor]:
         """Row, column and number among the cell's anchors of each detection's anchor, (D,) int64 each."""
         widths = [trace.features[name].shape[-1] for name in trace.level_names]
-        width = torch.tensor(widths, device=trace.rows.device)[trace.level_index]
+        width = torch.tensor(widths, device=trace.rows.device)[trace.level_index[:, 0]]
         anchors, cell = trace.rows % self.num_anchors, trace.rows // self.num_anchors
         return cell // width, cell % width, anchors
 

@@ -11,6 +11,8 @@ from ..structures import DetectionTrace
 
 # The field of Instances that carries proposal rows through score filter, NMS, mask heads and post-processing.
 ROW_FIELD = "odam_row"
+# The field that carries boxes in model-input pixels past post-processing.
+BOX_FIELD = "odam_box"
 
 
 def rows_of_kept(boxes: Tensor, scores: Tensor, kept: Tensor) -> Tensor:
@@ -68,6 +70,14 @@ def input_frame_boxes(
     for result, (in_h, in_w), (out_h, out_w) in zip(results, image_sizes, output_sizes, strict=True):
         boxes.append(result.pred_boxes.tensor * result.pred_boxes.tensor.new_tensor([in_w / out_w, in_h / out_h] * 2))
     return torch.cat(boxes)
+
+
+def take_field(results: list[Instances], name: str) -> list[Tensor]:
+    """Takes one of our fields out of N results: what the stock detector returns does not have it."""
+    values = [result.get(name) for result in results]
+    for result in results:
+        result.remove(name)
+    return values
 
 
 def write_scores(trace: DetectionTrace, scores: Tensor) -> None:

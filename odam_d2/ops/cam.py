@@ -1,6 +1,7 @@
-"""The ODAM map: gradient times features, summed over channels, negative parts cut off.
+"""What the ODAM map is the positive part of: gradient times features, summed over channels.
 
-Source: Zhao and Chan, ODAM, ICLR 2023 (arXiv 2304.06354), equation 3: h = ReLU( sum_c Phi(G_c) * A_c ).
+Source: Zhao and Chan, ODAM, ICLR 2023 (arXiv 2304.06354), equation 3: h = ReLU( sum_c Phi(G_c) * A_c ). The ReLU is
+left to the caller, since maps of several levels are added before it.
 
 Shape letters: R detections, K attributes, C channels, (H, W) the grid, P x Q pooled cells, L_y x L_x a window.
 """
@@ -9,24 +10,26 @@ import torch
 from torch import Tensor
 
 
-def odam(gradients: Tensor, activations: Tensor) -> Tensor:
-    """The map from gradients on the whole grid.
+def gradient_times_features(gradients: Tensor, activations: Tensor) -> Tensor:
+    """The sum over channels from gradients on the grid, or on a window of it.
 
     Args:
         gradients: (..., C, H, W), d target / d activations, smoothed or not.
         activations: (..., C, H, W), broadcastable against `gradients`.
 
     Returns:
-        (..., H, W), not negative, not normalised.
+        (..., H, W), signed.
     """
-    return (gradients * activations).sum(-3).clamp(min=0.0)
+    return (gradients * activations).sum(-3)
 
 
-def odam_from_pooled(pooled_gradients: Tensor, rows: Tensor, columns: Tensor, activations: Tensor) -> Tensor:
-    """The same map from gradients on RoI-pooled features, without ever forming the gradient on the grid.
+def pooled_gradient_times_features(
+    pooled_gradients: Tensor, rows: Tensor, columns: Tensor, activations: Tensor
+) -> Tensor:
+    """The same sum from gradients on RoI-pooled features, without ever forming the gradient on the grid.
 
     With G_c = rows^T g_c columns, the sum over channels is taken row by row while the columns are still P wide:
-    ``h[y, x] = ReLU( sum_q columns[q, x] * sum_c (rows^T g_c)[y, q] * A_c[y, x] )``.
+    ``h[y, x] = sum_q columns[q, x] * sum_c (rows^T g_c)[y, q] * A_c[y, x]``.
 
     Args:
         pooled_gradients: (R, K, C, P, Q), gradients of K attributes on the pooled features.
@@ -36,7 +39,7 @@ def odam_from_pooled(pooled_gradients: Tensor, rows: Tensor, columns: Tensor, ac
             does not matter, as the weights are zero there.
 
     Returns:
-        (R, K, L_y, L_x), not negative, not normalised.
+        (R, K, L_y, L_x), signed.
     """
     num, attributes, channels, bins_y, bins_x = pooled_gradients.shape
     height, width = activations.shape[1:3]
@@ -45,4 +48,4 @@ def odam_from_pooled(pooled_gradients: Tensor, rows: Tensor, columns: Tensor, ac
     by_row = by_row.view(num * height, channels, attributes * bins_x)
     summed = torch.bmm(activations.reshape(num * height, width, channels), by_row)  # (R * L_y, L_x, K * Q)
     summed = summed.view(num, height, width, attributes, bins_x)
-    return torch.einsum("ryxkq,rqx->rkyx", summed, columns).clamp(min=0.0)
+    return torch.einsum("ryxkq,rqx->rkyx", summed, columns)

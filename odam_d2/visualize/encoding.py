@@ -27,7 +27,7 @@ def eight_bit_maps(one: HeatMaps) -> EightBitMaps:
     Where no map has any heat the window stays as it is.
 
     Args:
-        one: HeatMaps of a single detection, as ``heatmaps[3]`` gives them.
+        one: HeatMaps of a single detection with one window, as ``heatmaps[3].on_one_grid()`` gives them.
     """
     top, left, height, width = one.windows[0].tolist()
     values = one.values.cpu().numpy()

@@ -206,6 +206,7 @@ def _resize(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.
 
 def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
     """The part (x1, y1, x2, y2) of an (height, width) picture with the box, all heat, and some air around."""
+    maps = maps.on_one_grid()
     top, left, rows, columns = eight_bit_maps(maps).window
     stride_y, stride_x = maps.strides[0].tolist()
     scale_y, scale_x = height / maps.image_size[0] * stride_y, width / maps.image_size[1] * stride_x

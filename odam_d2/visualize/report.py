@@ -145,6 +145,7 @@ def script_json(value: Any) -> Markup:
 
 def _encode_maps(one: HeatMaps) -> dict[str, Any]:
     """One detection's windows in 8 bits, with the maximum of each raw map."""
+    one = one.on_one_grid()
     window, peaks, maps = eight_bit_maps(one)
     return {
         "window": window,

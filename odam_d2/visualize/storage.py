@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from ..structures import HeatMaps
 from ..utils.files import atomic_write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_heatmaps(

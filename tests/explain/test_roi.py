@@ -10,7 +10,7 @@ from torchvision.ops import roi_align
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import SyntheticScenes
 from odam_d2.explain import build_explainer
-from odam_d2.modeling.roi_heads import INSTANCE_WISE_MODULES
+from odam_d2.modeling.pooled import INSTANCE_WISE_MODULES
 from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
 
 ATTRIBUTES = ("score", "logit", "left", "top", "right", "bottom", "x1", "y1", "x2", "y2")
@@ -224,10 +224,10 @@ def test_unknown_head_hands_over_with_one_warning(zoo, monkeypatch):
     found = fallback(zoo, "each RoI on its own")
     # The right map needs all the proposals of detection: the one of a plain gradient through all of them.
     trace = zoo.trace(INPUTS[:1])
-    level = trace.level_names[int(trace.level_index[0])]
+    level = trace.level_names[int(trace.level_index[0, 0])]
     leaves = {k: v.clone().requires_grad_() for k, v in trace.features.items()}
     heads = zoo.roi_heads
-    pooled = heads.box_pooler([leaves[k] for k in trace.level_names], [trace.head.proposals[0].proposal_boxes])
+    pooled = heads.box_pooler([leaves[k] for k in trace.level_names], [Boxes(trace.head.stages[0].everyone[0])])
     logits, _ = heads.box_predictor(heads.box_head(pooled))
     target = logits.softmax(-1)[int(trace.rows[0]), int(trace.classes[0])]
     (gradient,) = torch.autograd.grad(target, leaves[level])
@@ -254,7 +254,7 @@ def test_roi_pool_hands_over_with_one_warning(zoo, monkeypatch):
     monkeypatch.setitem(zoo.roi_heads._modules, "box_pooler", pooler)
     found = fallback(zoo, "RoIPool")
     trace = zoo.trace(INPUTS[:1])
-    assert_first_map_is(zoo, found, trace.level_names[int(trace.level_index[0])])
+    assert_first_map_is(zoo, found, trace.level_names[int(trace.level_index[0, 0])])
 
 
 class Enlarging(ROIPooler):

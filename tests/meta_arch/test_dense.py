@@ -62,10 +62,10 @@ def test_given_boxes_are_explained_through_an_anchor_that_is_named(pair):
     assert trace.classes.tolist() == [7, 3] and [len(i) for i in trace.instances] == [2, 0]
     found = trace.instances[0]
     assert torch.allclose(found.anchor_boxes.tensor / 2, trace.references)  # 448 x 640 enters at half its size
-    assert found.anchor_levels.tolist() == trace.level_index.tolist()
+    assert found.anchor_levels.tolist() == trace.level_index[:, 0].tolist()
     levels = [trace.features[name] for name in trace.level_names]
     anchors = ours.anchor_generator(levels)
-    for level, row, anchor in zip(trace.level_index, trace.rows, trace.references, strict=True):
+    for level, row, anchor in zip(trace.level_index[:, 0], trace.rows, trace.references, strict=True):
         assert torch.equal(anchors[int(level)].tensor[int(row)], anchor)
 
 

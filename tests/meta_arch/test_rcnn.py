@@ -116,7 +116,7 @@ def test_non_finite_rows_are_skipped_as_stock_does_and_indices_still_fit(pair, m
     trace = ours.trace(INPUTS[:1])
     assert_same_detections(trace.instances[0], expected)
     assert len(trace) == 30 and bool((trace.rows % 3 != 0).all())
-    proposals = trace.head.proposals[0].proposal_boxes.tensor
+    (proposals,) = trace.head.stages[0].everyone
     assert torch.equal(proposals[trace.rows], trace.references)
 
 
@@ -174,7 +174,7 @@ def test_roi_heads_that_trace_something_else_are_named(pair):
     heads = ours.roi_heads
     heads.__class__ = Halving
     try:
-        with pytest.raises(TypeError, match="Halving.*override `detect`"):
+        with pytest.raises(TypeError, match="Halving.*override `run_box_stages`"):
             build_explainer(ours)
     finally:
         heads.__class__ = OdamStandardROIHeads

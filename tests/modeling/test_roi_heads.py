@@ -8,8 +8,8 @@ from detectron2.structures import Boxes
 from torch import nn
 
 from odam_d2 import model_zoo
-from odam_d2.modeling import roi_heads
-from odam_d2.modeling.roi_heads import assign_levels
+from odam_d2.modeling import pooled as pooled_module
+from odam_d2.modeling.pooled import assign_levels
 from tests.helpers import random_input
 
 
@@ -48,9 +48,9 @@ def test_predictions_said_again_are_those_of_detection(model):
 
 def test_rows_and_references_name_the_proposals(model):
     trace = model.trace([random_input(160, 192), random_input(128, 160, seed=1)])
-    for number, proposals in enumerate(trace.head.proposals):
+    for number, proposals in enumerate(trace.head.stages[0].everyone):
         mine = trace.image_index == number
-        assert torch.equal(proposals.proposal_boxes.tensor[trace.rows[mine]], trace.references[mine])
+        assert torch.equal(proposals[trace.rows[mine]], trace.references[mine])
 
 
 class CouplingHead(FastRCNNConvFCHead):
@@ -66,8 +66,8 @@ def test_a_head_of_ones_own_is_not_taken_for_instance_wise(model, monkeypatch):
     assert trace.head.instance_wise
     monkeypatch.setattr(model.roi_heads.box_head, "__class__", CouplingHead)
     assert not trace.head.instance_wise
-    monkeypatch.setattr(roi_heads, "INSTANCE_WISE_MODULES", set(roi_heads.INSTANCE_WISE_MODULES))
-    roi_heads.register_instance_wise(CouplingHead)
+    monkeypatch.setattr(pooled_module, "INSTANCE_WISE_MODULES", set(pooled_module.INSTANCE_WISE_MODULES))
+    pooled_module.register_instance_wise(CouplingHead)
     assert trace.head.instance_wise
 
 
@@ -76,7 +76,7 @@ def test_a_coupling_head_is_asked_with_all_proposals(model, monkeypatch):
     trace = model.trace([random_input(160, 192), random_input(128, 160, seed=1)])
     with torch.no_grad():
         said = trace.head.predict(trace.features, trace)
-        alone = trace.head.predict_pooled(trace.head.pool(trace.features, trace), trace)
+        alone = trace.head.predict_pooled({0: trace.head.stages[0].pooled}, trace)
     detected = torch.cat([i.scores for i in trace.instances])
     assert torch.allclose(said.scores, detected, atol=1e-6)
     assert not torch.allclose(alone.scores, detected, atol=1e-6)

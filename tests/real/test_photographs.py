@@ -62,7 +62,7 @@ def match(boxes: torch.Tensor, truth: torch.Tensor, threshold: float = 0.5) -> l
 def grad_cam(model, entry: dict, index: int) -> torch.Tensor:
     """(h, w) Grad-CAM of detection `index` over its whole level, by plain autograd and torch's own interpolation."""
     trace = model.trace([entry])
-    level = trace.level_names[int(trace.level_index[index])]
+    level = trace.level_names[int(trace.level_index[index, 0])]
     leaves = {name: feature.clone().requires_grad_() for name, feature in trace.features.items()}
     score = trace.head.predict(leaves, trace).scores[index]
     (gradient,) = torch.autograd.grad(score, leaves[level])

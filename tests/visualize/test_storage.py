@@ -69,7 +69,7 @@ def test_numpy_alone_reads_names(tmp_path):
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert arrays["class_names"].tolist() == ["<b>", "class 5"]
         assert str(arrays["file_name"]) == "näher/<1>.jpg"
-        assert int(arrays["format_version"]) == 1
+        assert int(arrays["format_version"]) == 2
 
 
 def test_class_name():
@@ -80,8 +80,8 @@ def test_foreign_files_are_refused(tmp_path):
     np.savez(tmp_path / "foreign.npz", values=np.zeros(3))
     with pytest.raises(ValueError, match=r"foreign\.npz' in no format of ours: run"):
         load_heatmaps(tmp_path / "foreign.npz")
-    np.savez(tmp_path / "newer.npz", format_version=np.array(2))
-    with pytest.raises(ValueError, match=r"format 1; got '.*newer\.npz' in format 2"):
+    np.savez(tmp_path / "newer.npz", format_version=np.array(3))
+    with pytest.raises(ValueError, match=r"format 2; got '.*newer\.npz' in format 3"):
         load_heatmaps(tmp_path / "newer.npz")
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"must be a file that save_heatmaps wrote; got '.*text\.npz'"):

@@ -1,41 +1,46 @@
-"""The two things that travel: what a detector remembers of its detections, and their heat maps.
+"""The heat maps of one picture, each on the few cells where it is not zero.
 
-Shape letters: D detections over the whole batch, N pictures, R detections of one picture, K attributes, T cells of
-all windows of a picture together, C channels, (H, W) the grid of a feature level, (h, w) a picture.
+Shape letters: R detections of one picture, W windows, K attributes, T cells of all windows together, (H, W) the grid of
+a feature level, (h, w) a picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .ops.maps import area_weights, bilinear_weights, min_max_normalise, resample
-from .ops.similarity import cosine_similarity
+from ..ops.maps import area_weights, bilinear_weights, min_max_normalise, resample
+from ..ops.similarity import cosine_similarity
 
 SIDES = ("left", "top", "right", "bottom")
+CORNERS = ("x1", "y1", "x2", "y2")
 COMBINED_PARTS = ("score", *SIDES)
 
 
 class HeatMaps:
     """The heat maps of the R detections of one picture, each on its own window of its feature grid.
 
-    Behaves like Detectron2's ``Boxes`` inside ``Instances``: ``len``, indexing, ``cat``, ``to``. Raw maps are kept (not
-    negative, in the unit "attribute's unit per cell"); min-max normalisation happens on the way out.
+    Behaves like Detectron2's ``Boxes`` inside ``Instances``: ``len``, indexing, ``cat``, ``to``. Raw maps are kept (in
+    the unit "attribute's unit per cell"); min-max normalisation happens on the way out.
+
+    A detection that several levels of features speak for (the stages of a cascade, box head and mask head) has a window
+    on each. Its windows are brought to the picture, added there, and only then are negative parts cut off; values that
+    nothing is to be added to are not negative from the start.
 
     Attributes:
-        values: (K, T) float32, the windows of all detections one behind the other, each row-major.
-        windows: (R, 4) int64, top, left, height, width of each window, in cells of its grid. Zero outside.
-        grids: (R, 2) int64, H, W of each grid, padding included.
-        strides: (R, 2) float32, model-input pixels per cell along y, x. Cell (i, j) is centred at
+        values: (K, T) float32, all windows one behind the other, each row-major.
+        windows: (W, 4) int64, top, left, height, width of each window, in cells of its grid. Zero outside.
+        grids: (W, 2) int64, H, W of each grid, padding included.
+        strides: (W, 2) float32, model-input pixels per cell along y, x. Cell (i, j) is centred at
             ((j + .5) stride_x, (i + .5) stride_y).
         attributes: the K names, in the order of `values`.
         image_size: (h, w) of the model input without padding.
         output_size: (h, w) of the original picture.
+        owners: (W,) int64, the detection that each window belongs to: 0 .. R - 1, none left out, not decreasing.
+            By default each window is a detection.
     """
 
     def __init__(
@@ -47,12 +52,21 @@ class HeatMaps:
         attributes: Sequence[str],
         image_size: tuple[int, int],
         output_size: tuple[int, int],
+        owners: Tensor | None = None,
     ):
         cells = int((windows[:, 2] * windows[:, 3]).sum())
         if values.shape != (len(attributes), cells):
             raise ValueError(
                 f"`values` must be (K, T) = ({len(attributes)}, {cells}) for {len(attributes)} attributes and these "
                 f"windows; got {tuple(values.shape)}: flatten each window row by row, in the order of `windows`"
+            )
+        if owners is None:
+            owners = torch.arange(len(windows), device=windows.device)
+        steps = owners.diff(prepend=owners.new_tensor([-1]))
+        if len(owners) != len(windows) or not bool(((steps == 0) | (steps == 1)).all() & (steps[:1] == 1).all()):
+            raise ValueError(
+                f"`owners` must name the detection of each of the {len(windows)} windows, counting up from 0; got "
+                f"{owners.tolist()}: sort the windows by detection"
             )
         self.values = values
         self.windows = windows
@@ -61,6 +75,8 @@ class HeatMaps:
         self.attributes = tuple(attributes)
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.output_size = (int(output_size[0]), int(output_size[1]))
+        self.owners = owners
+        self._count = int(owners[-1]) + 1 if len(owners) else 0
 
     @classmethod
     def empty(
@@ -82,7 +98,7 @@ class HeatMaps:
         )
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return self._count
 
     def __repr__(self) -> str:
         return f"HeatMaps(num_instances={len(self)}, attributes={self.attributes}, output_size={self.output_size})"
@@ -108,6 +124,7 @@ class HeatMaps:
             self.attributes,
             self.image_size,
             self.output_size,
+            self.owners.to(device),
         )
 
     def __getitem__(self, item: int | slice | Tensor | np.ndarray | Sequence[int]) -> HeatMaps:
@@ -124,20 +141,19 @@ class HeatMaps:
         if isinstance(item, list):
             item = torch.tensor(item, dtype=None if item else torch.int64)
         rows = torch.arange(len(self), device=self.device)[item]
+        held = torch.bincount(self.owners, minlength=len(self))
+        chosen = ranges(held.cumsum(0) - held, held, rows)
         area = self.windows[:, 2] * self.windows[:, 3]
-        first = area.cumsum(0) - area
-        taken = area[rows]
-        within = torch.arange(int(taken.sum()), device=self.device)
-        within = within - torch.repeat_interleave(taken.cumsum(0) - taken, taken)
-        cells = torch.repeat_interleave(first[rows], taken) + within
+        cells = ranges(area.cumsum(0) - area, area, chosen)
         return HeatMaps(
             self.values[:, cells],
-            self.windows[rows],
-            self.grids[rows],
-            self.strides[rows],
+            self.windows[chosen],
+            self.grids[chosen],
+            self.strides[chosen],
             self.attributes,
             self.image_size,
             self.output_size,
+            torch.repeat_interleave(torch.arange(len(rows), device=self.device), held[rows]),
         )
 
     @staticmethod
@@ -152,26 +168,36 @@ class HeatMaps:
                 + " and ".join(str(a) for a in sorted(about, key=str))
                 + ": join only maps of one picture"
             )
+        before = np.cumsum([0, *(len(m) for m in maps)]).tolist()
         return HeatMaps(
             torch.cat([m.values for m in maps], 1),
             torch.cat([m.windows for m in maps]),
             torch.cat([m.grids for m in maps]),
             torch.cat([m.strides for m in maps]),
             *about.pop(),
+            torch.cat([m.owners + number for m, number in zip(maps, before, strict=False)]),
         )
 
     def window(self, index: int, attribute: str) -> Tensor:
-        """The raw map of one detection on its window, (height, width) float32."""
+        """The raw map of one detection on its window, (height, width) float32.
+
+        Raises:
+            ValueError: if the detection has several windows; :meth:`on_one_grid` puts them together.
+        """
         one = self[index]
+        if len(one.windows) != 1:
+            raise ValueError(
+                f"`index` must be a detection with one window; got {index} with {len(one.windows)}: take on_one_grid()"
+            )
         return one.values[self._row(attribute)].view(*one.windows[0, 2:].tolist())
 
     def padded(self, attribute: str) -> Tensor:
-        """The raw windows of one attribute, zero-padded to the largest: (R, L_y, L_x) float32."""
+        """The raw windows of one attribute, zero-padded to the largest: (W, L_y, L_x) float32."""
         height, width = (int(n) for n in self.windows[:, 2:].amax(0)) if len(self) else (0, 0)
         inside = (torch.arange(height, device=self.device)[:, None] < self.windows[:, 2, None, None]) & (
             torch.arange(width, device=self.device) < self.windows[:, 3, None, None]
         )
-        maps = self.values.new_zeros(len(self), height, width)
+        maps = self.values.new_zeros(len(self.windows), height, width)
         maps[inside] = self.values[self._row(attribute)]
         return maps
 
@@ -208,7 +234,7 @@ class HeatMaps:
             )
             for axis, output in enumerate((height, width))
         )
-        maps = resample(self.padded(attribute), rows, columns)
+        maps = self._added(resample(self.padded(attribute), rows, columns))
         return min_max_normalise(maps) if normalize else maps
 
     def similarity(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
@@ -228,7 +254,48 @@ class HeatMaps:
             area_weights(self.windows[:, a], self.windows[:, a + 2], self.strides[:, a], int(sizes[a]), stride)
             for a in (0, 1)
         )
-        return cosine_similarity(resample(self.padded(attribute), rows, columns).flatten(1))
+        return cosine_similarity(self._added(resample(self.padded(attribute), rows, columns)).flatten(1))
+
+    def on_one_grid(self) -> HeatMaps:
+        """The same maps with one window a detection, for whoever draws cells: on the finest of its grids.
+
+        Coarser windows are interpolated at the finest grid's cells before they are added and cut at zero, so pictures
+        of these maps are near those of :meth:`to_image`, not equal to them; a detection with one window stays as it is.
+        """
+        if len(self.windows) > len(self):
+            return HeatMaps.cat([self[index]._merged() for index in range(len(self))])
+        values = self.values.clamp(min=0.0)
+        sizes = (self.image_size, self.output_size)
+        return HeatMaps(values, self.windows, self.grids, self.strides, self.attributes, *sizes)
+
+    def _merged(self) -> HeatMaps:
+        """One detection's windows on the finest of their grids."""
+        if len(self.windows) == 1:
+            return self.on_one_grid()
+        finest = self.strides.prod(1).argmin()
+        grid, stride = self.grids[finest], self.strides[finest]
+        rows, columns = (
+            bilinear_weights(
+                self.windows[:, axis],
+                self.windows[:, axis + 2],
+                self.grids[:, axis],
+                self.strides[:, axis],
+                int(grid[axis]),
+                float(grid[axis] * stride[axis]),
+            )
+            for axis in (0, 1)
+        )
+        maps = [self._added(resample(self.padded(name), rows, columns)).flatten() for name in self.attributes]
+        window = torch.cat([torch.zeros_like(grid), grid])[None]
+        sizes = (self.image_size, self.output_size)
+        return HeatMaps(torch.stack(maps), window, grid[None], stride[None], self.attributes, *sizes)
+
+    def _added(self, maps: Tensor) -> Tensor:
+        """(R, h, w) from (W, h, w): the windows of each detection together, cut at zero."""
+        if len(self.windows) == len(self):
+            return maps.clamp(min=0.0)
+        total = maps.new_zeros(len(self), *maps.shape[1:])
+        return total.index_add_(0, self.owners, maps).clamp_(min=0.0)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All of it as numpy arrays, for ``numpy.savez``; :meth:`from_arrays` is the way back."""
@@ -237,6 +304,7 @@ class HeatMaps:
             "windows": self.windows.cpu().numpy(),
             "grids": self.grids.cpu().numpy(),
             "strides": self.strides.cpu().numpy(),
+            "owners": self.owners.cpu().numpy(),
             "attributes": np.array(self.attributes, dtype=np.str_),
             "image_size": np.array(self.image_size),
             "output_size": np.array(self.output_size),
@@ -245,12 +313,12 @@ class HeatMaps:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> HeatMaps:
         """Heat maps from what :meth:`to_arrays` gave (an opened ``.npz`` file will do)."""
-        values, windows, grids, strides = (
-            torch.from_numpy(np.asarray(arrays[name])) for name in ("values", "windows", "grids", "strides")
+        values, windows, grids, strides, owners = (
+            torch.from_numpy(np.asarray(arrays[name])) for name in ("values", "windows", "grids", "strides", "owners")
         )
         (in_h, in_w), (out_h, out_w) = (arrays[name].tolist() for name in ("image_size", "output_size"))
         names = [str(name) for name in arrays["attributes"]]
-        return cls(values, windows, grids, strides, names, (in_h, in_w), (out_h, out_w))
+        return cls(values, windows, grids, strides, names, (in_h, in_w), (out_h, out_w), owners)
 
     def _require(self, needed: Sequence[str], wanted: str) -> None:
         missing = [name for name in needed if name not in self.attributes]
@@ -265,73 +333,9 @@ class HeatMaps:
         return self.attributes.index(attribute)
 
 
-@dataclass
-class Predictions:
-    """What a detector says of D instances, as differentiable tensors.
-
-    Attributes:
-        scores: (D,) the confidence that is reported, in [0, 1].
-        logits: (D,) the raw logit of each instance's class.
-        boxes: (D, 4) decoded XYXY boxes in model-input pixels, *not* clipped to the picture (a clip kills gradients).
-        extras: further scalars of the family by attribute name, (D,) each, e.g. ``centerness``.
-    """
-
-    scores: Tensor
-    logits: Tensor
-    boxes: Tensor
-    extras: dict[str, Tensor] = field(default_factory=dict)
-
-
-class TracedHead(Protocol):
-    """The part of a detector behind its features, able to say again what it said of the traced instances."""
-
-    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
-        """Predictions for all D instances of `trace` from (N, C, H, W) features, with a graph where they have one."""
-        ...
-
-
-@dataclass
-class DetectionTrace:
-    """What a forward pass leaves behind: features, and for each detection where it came from.
-
-    The D rows run through the pictures of the batch in their order, and within a picture in the order of its results.
-
-    Attributes:
-        instances: N results in the original frame, as the stock detector returns them.
-        features: level name -> (N, C, H, W), detached.
-        strides: level name -> model-input pixels per cell.
-        image_index: (D,) int64, the picture of each detection.
-        level_index: (D,) int64, position in `level_names` of the level that each detection came from; -1 where only
-            the gradient can tell.
-        references: (D, 4) XYXY boxes in model-input pixels that the predictions started from: RoIs of a two-stage
-            detector, anchors of a dense one.
-        boxes: (D, 4) XYXY boxes in model-input pixels that were detected or given.
-        rows: (D,) int64, which of the picture's proposals, or of its level's anchors, each detection is; -1 for boxes
-            given to a two-stage detector.
-        classes: (D,) int64.
-        level_names: the levels that detections can come from.
-        image_sizes: N times (h, w) of the model input without padding.
-        padded_size: (h, w) of the batch with padding.
-        output_sizes: N times (h, w) of the original picture.
-        head: says again what was said of these detections.
-        compute_features: runs the backbone again and returns its features, with a graph if gradients are on.
-    """
-
-    instances: list[Any]
-    features: dict[str, Tensor]
-    strides: dict[str, float]
-    image_index: Tensor
-    level_index: Tensor
-    references: Tensor
-    boxes: Tensor
-    rows: Tensor
-    classes: Tensor
-    level_names: tuple[str, ...]
-    image_sizes: list[tuple[int, int]]
-    padded_size: tuple[int, int]
-    output_sizes: list[tuple[int, int]]
-    head: TracedHead
-    compute_features: Callable[[], dict[str, Tensor]]
-
-    def __len__(self) -> int:
-        return len(self.image_index)
+def ranges(first: Tensor, length: Tensor, chosen: Tensor) -> Tensor:
+    """The numbers ``first[i] .. first[i] + length[i] - 1`` for each chosen i, one range behind the other."""
+    taken = length[chosen]
+    within = torch.arange(int(taken.sum()), device=first.device)
+    within = within - torch.repeat_interleave(taken.cumsum(0) - taken, taken)
+    return torch.repeat_interleave(first[chosen], taken) + within

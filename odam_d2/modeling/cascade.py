@@ -1,0 +1,62 @@
+"""The RoI heads of Cascade R-CNN: three box heads, each on the boxes of the one before.
+
+Shape letters: R RoIs over the batch, N pictures, C channels, P pooled cells.
+"""
+
+from collections.abc import Mapping
+
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads import CascadeROIHeads
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from .pooled import BoxStage, TracedROIHeads
+
+
+@ROI_HEADS_REGISTRY.register()
+class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
+    """``CascadeROIHeads`` with the same weights and the same detections, which can also say where they came from.
+
+    The reported score is the mean over the stages, so all of them are sources of ``score`` and ``logit``; the box is
+    the last stage's alone. A stage's boxes are constants for the next, as they are in training.
+    """
+
+    inference_method = "_forward_box"
+
+    def modules_on_rois(self) -> list[nn.Module]:
+        """See :meth:`TracedROIHeads.modules_on_rois`."""
+        return [*self.box_head, *self.box_predictor, *([self.mask_head] if self.mask_on else [])]
+
+    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+        """See :meth:`TracedROIHeads.run_box_stage`."""
+        predictor = self.box_predictor[number]
+        return predictor, predictor(self.box_head[number](pooled))
+
+    def run_box_stages(self, features: Mapping[str, Tensor], proposals: list[Instances]) -> list[BoxStage]:
+        """See :meth:`TracedROIHeads.run_box_stages`."""
+        stages: list[BoxStage] = []
+        for number in range(self.num_cascade_stages):
+            if stages:
+                boxes = stages[-1].predictor.predict_boxes(stages[-1].outputs, proposals)
+                proposals = self._create_proposals_from_boxes(boxes, [p.image_size for p in proposals])
+            pooled = self.pool(features, [p.proposal_boxes for p in proposals], self.box_pooler)
+            stages.append(BoxStage(self.box_pooler, proposals, pooled, *self.run_box_stage(number, pooled)))
+        return stages
+
+    def choose(self, stages: list[BoxStage]) -> tuple[list[Instances], list[Tensor], list[Tensor], list[Tensor]]:
+        """See :meth:`TracedROIHeads.choose`."""
+        said = [stage.predictor.predict_probs(stage.outputs, stage.proposals) for stage in stages]
+        # The stock expression, to the last bit.
+        scores = [sum(list(one)) * (1.0 / self.num_cascade_stages) for one in zip(*said, strict=True)]
+        last = stages[-1]
+        boxes = list(last.predictor.predict_boxes(last.outputs, last.proposals))
+        results, kept = fast_rcnn_inference(
+            boxes,
+            scores,
+            [p.image_size for p in last.proposals],
+            last.predictor.test_score_thresh,
+            last.predictor.test_nms_thresh,
+            last.predictor.test_topk_per_image,
+        )
+        return results, kept, boxes, scores

@@ -1,0 +1,259 @@
+"""What all RoI heads share: keeping what they pooled, and saying again what they made of it.
+
+Shape letters: D detections over the batch, R RoIs over the batch, N pictures, K classes, C channels, P pooled cells.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.modeling.roi_heads import (
+    BaseMaskRCNNHead,
+    FastRCNNConvFCHead,
+    FastRCNNOutputLayers,
+    MaskRCNNConvUpsampleHead,
+)
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from ..structures import DetectionTrace, Predictions
+from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
+
+# Heads and predictors that treat each RoI on its own. Types, not subclasses: a subclass may do anything.
+INSTANCE_WISE_MODULES: set[type[nn.Module]] = {FastRCNNConvFCHead, FastRCNNOutputLayers, MaskRCNNConvUpsampleHead}
+
+
+def register_instance_wise(cls: type[nn.Module]) -> type[nn.Module]:
+    """Class decorator: promises that a box head, mask head or predictor treats each RoI on its own.
+
+    The fast engine needs one backward pass for all RoIs together, which is right only under that promise. Without it a
+    head of one's own is explained by plain autograd.
+    """
+    INSTANCE_WISE_MODULES.add(cls)
+    return cls
+
+
+def assign_levels(pooler: ROIPooler, boxes: Tensor) -> Tensor:
+    """(D,) int64: the level that `pooler` takes each XYXY box (D, 4) from; -1 from a pooler of somebody else's."""
+    if type(pooler) is not ROIPooler:
+        return torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
+    if len(pooler.level_poolers) == 1 or len(boxes) == 0:
+        return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    return assign_boxes_to_levels(
+        [Boxes(boxes)], pooler.min_level, pooler.max_level, pooler.canonical_box_size, pooler.canonical_level
+    )
+
+
+@dataclass
+class BoxStage:
+    """What one box head of the detector did with all its RoIs.
+
+    Attributes:
+        pooler: where it takes features from.
+        proposals: N Instances with ``proposal_boxes``, the RoIs.
+        pooled: (R, C, P, P) features of all RoIs.
+        predictor: the last part of the head.
+        outputs: its logits and deltas for all RoIs.
+    """
+
+    pooler: ROIPooler
+    proposals: list[Instances]
+    pooled: Tensor
+    predictor: nn.Module
+    outputs: tuple[Tensor, Tensor]
+
+
+class PooledStage:
+    """One place where the detector pools features for its detections: a source of what it says of them.
+
+    Attributes:
+        pooler: between feature levels and what reads the pooled features.
+        split_boxes: N times (r, 4) XYXY RoIs of the detections of a picture, in model-input pixels.
+        boxes: (D, 4) the same of all pictures.
+        everyone: N times (r, 4), the RoIs of all proposals; None where the detections alone were asked.
+    """
+
+    def __init__(
+        self,
+        pooler: ROIPooler,
+        split_boxes: list[Tensor],
+        pool: Callable[[list[Boxes]], Tensor],
+        pooled: Tensor | None = None,
+        everyone: list[Tensor] | None = None,
+    ):
+        self.pooler = pooler
+        self.split_boxes = split_boxes
+        self.boxes = torch.cat(split_boxes)
+        self.everyone = everyone
+        self._pool = pool
+        self._pooled = pooled
+
+    @property
+    def pooled(self) -> Tensor:
+        """(D, C, P, P) features of the RoIs, detached: as the detector left them, or pooled when first asked for."""
+        if self._pooled is None:
+            with torch.no_grad():
+                self._pooled = self._pool([Boxes(boxes) for boxes in self.split_boxes])
+        return self._pooled
+
+
+class TracedRoIHead:
+    """Says again what RoI heads said, for the traced detections.
+
+    Attributes:
+        roi_heads: the detector's own RoI heads.
+        stages: the S sources of a detection: the box stages and, where there are masks, the mask branch behind them.
+        num_box_stages: how many of them are box stages.
+        rows: (D,) int64, which of all proposals of the batch each detection is; None where the caller gave the boxes.
+    """
+
+    def __init__(
+        self, roi_heads: "TracedROIHeads", stages: list[PooledStage], num_box_stages: int, rows: Tensor | None
+    ):
+        self.roi_heads = roi_heads
+        self.stages = stages
+        self.num_box_stages = num_box_stages
+        self.rows = rows
+
+    @property
+    def instance_wise(self) -> bool:
+        """Whether each RoI's outputs are known to depend on that RoI alone."""
+        return all(type(module) in INSTANCE_WISE_MODULES for module in self.roi_heads.modules_on_rois())
+
+    def predict_pooled(self, pooled: Mapping[int, Tensor], trace: DetectionTrace) -> Predictions:
+        """Predictions of the traced detections from pooled features.
+
+        Args:
+            pooled: stage -> (D, C, P, P); the mask branch may be missing if its attribute is not asked for.
+            trace: the detections.
+        """
+        rows = torch.arange(len(trace), device=trace.rows.device)
+        return self._decode(pooled.__getitem__, [stage.split_boxes for stage in self.stages], rows, trace)
+
+    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
+        """Predictions of the traced detections from (N, C, H, W) features, with a graph back to them.
+
+        Where RoIs may depend on each other, all proposals go through the box stages again, as they did in detection.
+        """
+        boxes, rows = [stage.split_boxes for stage in self.stages], self.rows
+        if self.instance_wise or rows is None:
+            rows = torch.arange(len(trace), device=trace.rows.device)
+        else:
+            boxes = [stage.everyone or stage.split_boxes for stage in self.stages]
+
+        def pool(number: int) -> Tensor:
+            return self.roi_heads.pool(features, [Boxes(b) for b in boxes[number]], self.stages[number].pooler)
+
+        return self._decode(pool, boxes, rows, trace)
+
+    def _decode(
+        self, pooled: Callable[[int], Tensor], boxes: list[list[Tensor]], rows: Tensor, trace: DetectionTrace
+    ) -> Predictions:
+        """Runs the heads and takes `rows` of what the box stages say, for each row's traced class."""
+        heads, classes = self.roi_heads, trace.classes
+        scores, logits, decoded = [], [], trace.references
+        for number in range(self.num_box_stages):
+            proposals = [Instances(size) for size in trace.image_sizes]
+            for one, box in zip(proposals, boxes[number], strict=True):
+                one.proposal_boxes = Boxes(box)
+            predictor, outputs = heads.run_box_stage(number, pooled(number))
+            scores.append(torch.cat(list(predictor.predict_probs(outputs, proposals)))[rows, classes])
+            logits.append(outputs[0][rows, classes])
+            decoded = torch.cat(list(predictor.predict_boxes(outputs, proposals)))
+        decoded = decoded.view(len(decoded), decoded.shape[1] // 4, 4)[rows]
+        which = classes if decoded.shape[1] > 1 else torch.zeros_like(classes)
+        return Predictions(
+            scores=torch.stack(scores).mean(0),
+            logits=torch.stack(logits).mean(0),
+            boxes=decoded[torch.arange(len(rows), device=rows.device), which],
+            extras={"mask": lambda: self._mean_mask_logit(pooled(self.num_box_stages), classes)},
+        )
+
+    def _mean_mask_logit(self, pooled: Tensor, classes: Tensor) -> Tensor:
+        """(D,) mean over the cells that the mask head takes for the object; over all cells where it takes none."""
+        logits = self.roi_heads.mask_head.layers(self.roi_heads.before_mask_head(pooled))
+        which = classes if logits.shape[1] > 1 else torch.zeros_like(classes)
+        logits = logits[torch.arange(len(classes), device=classes.device), which].flatten(1)
+        inside = logits.detach() > 0
+        inside = inside | ~inside.any(1, keepdim=True)
+        return (logits * inside).sum(1) / inside.sum(1)
+
+
+class TracedROIHeads:
+    """Lets Detectron2's RoI heads say where their detections came from; put it in front of the stock class.
+
+    Attributes:
+        inference_method: the stock method whose inference :meth:`detect` repeats.
+    """
+
+    inference_method: str
+
+    def pool(self, features: Mapping[str, Tensor], boxes: list[Boxes], pooler: ROIPooler) -> Tensor:
+        """(R, C, P, P): pooled features of the boxes of N pictures, in model-input pixels."""
+        return pooler([features[name] for name in self.box_in_features], boxes)
+
+    def modules_on_rois(self) -> list[nn.Module]:
+        """All that stands on pooled features; what the fast engine must know."""
+        raise NotImplementedError
+
+    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+        """The predictor of a box stage, and its logits and deltas for (R, C, P, P) pooled features."""
+        raise NotImplementedError
+
+    def run_box_stages(self, features: Mapping[str, Tensor], proposals: list[Instances]) -> list[BoxStage]:
+        """All box stages for N Instances with ``proposal_boxes``."""
+        raise NotImplementedError
+
+    def choose(self, stages: list[BoxStage]) -> tuple[list[Instances], list[Tensor], list[Tensor], list[Tensor]]:
+        """The detections, as the stock class chooses them; here, where there is a single box stage.
+
+        Returns:
+            N Instances; N times (D,) int64 indices as Detectron2 counts them, among finite rows; N times boxes
+            (R, 4 or K * 4); N times (R, K + 1) scores.
+        """
+        (stage,) = stages
+        said = (stage.outputs, stage.proposals)
+        results, kept = stage.predictor.inference(*said)
+        return results, kept, list(stage.predictor.predict_boxes(*said)), list(stage.predictor.predict_probs(*said))
+
+    def mask_pooler_or_none(self) -> ROIPooler | None:
+        """What the mask branch pools with; None without masks, or where it is not one that can be explained."""
+        if not self.mask_on or not isinstance(self.mask_head, BaseMaskRCNNHead):
+            return None
+        return self.mask_pooler if list(self.mask_in_features) == list(self.box_in_features) else None
+
+    def before_mask_head(self, pooled: Tensor) -> Tensor:
+        """What the mask head is given for pooled features."""
+        return pooled
+
+    def detect(
+        self, features: Mapping[str, Tensor], proposals: list[Instances]
+    ) -> tuple[list[Instances], list[BoxStage]]:
+        """What inference returns, each detection with its proposal's row and its box in model-input pixels.
+
+        Args:
+            features: level name -> (N, C, H, W).
+            proposals: N Instances with ``proposal_boxes``.
+
+        Returns:
+            N Instances in the model-input frame, and the box stages behind them.
+        """
+        stages = self.run_box_stages(features, proposals)
+        results, kept, boxes, scores = self.choose(stages)
+        for result, index, box, score in zip(results, kept, boxes, scores, strict=True):
+            result.set(ROW_FIELD, rows_of_kept(box, score, index))
+            # Post-processing scales `pred_boxes` in place; the mask branch pools these.
+            result.set(BOX_FIELD, result.pred_boxes.tensor.clone())
+        return self.forward_with_given_boxes(features, results), stages
+
+    @classmethod
+    def why_not_traced(cls) -> str | None:
+        """In a few words, why :meth:`detect` may not do what inference does; None if it does."""
+        depth = {
+            name: next(k for k, base in enumerate(cls.__mro__) if name in vars(base))
+            for name in (cls.inference_method, "detect", "run_box_stages")
+        }
+        if depth[cls.inference_method] < min(depth["detect"], depth["run_box_stages"]):
+            return f"overrides `{cls.inference_method}` alone"
+        return None
