@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
-from detectron2.config import get_cfg
+import torch
+from detectron2 import model_zoo as stock_zoo
+from detectron2.config import get_cfg, instantiate
 from detectron2.modeling import build_model
 
 from odam_d2 import model_zoo
@@ -20,9 +22,53 @@ YAMLS = sorted(
 @pytest.mark.parametrize("name", YAMLS)
 def test_every_yaml_merges_and_builds_a_detector_that_can_be_explained(name):
     cfg = model_zoo.get_config(name, trained=False)
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = "meta"  # names and shapes without the memory
     explainer = build_explainer(build_model(cfg), method=cfg.ODAM.METHOD, attributes=cfg.ODAM.ATTRIBUTES)
-    assert explainer.attributes == ("score", "left", "top", "right", "bottom")
+    assert explainer.attributes[:5] == ("score", "left", "top", "right", "bottom")
+
+
+def shapes_of(cfg, device="meta"):
+    cfg.MODEL.DEVICE = device
+    return {name: tensor.shape for name, tensor in build_model(cfg).state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "ours, stock",
+    [
+        *((name, name) for name in (
+            "COCO-Detection/faster_rcnn_R_50_FPN_3x", "COCO-Detection/faster_rcnn_R_50_C4_3x",
+            "COCO-Detection/faster_rcnn_R_50_DC5_3x", "COCO-Detection/retinanet_R_50_FPN_3x",
+            "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x",
+        )),
+        ("COCO-InstanceSegmentation/cascade_mask_rcnn_R_50_FPN_3x", "Misc/cascade_mask_rcnn_R_50_FPN_3x"),
+    ],
+)  # fmt: skip
+def test_coco_yamls_are_detectron2s_own_but_for_our_classes(ours, stock):
+    theirs = get_cfg()
+    theirs.merge_from_file(stock_zoo.get_config_file(f"{stock}.yaml"))
+    mine = model_zoo.get_config(ours, trained=False)
+    assert shapes_of(mine) == shapes_of(theirs.clone())
+    mine.pop("ODAM")
+    mine.MODEL.META_ARCHITECTURE, mine.MODEL.ROI_HEADS.NAME = (
+        theirs.MODEL.META_ARCHITECTURE,
+        theirs.MODEL.ROI_HEADS.NAME,
+    )
+    mine.MODEL.DEVICE, mine.MODEL.WEIGHTS = theirs.MODEL.DEVICE, theirs.MODEL.WEIGHTS
+    assert mine == theirs, ours
+
+
+def test_the_fcos_yaml_is_what_detectron2_configures_in_python():
+    theirs = instantiate(stock_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x.py").model)
+    expected = {name: tensor.shape for name, tensor in theirs.state_dict().items()}
+    cfg = model_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x", trained=False)
+    assert shapes_of(cfg) == expected
+    cfg.MODEL.DEVICE = "cpu"
+    mine = build_model(cfg)
+    for name in ("num_classes", "head_in_features", "test_score_thresh", "test_nms_thresh", "center_sampling_radius",
+                 "test_topk_candidates", "max_detections_per_image", "focal_loss_alpha", "focal_loss_gamma"):  # fmt: skip
+        assert getattr(mine, name) == getattr(theirs, name), name
+    assert mine.backbone.top_block.in_feature == theirs.backbone.top_block.in_feature == "p5"
+    assert torch.equal(mine.pixel_mean, theirs.pixel_mean) and torch.equal(mine.pixel_std, theirs.pixel_std)
 
 
 def test_stock_names_give_way_and_others_stay():

@@ -4,6 +4,7 @@ from .backbone import (
     build_compact_resnet,
     build_compact_resnet_fpn_backbone,
     build_compact_retinanet_resnet_fpn_backbone,
+    build_fcos_resnet_fpn_backbone,
 )
 from .cascade import OdamCascadeROIHeads
 from .pooled import register_instance_wise
@@ -17,5 +18,6 @@ __all__ = [
     "build_compact_resnet",
     "build_compact_resnet_fpn_backbone",
     "build_compact_retinanet_resnet_fpn_backbone",
+    "build_fcos_resnet_fpn_backbone",
     "register_instance_wise",
 ]

@@ -1,8 +1,8 @@
-"""A ResNet narrow enough to be trained on two CPU cores and bundled with the package, under Detectron2's FPN."""
+"""Backbones that Detectron2's yaml configs lack: a narrow ResNet that two CPU cores can train, and FCOS's."""
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from detectron2.modeling.backbone import FPN, BasicStem, ResNet
+from detectron2.modeling.backbone import FPN, BasicStem, ResNet, build_resnet_backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import nn
@@ -52,6 +52,13 @@ def build_compact_retinanet_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> 
     bottom_up = build_compact_resnet(cfg, input_shape)
     top = LastLevelP6P7(bottom_up.output_shape()["res5"].channels, cfg.MODEL.FPN.OUT_CHANNELS)
     return _build_fpn(cfg, bottom_up, top)
+
+
+@BACKBONE_REGISTRY.register()
+def build_fcos_resnet_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
+    """Detectron2's ResNet under an FPN whose two top levels come from p5, as its FCOS in Python has it."""
+    channels = cfg.MODEL.FPN.OUT_CHANNELS
+    return _build_fpn(cfg, build_resnet_backbone(cfg, input_shape), LastLevelP6P7(channels, channels, "p5"))
 
 
 def _build_fpn(cfg, bottom_up: ResNet, top_block: nn.Module) -> FPN:
