@@ -64,8 +64,11 @@ def test_the_fcos_yaml_is_what_detectron2_configures_in_python():
     assert shapes_of(cfg) == expected
     cfg.MODEL.DEVICE = "cpu"
     mine = build_model(cfg)
-    for name in ("num_classes", "head_in_features", "test_score_thresh", "test_nms_thresh", "center_sampling_radius",
-                 "test_topk_candidates", "max_detections_per_image", "focal_loss_alpha", "focal_loss_gamma"):  # fmt: skip
+    settings = (
+        "num_classes", "head_in_features", "test_score_thresh", "test_nms_thresh", "center_sampling_radius",
+        "test_topk_candidates", "max_detections_per_image", "focal_loss_alpha", "focal_loss_gamma",
+    )  # fmt: skip
+    for name in settings:
         assert getattr(mine, name) == getattr(theirs, name), name
     assert mine.backbone.top_block.in_feature == theirs.backbone.top_block.in_feature == "p5"
     assert torch.equal(mine.pixel_mean, theirs.pixel_mean) and torch.equal(mine.pixel_std, theirs.pixel_std)
