@@ -1,5 +1,7 @@
 """Numbers that say how good an explanation is."""
 
+from .bootstrap import bootstrap_interval
+from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
 from .localization import (
     compactness,
     energy_inside,
@@ -8,11 +10,18 @@ from .localization import (
     sparsity,
     visual_explanation_accuracy,
 )
+from .matching import Matches, match_detections
 
 __all__ = [
+    "Matches",
+    "bootstrap_interval",
     "compactness",
+    "energy_in_objects",
     "energy_inside",
     "inside_boxes",
+    "match_detections",
+    "object_discrimination_index",
+    "pairs_of_objects",
     "pointing_game",
     "sparsity",
     "visual_explanation_accuracy",

@@ -4,8 +4,8 @@ Every function takes maps in the frame of the original picture, normalised to [0
 device. A map of all zeros points nowhere: it gets the worst value that a map can have, as each function says.
 
 Shape letters: R objects, (h, w) the picture, T thresholds.
-Source of the definitions: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4; the energy pointing game: Wang et al.,
-Score-CAM, CVPR Workshops 2020.
+Source of the definitions: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4; the energy pointing game: Wang et
+al., Score-CAM, CVPR Workshops 2020.
 """
 
 from collections.abc import Sequence
