@@ -2,6 +2,7 @@
 
 from .bootstrap import bootstrap_interval
 from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
+from .faithfulness import FaithfulnessCurves, faithfulness_curves
 from .localization import (
     compactness,
     energy_inside,
@@ -13,11 +14,13 @@ from .localization import (
 from .matching import Matches, match_detections
 
 __all__ = [
+    "FaithfulnessCurves",
     "Matches",
     "bootstrap_interval",
     "compactness",
     "energy_in_objects",
     "energy_inside",
+    "faithfulness_curves",
     "inside_boxes",
     "match_detections",
     "object_discrimination_index",

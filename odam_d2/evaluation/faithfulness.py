@@ -1,0 +1,131 @@
+"""Whether the pixels that a map calls important are: deletion and insertion.
+
+Deletion hides pixels in falling order of heat and watches the detector's score of the object; insertion shows them in
+that order on an empty picture. A steep fall and a steep rise speak for the map.
+
+Shape letters: R objects, (h, w) the model input, S steps that are scored, B pictures that go through together.
+Source: Petsiuk et al., RISE, BMVC 2018, as Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4, apply it to
+detections.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# In steps of 1 % of the box's area; 100 steps, every 10th is scored.
+STEP_SHARE = 0.01
+SCORED_STEPS = tuple(range(10, 101, 10))
+
+# (B, 3, h, w) pictures, (B,) classes and (B, 4) boxes of the objects in them -> (B,) scores in [0, 1].
+ScoreObjects = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass
+class FaithfulnessCurves:
+    """Scores of R objects while their pixels go, and while they come.
+
+    Attributes:
+        deletion: (R, S + 1) float32 scores, the first of the untouched picture.
+        insertion: (R, S + 1) float32 scores, the first of the empty picture.
+    """
+
+    deletion: Tensor
+    insertion: Tensor
+
+    @property
+    def untouched(self) -> Tensor:
+        """(R,) the score of each object in the untouched picture; raw curves follow it."""
+        return self.deletion[:, 0]
+
+    def normalised(self) -> "FaithfulnessCurves":
+        """The curves over the score of the untouched picture; NaN where that is zero."""
+        score = torch.where(self.untouched > 0, self.untouched, float("nan"))[:, None]
+        return FaithfulnessCurves(self.deletion / score, self.insertion / score)
+
+    def areas(self) -> dict[str, Tensor]:
+        """(R,) areas under the curves by the trapezoid rule over [0, 1]: of the normalised ones, and of the raw ones.
+
+        ``overall`` (OA) is the insertion's less the deletion's [+]; deletion [-], insertion [+].
+        """
+        curves = {"": self.normalised(), "raw_": self}
+        areas = {}
+        for prefix, curve in curves.items():
+            deletion, insertion = (_area(c) for c in (curve.deletion, curve.insertion))
+            areas |= {f"{prefix}deletion": deletion, f"{prefix}insertion": insertion}
+            areas[f"{prefix}overall"] = insertion - deletion
+        return areas
+
+
+def pixel_order(heat: Tensor) -> Tensor:
+    """(R, h * w) int64: the pixels of (R, h, w) maps in falling order of heat; of equal ones the earlier first."""
+    return heat.flatten(1).argsort(dim=1, descending=True, stable=True)
+
+
+def pixels_at_steps(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(R, S) int64: how many pixels have changed at each scored step, for XYXY boxes (R, 4) in model-input pixels."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    steps = torch.tensor(SCORED_STEPS, device=boxes.device)
+    return torch.ceil(area[:, None] * STEP_SHARE * steps).long().clamp(max=height * width)
+
+
+def replace_pixels(picture: Tensor, other: Tensor, order: Tensor, count: int) -> Tensor:
+    """(3, h, w): `picture` with the first `count` pixels of an (h * w,) order taken from `other`."""
+    mixed = picture.flatten(1).clone()
+    chosen = order[:count]
+    mixed[:, chosen] = other.flatten(1)[:, chosen]
+    return mixed.view_as(picture)
+
+
+def faithfulness_curves(
+    score: ScoreObjects,
+    picture: Tensor,
+    heat: Tensor,
+    classes: Tensor,
+    boxes: Tensor,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> FaithfulnessCurves:
+    """Deletion and insertion curves of the objects of one picture.
+
+    Pictures of several objects and steps go through the detector together; each gets the score it gets alone.
+
+    Args:
+        score: asks the detector.
+        picture: (3, h, w) float32 in the detector's own pixel values.
+        heat: (R, h, w) maps at model-input size.
+        classes: (R,) int64.
+        boxes: (R, 4) XYXY of the objects in model-input pixels.
+        batch_size: B.
+        seed: of the uniform noise in [0, 255) that deletion puts in the place of pixels; one noise for a picture.
+
+    Raises:
+        ValueError: if heat and picture have different sizes.
+    """
+    if heat.shape[1:] != picture.shape[1:]:
+        raise ValueError(
+            f"`heat` must be (R, h, w) at the picture's size {tuple(picture.shape[1:])}; got {tuple(heat.shape)}: use "
+            "HeatMaps.to_image with `size`"
+        )
+    noise = torch.rand(picture.shape, generator=torch.Generator().manual_seed(seed)).to(picture) * 255.0
+    empty = torch.zeros_like(picture)
+    order, counts = pixel_order(heat), pixels_at_steps(boxes, *picture.shape[1:])
+    # Deletion goes from the picture to noise, insertion from nothing to the picture.
+    jobs = [(way, r, s) for way in (0, 1) for r in range(len(boxes)) for s in range(counts.shape[1] + 1)]
+    ways = ((picture, noise), (empty, picture))
+    scores = boxes.new_zeros(2, len(boxes), counts.shape[1] + 1)
+    for begin in range(0, len(jobs), batch_size):
+        part = jobs[begin : begin + batch_size]
+        pictures = torch.stack(
+            [replace_pixels(*ways[w], order[r], int(counts[r, s - 1]) if s else 0) for w, r, s in part]
+        )
+        rows = torch.tensor([r for _, r, _ in part], device=boxes.device)
+        where = torch.tensor(part, device=boxes.device).T
+        scores[where[0], where[1], where[2]] = score(pictures, classes[rows], boxes[rows]).to(scores)
+    return FaithfulnessCurves(scores[0], scores[1])
+
+
+def _area(curves: Tensor) -> Tensor:
+    """(R,) trapezoid rule over [0, 1]."""
+    return torch.trapezoid(curves, dx=1.0 / (curves.shape[1] - 1), dim=1)
