@@ -90,6 +90,9 @@ def build_comparison(
         ValueError: if there is no method, or as :func:`build_explainer`.
         TypeError: as :func:`build_explainer`.
     """
+    layer = layer or None
+    _require_traced(model)
+    _check_engine(model, engine, layer)
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
     if isinstance(methods, str) or not chosen:
         raise ValueError(f"`methods` must be a sequence of names; got {methods!r}: choose among {sorted(METHODS)}")
@@ -106,7 +109,7 @@ def build_comparison(
         explainers[name] = build_explainer(model, name, attributes, **place, **options)
     expanded = expand_attributes(attributes, model)
     linear = all(cls.linear for cls in classes if cls.uses_gradients)
-    return MethodComparison(model, expanded, _EngineChoice(model, engine, layer or None, linear, expanded), explainers)
+    return MethodComparison(model, expanded, _EngineChoice(model, engine, layer, linear, expanded), explainers)
 
 
 class _EngineChoice:

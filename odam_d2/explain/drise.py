@@ -79,11 +79,11 @@ class DRISE(Explainer):
         numbers = trace.image_index.unique().tolist()
         bar = tqdm(total=self.num_masks * len(numbers), desc="D-RISE", unit="mask", disable=not self.progress)
         with bar as progress, torch.no_grad():
-            parts = [self._picture(trace, batched_inputs[n]["image"], n, vectors, progress) for n in numbers]
+            parts = [self._picture(trace, batched_inputs[n], n, vectors, progress) for n in numbers]
         return assemble(trace, parts, self.attributes)
 
     def _picture(
-        self, trace: DetectionTrace, image: Tensor, number: int, vectors: Tensor | None, progress: tqdm
+        self, trace: DetectionTrace, entry: dict, number: int, vectors: Tensor | None, progress: tqdm
     ) -> MapWindows:
         """Maps of the detections of picture `number`; `vectors` are those of the whole batch."""
         chosen = (trace.image_index == number).nonzero()[:, 0]
@@ -94,6 +94,9 @@ class DRISE(Explainer):
             (torch.arange(cells, device=device) + 0.5) * self.stride / side
             for cells, side in zip(grid, size, strict=True)
         ]
+        image = entry["image"].to(device)
+        # Without the original size detections stay in the frame of the model input.
+        others = {key: value for key, value in entry.items() if key not in ("image", "height", "width")}
         generator = torch.Generator().manual_seed(self.seed)
         total = trace.boxes.new_zeros(len(chosen), *grid)
         for begin in range(0, self.num_masks, self.batch_size):
@@ -101,7 +104,8 @@ class DRISE(Explainer):
             grids, shifts = (
                 drawn.to(device) for drawn in draw_masks(count, self.resolution, self.probability, generator)
             )
-            seen = self.model.trace([{"image": image.to(device) * mask} for mask in masks_at(grids, shifts, *pixels)])
+            masks = masks_at(grids, shifts, *pixels)
+            seen = self.model.trace([{**others, "image": image * mask} for mask in masks])
             weights = _what_is_left(trace, chosen, vectors, seen)
             total += torch.einsum("db,byx->dyx", weights, masks_at(grids, shifts, *centres))
             progress.update(count)

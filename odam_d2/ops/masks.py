@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def draw_masks(count: int, resolution: int, probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Coarse grids and shifts of some masks.
+    """Coarse grids and shifts of some masks; drawn mask by mask, so that it doesn't matter how many at a time.
 
     Args:
         count: B.
@@ -24,8 +24,9 @@ def draw_masks(count: int, resolution: int, probability: float, generator: torch
     Returns:
         (B, M, M) float grids of 0 and 1; (B, 2) shifts along y, x in [0, 1) cells.
     """
-    grids = torch.rand(count, resolution, resolution, generator=generator) < probability
-    return grids.float(), torch.rand(count, 2, generator=generator)
+    drawn = torch.rand(count, resolution * resolution + 2, generator=generator)
+    grids = (drawn[:, 2:] < probability).float()
+    return grids.view(count, resolution, resolution), drawn[:, :2]
 
 
 def masks_at(grids: Tensor, shifts: Tensor, y: Tensor, x: Tensor) -> Tensor:

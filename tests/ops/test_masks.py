@@ -39,6 +39,14 @@ def test_the_seed_decides():
     assert first[1].shape == (2, 2) and bool(((first[1] >= 0) & (first[1] < 1)).all())
 
 
+def test_it_does_not_matter_how_many_are_drawn_at_a_time():
+    generator = torch.Generator().manual_seed(3)
+    parts = [draw_masks(count, 3, 0.5, generator) for count in (1, 4, 2)]
+    whole = draw_masks(7, 3, 0.5, torch.Generator().manual_seed(3))
+    for number in (0, 1):
+        assert torch.equal(torch.cat([part[number] for part in parts]), whole[number])
+
+
 def test_probability_is_the_share_that_is_seen():
     grids, shifts = draw_masks(300, 16, 0.3, torch.Generator().manual_seed(0))
     assert abs(float(masks_at(grids, shifts, pixels(32), pixels(32)).mean()) - 0.3) < 0.01
