@@ -98,18 +98,16 @@ def build_comparison(
         raise ValueError(f"`methods` must be a sequence of names; got {methods!r}: choose among {sorted(METHODS)}")
     for name in chosen:
         _require_known("methods", name, METHODS)
-    classes = [METHODS[name] for name in chosen]
     if attributes is None:
-        attributes = [
-            a for a in DEFAULT_ATTRIBUTES if all(cls.explains is None or a in cls.explains for cls in classes)
-        ]
+        limits = [cls.explains for cls in (METHODS[name] for name in chosen) if cls.explains is not None]
+        attributes = [attribute for attribute in DEFAULT_ATTRIBUTES if all(attribute in limit for limit in limits)]
     explainers = {}
     for name, options in chosen.items():
         place = {"engine": engine, "layer": layer} if METHODS[name].uses_gradients else {}
         explainers[name] = build_explainer(model, name, attributes, **place, **options)
-    expanded = expand_attributes(attributes, model)
-    linear = all(cls.linear for cls in classes if cls.uses_gradients)
-    return MethodComparison(model, expanded, _EngineChoice(model, engine, layer, linear, expanded), explainers)
+    # An engine that is right for a method that isn't linear is right for all.
+    choosing = sorted(explainers.values(), key=lambda one: (not one.uses_gradients, one.linear))[0]
+    return MethodComparison(model, choosing.attributes, choosing.choose_engine, explainers)
 
 
 class _EngineChoice:
