@@ -7,7 +7,7 @@ h x w the largest window of a chunk.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 
@@ -103,7 +103,7 @@ class Explainer:
     """Explains every detection of a batch, or every box that the caller gives.
 
     Build one with :func:`odam_d2.explain.build_explainer`. A subclass is a method: it overrides :meth:`combine`, or,
-    where it needs no gradients, :meth:`heat_maps`.
+    where it needs no gradients, :meth:`explain`. Its options are keyword-only arguments of its constructor.
 
     Args:
         model: a detector with ``trace(batched_inputs, instances)``.
@@ -113,9 +113,18 @@ class Explainer:
 
     Attributes:
         whole_level: whether :meth:`combine` gives maps on the whole level, not on the chunk's windows.
+        linear: whether the map of a sum of gradients is the sum of their maps. Where it isn't, the gradients of
+            sources that share a level have to be added first.
+        smooths: whether the method knows Phi.
+        uses_gradients: whether there is a :meth:`combine`, and an engine and a layer to choose.
+        explains: the attributes that it is limited to; None for all of the detector's.
     """
 
     whole_level = False
+    linear = False
+    smooths = False
+    uses_gradients = True
+    explains: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -137,11 +146,33 @@ class Explainer:
         """
         raise NotImplementedError
 
+    def map_windows(self, chunk: GradientWindows) -> MapWindows:
+        """What :meth:`combine` gives, with its place."""
+        return MapWindows.of(chunk, self.combine(chunk), self.whole_level)
+
     def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
-        """N HeatMaps of the traced detections."""
+        """N HeatMaps of the traced detections, from their gradients."""
         chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, self.smoothing)
-        parts = (MapWindows.of(chunk, self.combine(chunk), self.whole_level) for chunk in chunks)
-        return assemble(trace, parts, self.attributes)
+        return assemble(trace, (self.map_windows(chunk) for chunk in with_boxes(chunks, trace)), self.attributes)
+
+    def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[HeatMaps]:
+        """N HeatMaps of the traced detections. What isn't made of gradients overrides this.
+
+        Args:
+            trace: of the pictures.
+            batched_inputs: the pictures.
+            instances: the boxes that the caller gave; None where detections are explained.
+        """
+        del batched_inputs, instances
+        return self.heat_maps(trace)
+
+    def result(self, found: Instances, heatmaps: HeatMaps, number: int) -> dict:
+        """What the caller gets of picture `number`."""
+        require_finite(heatmaps, number)
+        found.set("heatmaps", heatmaps)
+        return {"instances": found}
 
     def __call__(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> list[dict]:
         """Explains a batch. Works under ``no_grad`` and ``inference_mode`` and leaves the model as it was.
@@ -174,21 +205,29 @@ class Explainer:
             trace = self.model.trace(batched_inputs, instances)
             _check_finite(trace, self.model)
             try:
-                maps = self.heat_maps(trace)
+                maps = self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f"{error} while {_cause(_not_finite(self.model))}: check MODEL.WEIGHTS"
                 ) from error
-        results = []
-        for number, (found, heatmaps) in enumerate(zip(trace.instances, maps, strict=True)):
-            if not bool(torch.isfinite(heatmaps.values).all()):
-                raise FloatingPointError(
-                    f"the heat maps of picture {number} must be finite; got NaN or inf where features and scores are "
-                    "finite: look at the scale of the weights in MODEL.WEIGHTS"
-                )
-            found.set("heatmaps", heatmaps)
-            results.append({"instances": found})
-        return results
+        pairs = zip(trace.instances, maps, strict=True)
+        return [self.result(found, heatmaps, number) for number, (found, heatmaps) in enumerate(pairs)]
+
+
+def with_boxes(chunks: Iterable[GradientWindows], trace: DetectionTrace) -> Iterator[GradientWindows]:
+    """Chunks of an engine, with the boxes of their detections written in."""
+    for chunk in chunks:
+        chunk.boxes = trace.boxes[chunk.detections]
+        yield chunk
+
+
+def require_finite(heatmaps: HeatMaps, number: int) -> None:
+    """Raises FloatingPointError where a map of picture `number` holds NaN or inf."""
+    if not bool(torch.isfinite(heatmaps.values).all()):
+        raise FloatingPointError(
+            f"the heat maps of picture {number} must be finite; got NaN or inf where features and scores are "
+            "finite: look at the scale of the weights in MODEL.WEIGHTS"
+        )
 
 
 @contextmanager

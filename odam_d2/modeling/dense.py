@@ -124,6 +124,18 @@ class TracedDenseHead(ABC):
             order.append(members)
         return torch.cat(gathered)[torch.cat(order).argsort()]
 
+    def class_vectors(self, trace: DetectionTrace) -> Tensor:
+        """(D, K): the sigmoid of every class at the detections' anchors."""
+        result, classes, _ = self.layout[0]
+        y, x, anchors = self.cells(trace)
+        vectors = trace.references.new_zeros(len(trace), classes)
+        for level, logits in enumerate(self.maps[result]):
+            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
+            channels = anchors[members, None] * classes + torch.arange(classes, device=members.device)
+            place = (trace.image_index[members, None], channels, y[members, None], x[members, None])
+            vectors[members] = logits[place].sigmoid()
+        return vectors
+
     def cells(self, trace: DetectionTrace) -> tuple[Tensor, Tensor, Tensor]:
         """Row, column and number among the cell's anchors of each detection's anchor, (D,) int64 each."""
         widths = [trace.features[name].shape[-1] for name in trace.level_names]

@@ -233,6 +233,10 @@ def test_a_picture_that_the_annotations_do_not_know(run, tmp_path, annotations):
     [
         (("--attributes", "score", "beauty"), r"'score', 'logit', .*'combined'.*'beauty'"),
         (("--method", "magic"), r"`method` must be one of \[.*'odam'.*\]; got 'magic'"),
+        (("--method", "gcame", "--method-option", "breadth=1"), r"among \['width'\]; got \['breadth'\]"),
+        (("--method-option", "width"), "must be NAME=VALUE; got 'width'"),
+        (("--method", "drise", "--attributes", "left"), r"must be among \['score'\] for method 'drise'"),
+        (("--method", "gradcam", "--smoothing", "0.1"), "must be 0 for method 'gradcam'"),
         (("--engine", "steam"), r"`engine` must be one of \['auto', .*'autograd'.*\]; got 'steam'"),
         (("--layer", "backbone.nonsense"), r"backbone\.nonsense"),
         (("--smoothing", "-1"), "`smoothing` must be a number >= 0"),
@@ -329,6 +333,19 @@ def test_options_come_from_the_config_where_not_given(run, tmp_path):
     told = run_json(output)
     assert (told["attributes"], told["smoothing"], told["engine"]) == (["left"], 0.0, "auto")
     assert load_heatmaps(output / "cat" / "heatmaps.npz").heatmaps.attributes == ("left",)
+
+
+@pytest.mark.parametrize(
+    "method, options", [("gradcam++", {}), ("gcame", {"width": 0.5}), ("drise", {"num_masks": 2, "progress": False})]
+)
+def test_a_method_with_its_options(run, tmp_path, method, options):
+    given = [f"--method-option={name}={json.dumps(value)}" for name, value in options.items()]
+    code, output = run(picture(tmp_path / "cat.png"), "--method", method, *given)
+    told = run_json(output)
+    assert code == 0 and told["failures"] == []
+    assert (told["method"], told["method_options"]) == (method, options)
+    heatmaps = load_heatmaps(output / "cat" / "heatmaps.npz").heatmaps
+    assert heatmaps.attributes == (("score",) if method == "drise" else ("score", "left", "top", "right", "bottom"))
 
 
 def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
