@@ -29,7 +29,8 @@ def build_explainer(
         method: a key of :data:`odam_d2.explain.METHODS`.
         attributes: what to explain of each detection; see :func:`odam_d2.explain.known_attributes`.
         engine: ``auto`` takes the fast engine that recognises the detector and hands over to ``autograd``, with one
-            warning, where none does; or a key of :data:`odam_d2.explain.ENGINES`.
+            warning, where none does, or the one that the model names as its ``default_engine``; or a key of
+            :data:`odam_d2.explain.ENGINES`.
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none.
@@ -58,6 +59,8 @@ def build_explainer(
         find_layer(model, layer)
         if engine not in ("auto", "autograd"):
             raise ValueError(f"`engine` must be autograd to explain on layer {layer!r}; got {engine!r}: say 'auto'")
+    if engine == "auto":
+        engine = getattr(model, "default_engine", engine)
     choose = _EngineChoice(model, engine, layer)
     return METHODS[method](model, expanded, choose, smoothing)
 
