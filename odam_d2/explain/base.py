@@ -211,8 +211,8 @@ def _check_independent(model: nn.Module) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             why = "stays in training mode" if module.training else "keeps no running ones"
             raise ValueError(
-                f"`model` must normalise with fixed statistics, or one object's map shows the other objects; got "
-                f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it and set track_running_stats=True, or "
+                "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
+                f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, or "
                 "put FrozenBatchNorm2d in its place"
             )
 

@@ -224,8 +224,8 @@ class CallableDetector(nn.Module):
     def _refuse_another_layer(self) -> dict[str, Tensor]:
         """Stands where other detectors run their backbone again: what lies beside the layer is not known here."""
         raise ValueError(
-            f"`layer` of the explainer must be None for a CallableDetector; it explains on {self.layer!r}: name another "
-            "layer, with its stride, when you make the CallableDetector"
+            f"`layer` of the explainer must be None for a CallableDetector; it explains on {self.layer!r}: name "
+            "another layer, with its stride, when you make the CallableDetector"
         )
 
     def _check_stride(self, features: Tensor, image_sizes: list[tuple[int, int]]) -> None:
