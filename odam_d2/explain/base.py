@@ -212,8 +212,8 @@ def _check_independent(model: nn.Module) -> None:
             why = "stays in training mode" if module.training else "keeps no running ones"
             raise ValueError(
                 "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
-                f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, or "
-                "put FrozenBatchNorm2d in its place"
+                f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "
+                "or put FrozenBatchNorm2d in its place"
             )
 
 
