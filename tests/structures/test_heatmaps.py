@@ -216,8 +216,8 @@ def test_windows_of_a_detection_are_added_in_the_picture_and_then_cut():
         parts = [interpolate(part[None, None], (16, 32), mode="bilinear")[0, 0] for part in (one, other)]
         assert torch.allclose(found[index], (parts[0] + parts[1]).clamp(min=0), atol=1e-6)
     # By hand, in the topmost row: pixels 19 and 20 lie around x = 20, the centre of fine cell 2, at -2; the coarse map
-    # falls from 3 at x = 8 to 0 at x = 24, so stands at about .75: cut. Pixels 11 and 12, centred at 11.5 and 12.5: fine
-    # 7.5 / 8 and 1 - 3 / 16, coarse 3 * (1 - 3.5 / 16) and 3 * (1 - 4.5 / 16).
+    # falls from 3 at x = 8 to 0 at x = 24, so stands at about .75: cut. Pixels 11 and 12, centred at 11.5 and 12.5:
+    # fine 7.5 / 8 and 1 - 3 / 16, coarse 3 * (1 - 3.5 / 16) and 3 * (1 - 4.5 / 16).
     assert found[0, 0, 19:21].tolist() == [0.0, 0.0]
     assert found[0, 0, 11:13].tolist() == pytest.approx([0.9375 + 2.34375, 0.8125 + 2.15625])
     assert float(maps.to_image("score")[0].max()) == 1.0
