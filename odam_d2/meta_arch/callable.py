@@ -70,7 +70,7 @@ class CallableDetector(nn.Module):
             raise ValueError(f"`min_iou` must be in (0, 1]; got {min_iou}: 0.5 is usual")
         find_layer(model, layer)
         self.model = model
-        self.predict = predict or model
+        self._asked = predict
         self.layer = layer
         self.stride = float(stride)
         self.frame = frame
@@ -81,6 +81,10 @@ class CallableDetector(nn.Module):
     def missing_attributes(self) -> tuple[str, ...]:
         """What other detectors can be asked for, and this one can't."""
         return () if "logits" in self.keys else ("logit",)
+
+    def predict(self, batched_inputs: list[dict]) -> Sequence[Prediction]:
+        """What the detector says of N pictures, unchecked."""
+        return (self._asked or self.model)(batched_inputs)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """Detects as Detectron2's detectors do: N dicts ``{"instances": Instances}`` in the original frame."""
