@@ -10,17 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..explain.autograd import find_layer, the_one_map
+from ..modeling.callable import FRAMES, Prediction, fitting_predictions, predicted_results, read_predictions
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..structures import DetectionTrace, Predictions
-
-FRAMES = ("original", "input")
-_SHAPES = {"boxes": "(R, 4)", "scores": "(R,)", "classes": "(R,)", "logits": "(R,)"}
-
-Prediction = Mapping[str, Tensor]
 
 
 class CallableDetector(nn.Module):
@@ -82,15 +78,17 @@ class CallableDetector(nn.Module):
         """What other detectors can be asked for, and this one can't."""
         return () if "logits" in self.keys else ("logit",)
 
-    def predict(self, batched_inputs: list[dict]) -> Sequence[Prediction]:
-        """What the detector says of N pictures, unchecked."""
-        return (self._asked or self.model)(batched_inputs)
+    def ask(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """What the detector says of N pictures, checked."""
+        found = (self._asked or self.model)(batched_inputs)
+        return read_predictions(found, self.keys, len(batched_inputs))
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """Detects as Detectron2's detectors do: N dicts ``{"instances": Instances}`` in the original frame."""
         with torch.no_grad():
-            found = self.read(self.predict(batched_inputs), len(batched_inputs))
-        return [{"instances": result} for result in self._results(found, *_sizes(batched_inputs))]
+            found = self.ask(batched_inputs)
+        results = predicted_results(found, self.frame, *_sizes(batched_inputs))
+        return [{"instances": result} for result in results]
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or finds the predictions for the boxes that the caller gives, and keeps what an explanation needs.
@@ -112,17 +110,18 @@ class CallableDetector(nn.Module):
         if self.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         with torch.no_grad(), self.at_layer() as outputs:
-            found = self.read(self.predict(batched_inputs), len(batched_inputs))
+            found = self.ask(batched_inputs)
         features = the_one_map(outputs, self.layer, len(batched_inputs))
         image_sizes, output_sizes = _sizes(batched_inputs)
         self._check_stride(features, image_sizes)
-        results = self._results(found, image_sizes, output_sizes)
+        results = predicted_results(found, self.frame, image_sizes, output_sizes)
         if instances is None:
             rows = [torch.arange(len(result), device=features.device) for result in results]
         else:
             _, labels = given_boxes(instances, image_sizes, output_sizes, None, features.device)
             predicted, results = results, given_results(instances, labels, output_sizes)
-            rows = [self._fitting(k, *pair) for k, pair in enumerate(zip(results, predicted, strict=True))]
+            pairs = enumerate(zip(results, predicted, strict=True))
+            rows = [fitting_predictions(number, *pair, self.min_iou) for number, pair in pairs]
             for result, every, row in zip(results, predicted, rows, strict=True):
                 result.prediction_index = row
                 result.prediction_boxes = every.pred_boxes[row]
@@ -170,61 +169,6 @@ class CallableDetector(nn.Module):
         finally:
             handle.remove()
 
-    def read(self, predictions: Sequence[Prediction], num_pictures: int) -> list[dict[str, Tensor]]:
-        """What `predict` returned, or a ValueError that says where it is not as promised."""
-        if not isinstance(predictions, list | tuple) or len(predictions) != num_pictures:
-            got = f"{len(predictions)} of them" if isinstance(predictions, list | tuple) else type(predictions).__name__
-            raise ValueError(
-                f"`predict` must return a list with one mapping for each of {num_pictures} pictures; got {got}: return "
-                "[{'boxes': ..., 'scores': ..., 'classes': ...}]"
-            )
-        for number, one in enumerate(predictions):
-            missing = [key for key in self.keys if not isinstance(one, Mapping) or key not in one]
-            if missing:
-                got = sorted(one) if isinstance(one, Mapping) else type(one).__name__
-                raise ValueError(
-                    f"`predict` must return {list(self.keys)}; got {got} for picture {number}: add {missing}"
-                )
-            count = len(one["scores"])
-            for key in self.keys:
-                shape = tuple(getattr(one[key], "shape", ())) if isinstance(one[key], Tensor) else None
-                if shape != ((count, 4) if key == "boxes" else (count,)):
-                    got = type(one[key]).__name__ if shape is None else shape
-                    raise ValueError(
-                        f"{key!r} of `predict` must be a tensor {_SHAPES[key]} with R = {count} as there are scores; "
-                        f"got {got} for picture {number}: return one row for each prediction"
-                    )
-        return [{key: one[key] for key in self.keys} for one in predictions]
-
-    def _results(self, found, image_sizes, output_sizes) -> list[Instances]:
-        """Predictions as Detectron2 gives them, in the original frame."""
-        results = []
-        for one, (in_h, in_w), (out_h, out_w) in zip(found, image_sizes, output_sizes, strict=True):
-            boxes = Boxes(one["boxes"].detach().float().clone())
-            if self.frame == "input":
-                boxes.scale(out_w / in_w, out_h / in_h)
-            classes = one["classes"].detach().to(torch.int64)
-            scores = one["scores"].detach()
-            results.append(Instances((out_h, out_w), pred_boxes=boxes, scores=scores, pred_classes=classes))
-        return results
-
-    def _fitting(self, number: int, given: Instances, predicted: Instances) -> Tensor:
-        """(r,) int64: the prediction that each given box of a picture is explained through."""
-        iou = pairwise_iou(given.pred_boxes, predicted.pred_boxes)
-        iou = iou * (given.pred_classes[:, None] == predicted.pred_classes)
-        if iou.shape[1] == 0:
-            iou = iou.new_zeros(len(given), 1)
-        best, rows = iou.max(1)
-        if bool((best < self.min_iou).any()):
-            index = int((best < self.min_iou).nonzero()[0, 0])
-            raise ValueError(
-                f"box {index} of `instances[{number}]` must overlap a prediction of its class by an IoU of "
-                f"{self.min_iou:g}; got {[round(v, 1) for v in given.pred_boxes.tensor[index].tolist()]} of class "
-                f"{int(given.pred_classes[index])}, which none of {len(predicted)} predictions overlaps by more than "
-                f"{float(best[index]):.2f}: let `predict` keep more boxes, or lower `min_iou`"
-            )
-        return rows
-
     def _refuse_another_layer(self) -> dict[str, Tensor]:
         """Stands where other detectors run their backbone again: what lies beside the layer is not known here."""
         raise ValueError(
@@ -264,7 +208,7 @@ class _Again:
         detector = self.detector
         source = features[detector.layer]
         with detector.at_layer(source):
-            found = detector.read(detector.predict(self.batched_inputs), len(self.batched_inputs))
+            found = detector.ask(self.batched_inputs)
         for number, (one, classes) in enumerate(zip(found, self.classes, strict=True)):
             if not torch.equal(one["classes"], classes):
                 raise RuntimeError(

@@ -133,6 +133,7 @@ def test_no_predictions():
         (lambda found: found * 2, "got 2 of them"),
         (lambda found: [found[0]["boxes"]], "got Tensor for picture 0"),
         (lambda found: [{**found[0], "boxes": found[0]["boxes"][:1]}], r"'boxes'.*\(R, 4\) with R = 2.*got \(1, 4\)"),
+        (lambda found: [{**found[0], "scores": torch.tensor(0.5)}], r"'boxes'.*R = 0.*got \(2, 4\)"),
         (lambda found: [{**found[0], "classes": [3, 7]}], r"'classes'.*got list"),
         (
             lambda found: [{**found[0], "scores": found[0]["scores"].detach()}],
