@@ -116,8 +116,9 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         raise ValueError(
             f"the config must be Detectron2's with the node ODAM; {file!r} with {args.opts}: {error}"
         ) from error
-    for name in model_zoo.available():
-        if not cfg.MODEL.WEIGHTS and os.path.samefile(file, model_zoo.get_config_file(name)):
+    # What a bundled detector's own yaml names are the weights that its training began with.
+    for name in model_zoo.available() if "MODEL.WEIGHTS" not in args.opts else ():
+        if os.path.samefile(file, model_zoo.get_config_file(name)):
             cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_path(name)
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(

@@ -193,7 +193,7 @@ class Explainer:
             No pictures give an empty list.
 
         Raises:
-            ValueError: if given boxes or classes can't be used.
+            ValueError: if given boxes or classes can't be used, or a batch norm lets pictures or boxes see each other.
             FloatingPointError: if weights, features or maps are not finite.
         """
         if len(batched_inputs) == 0:
@@ -202,6 +202,7 @@ class Explainer:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.autocast(next(self.model.parameters()).device.type, enabled=False))
             stack.enter_context(_evaluating(self.model))
+            _check_independent(self.model)
             trace = self.model.trace(batched_inputs, instances)
             _check_finite(trace, self.model)
             try:
@@ -240,6 +241,19 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _check_independent(model: nn.Module) -> None:
+    """Raises where a batch norm takes its statistics from the batch in spite of eval mode."""
+    for name, module in model.named_modules():
+        # The common base of all of torch's, and of Detectron2's own.
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            why = "stays in training mode" if module.training else "keeps no running ones"
+            raise ValueError(
+                "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
+                f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "
+                "or put FrozenBatchNorm2d in its place"
+            )
 
 
 def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:

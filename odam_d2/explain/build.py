@@ -34,7 +34,8 @@ def build_explainer(
         attributes: what to explain of each detection; see :func:`odam_d2.explain.known_attributes`. None for the score
             and the four sides, or what of these the method explains.
         engine: ``auto`` takes the fast engine that recognises the detector and hands over to ``autograd``, with one
-            warning, where none does; or a key of :data:`odam_d2.explain.ENGINES`.
+            warning, where none does, or the one that the model names as its ``default_engine``; or a key of
+            :data:`odam_d2.explain.ENGINES`.
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. ODAM's own.
@@ -117,6 +118,8 @@ class _EngineChoice:
         self, model: nn.Module, engine: str, layer: str | None, linear: bool = True, attributes: Sequence[str] = ()
     ):
         self.fallback = AutogradEngine(model, layer)
+        if engine == "auto":
+            engine = getattr(model, "default_engine", engine)
         # A named layer is the plain engine's business from the start: nothing to warn of.
         names = [name for name in ENGINES if layer is None] if engine == "auto" else [engine]
         self.candidates = [ENGINES[name](model, layer) for name in names if name != "autograd"]

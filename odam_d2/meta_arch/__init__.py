@@ -1,7 +1,8 @@
-"""What a config names under ``MODEL.META_ARCHITECTURE``."""
+"""What a config names under ``MODEL.META_ARCHITECTURE``, and what takes in any other detector."""
 
+from .callable import CallableDetector
 from .fcos import OdamFCOS
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
 
-__all__ = ["OdamFCOS", "OdamRCNN", "OdamRetinaNet"]
+__all__ = ["CallableDetector", "OdamFCOS", "OdamRCNN", "OdamRetinaNet"]

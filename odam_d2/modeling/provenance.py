@@ -90,7 +90,7 @@ def given_boxes(
     instances: list,
     image_sizes: list[tuple[int, int]],
     output_sizes: list[tuple[int, int]],
-    num_classes: int,
+    num_classes: int | None,
     device: torch.device,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Boxes and classes that the caller wants explained, brought to the model-input frame.
@@ -100,7 +100,7 @@ def given_boxes(
             ``pred_boxes`` and ``pred_classes``, or ``gt_boxes`` and ``gt_classes``.
         image_sizes: N times (h, w) of the model input without padding.
         output_sizes: N times (h, w) of the original picture.
-        num_classes: classes that the detector knows.
+        num_classes: how many classes the detector knows; None where only the detector can tell.
         device: where the results go.
 
     Returns:
@@ -139,7 +139,7 @@ def given_boxes(
     return boxes, classes
 
 
-def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: int, num_classes: int) -> None:
+def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: int, num_classes: int | None) -> None:
     finite = torch.isfinite(box).all(1)
     positive = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
     overlapping = (box[:, 0] < width) & (box[:, 1] < height) & (box[:, 2] > 0) & (box[:, 3] > 0)
@@ -154,6 +154,8 @@ def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: in
             raise ValueError(
                 f"box {index} of `instances[{number}]` must {expected}; got {box[index].tolist()}: {remedy}"
             )
+    if num_classes is None:
+        return
     known = (label >= 0) & (label < num_classes)
     if not bool(known.all()):
         index = int((~known).nonzero()[0, 0])
