@@ -139,8 +139,8 @@ def build_detector(cfg: CfgNode) -> torch.nn.Module:
 
 def explainer_options(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
     """What :func:`build_explainer` is called with: an argument where given, else the config's word."""
-    names = ("method", "attributes", "engine", "layer", "smoothing")
-    given = {name: getattr(args, name) for name in names}
+    names = ("method", "attributes", "engine", "layer", "smoothing", "group_norm")
+    given = {name: getattr(args, name, None) for name in names}
     return {name: cfg.ODAM[name.upper()] if value is None else value for name, value in given.items()}
 
 

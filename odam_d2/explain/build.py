@@ -9,6 +9,7 @@ from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
+from .dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
 
 DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
@@ -21,6 +22,7 @@ def build_explainer(
     engine: str = "auto",
     layer: str | None = None,
     smoothing: float = 0.0,
+    group_norm: str = "frozen",
 ) -> Explainer:
     """Builds what explains the detections of `model`.
 
@@ -33,6 +35,8 @@ def build_explainer(
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none.
+        group_norm: how the fast engine of dense heads takes group norm: ``frozen``, at its statistics, which is near
+            and quick, or ``exact``, through the whole grid.
 
     Returns:
         An explainer to be called with ``batched_inputs``.
@@ -50,6 +54,7 @@ def build_explainer(
         model.require_traceable()
     _require_known("method", method, METHODS)
     _require_known("engine", engine, ["auto", *ENGINES])
+    _require_known("group_norm", group_norm, GROUP_NORMS)
     expanded = expand_attributes(attributes, model)
     if not 0.0 <= smoothing < float("inf"):
         raise ValueError(f"`smoothing` must be a number >= 0; got {smoothing}: 0 leaves gradients as they are")
@@ -58,18 +63,18 @@ def build_explainer(
         find_layer(model, layer)
         if engine not in ("auto", "autograd"):
             raise ValueError(f"`engine` must be autograd to explain on layer {layer!r}; got {engine!r}: say 'auto'")
-    choose = _EngineChoice(model, engine, layer)
+    choose = _EngineChoice(model, engine, layer, group_norm)
     return METHODS[method](model, expanded, choose, smoothing)
 
 
 class _EngineChoice:
     """Picks the engine for a trace; says once where a slower one must step in."""
 
-    def __init__(self, model: nn.Module, engine: str, layer: str | None):
+    def __init__(self, model: nn.Module, engine: str, layer: str | None, group_norm: str):
         self.fallback = AutogradEngine(model, layer)
         # A named layer is the plain engine's business from the start: nothing to warn of.
         names = [name for name in ENGINES if layer is None] if engine == "auto" else [engine]
-        self.candidates = [ENGINES[name](model, layer) for name in names if name != "autograd"]
+        self.candidates = [ENGINES[name](model, layer, group_norm) for name in names if name != "autograd"]
         self.automatic = engine == "auto"
         self.warned = False
 

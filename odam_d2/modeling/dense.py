@@ -30,7 +30,7 @@ class Layer:
         conv: keeps the grid: stride 1, odd kernel, half of it as padding.
         norm: None, batch norm in eval mode, or group norm.
         relu: the activation.
-        masks: for each level (N, H, W, C) bool, where the ReLU let through.
+        masks: for each level (N, C, H, W) bool, where the ReLU let through.
         scales: for each level (N, C), what the norm multiplies its input by (group norm: at its frozen statistics).
     """
 
@@ -239,7 +239,7 @@ def _keeps_grid(module: nn.Module) -> bool:
 
 def _keep_mask(layer: Layer):
     def hook(_module, _inputs, output):
-        layer.masks.append((output > 0).permute(0, 2, 3, 1).contiguous())
+        layer.masks.append(output > 0)
 
     return hook
 
