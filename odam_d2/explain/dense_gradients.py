@@ -208,7 +208,7 @@ class GridGradients(DenseGradients):
                 leaf = self.trace.features[self.trace.level_names[level]][image : image + 1].detach().requires_grad_()
                 hidden = leaf
                 for layer in branch.layers:
-                    hidden = layer.conv(hidden)
+                    hidden = F.conv2d(hidden, layer.conv.weight, layer.conv.bias, padding=layer.conv.padding)
                     hidden = F.relu(hidden if layer.norm is None else layer.norm(hidden))
             self.graphs[key] = (leaf, hidden)
         return self.graphs[key]
