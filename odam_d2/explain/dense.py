@@ -19,8 +19,8 @@ from .dense_gradients import GROUP_NORMS, DenseChunk, Directions, Place, WindowG
 from .targets import target_scalars
 from .windows import GradientWindows, MapWindows, assemble
 
-# Floats of one chunk's gradients; bounds memory, whatever the number of detections. Larger chunks fall out of caches.
-CHUNK_FLOATS = 4_000_000
+# Floats of one chunk's gradients; bounds memory, whatever the number of detections.
+CHUNK_FLOATS = 16_000_000
 
 
 @register_engine("dense")

@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..modeling.dense import Branch, Layer
-from ..ops.receptive_field import WindowedConvolution, cell_table, window_cells
+from ..ops.receptive_field import Scratch, WindowedConvolution, cell_table, window_cells
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace
 
+# Windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
+WINDOWS = 128
 # An autograd graph holds about this many maps for every one of its gradients.
 GRAPH_MAPS = 4
 
@@ -67,6 +69,12 @@ class Place:
     y: Tensor
     x: Tensor
     anchors: Tensor
+
+    def __getitem__(self, part: Tensor) -> Place:
+        """Some of the detections."""
+        return Place(
+            self.level, self.detections[part], self.image_index[part], self.y[part], self.x[part], self.anchors[part]
+        )
 
 
 class DenseGradients(ABC):
@@ -123,6 +131,7 @@ class WindowGradients(DenseGradients):
         super().__init__(trace)
         self.radius = max(self._radius(branch) for branch in self.head.branches)
         self.convolutions: dict[int, WindowedConvolution] = {}
+        self.scratch = Scratch(trace.references)
 
     def _radius(self, branch: Branch) -> int:
         """How far the outputs of a branch see."""
@@ -141,12 +150,19 @@ class WindowGradients(DenseGradients):
     @torch.no_grad()
     def back(self, branch: Branch, place: Place, top: Tensor) -> Tensor:
         """See :meth:`DenseGradients.back`."""
-        gradient = top
-        for layer in reversed(branch.layers):
-            gradient = gradient * self._derivative(layer, place, gradient.shape[0])[:, :, :, None]
-            gradient = self._convolution(layer).step_back(gradient.flatten(2, 3)).unflatten(2, top.shape[2:4])
-        margin = self.radius - gradient.shape[0] // 2
-        return F.pad(gradient, (0, 0, 0, 0, 0, 0, margin, margin, margin, margin)) if margin else gradient
+        radius, channels = self._radius(branch), self.channels(place.level)
+        margin = self.radius - radius
+        back = top.new_zeros(*self.window(place)[2], *top.shape[2:4], channels)
+        inner = back[margin : margin + 2 * radius + 1, margin : margin + 2 * radius + 1]
+        for part in torch.arange(top.shape[2], device=top.device).split(max(1, WINDOWS // top.shape[3])):
+            gradient = top[:, :, part]
+            for layer in reversed(branch.layers):
+                derivative = self._derivative(layer, place[part], gradient.shape[0])[:, :, :, None]
+                masked = torch.mul(gradient, derivative, out=self.scratch("masked", *gradient.shape))
+                stepped = self._convolution(layer).step_back(masked.flatten(2, 3), self.scratch)
+                gradient = stepped.unflatten(2, (len(part), -1))
+            inner[:, :, part[0] : part[-1] + 1] = gradient
+        return back
 
     def _derivative(self, layer: Layer, place: Place, side: int) -> Tensor:
         """(side, side, n, C): what the layer's norm and ReLU multiply by around the anchors; zero beyond the grid."""

@@ -7,6 +7,9 @@ Shape letters: n windows, N pictures, C channels, (H, W) the grid, (h, w) or S x
 any of the windows holds. Windows lie cell by cell, with n and C behind: (h, w, n, C).
 """
 
+from __future__ import annotations
+
+import math
 from functools import lru_cache
 
 import torch
@@ -53,6 +56,25 @@ def cell_table(maps: Tensor, cells: Tensor) -> Tensor:
     return F.pad(picked.float(), (0, 0, 0, 1))
 
 
+class Scratch:
+    """Memory that is used over and over: fresh pages cost about as much as what is computed in them.
+
+    Args:
+        like: a tensor of the device and type to use.
+    """
+
+    def __init__(self, like: Tensor):
+        self.empty = like.new_empty(0)
+        self.kept: dict[str, Tensor] = {}
+
+    def __call__(self, role: str, *shape: int) -> Tensor:
+        """A tensor with anything in it; the one asked for in the same role before is lost."""
+        count = math.prod(shape)
+        if self.kept.get(role, self.empty).numel() < count:
+            self.kept[role] = self.empty.new_empty(count)
+        return self.kept.get(role, self.empty)[:count].view(shape)
+
+
 class WindowedConvolution:
     """The transpose of a convolution of stride 1 on windows: from its output's gradient to its input's.
 
@@ -73,11 +95,12 @@ class WindowedConvolution:
             values = torch.einsum("pa,qb->pqab", taps, taps).reshape(-1, 9)
             self.values = (values @ weight.permute(2, 3, 0, 1).reshape(9, -1)).view(5, 5, *weight.shape[:2])
 
-    def step_back(self, gradient: Tensor) -> Tensor:
+    def step_back(self, gradient: Tensor, scratch: Scratch | None = None) -> Tensor:
         """From the gradient on the convolution's output to that on its input.
 
         Args:
             gradient: (S, S, m, C_out) on m windows of the output, zero beyond the grid.
+            scratch: memory to use over and over; what is returned then lies in it, until the next call.
 
         Returns:
             (S + k - 1, S + k - 1, m, C_in) on windows of the input around the same cells. Cells beyond the grid hold
@@ -85,23 +108,26 @@ class WindowedConvolution:
         """
         if self.side != 3:
             return F.conv_transpose2d(gradient.permute(2, 3, 0, 1), self.weight).permute(2, 3, 0, 1)
+        scratch = scratch or Scratch(gradient)
         size, _, num, channels = gradient.shape
-        back_channels = self.weight.shape[1]
         points, evaluate, interpolate = _tiles(size)
         evaluate, interpolate = evaluate.to(gradient), interpolate.to(gradient)
-        total = len(points)
-        values = (evaluate @ gradient.reshape(size, size * num * channels)).view(total, size, num * channels)
-        values = torch.matmul(evaluate, values).view(total, total, num, channels)
-        products = values.new_empty(total, total, num, back_channels)
+        total, inputs = len(points), self.weight.shape[1]
+        rows = scratch("rows", total, size * num * channels)
+        torch.mm(evaluate, gradient.reshape(size, size * num * channels), out=rows)
+        values = scratch("values", total, total, num * channels)
+        torch.matmul(evaluate, rows.view(total, size, num * channels), out=values)
+        products = scratch("products", total, total, num * inputs)
+        same = {p: slice(points.index(p), points.index(p) + points.count(p)) for p in points}
         for row, point in enumerate(points):
-            for other in sorted(set(points)):
-                first = points.index(other)
-                same = slice(first, first + points.count(other))
-                left, right = values[row, same].flatten(0, 1), self.values[point, other]
-                torch.mm(left, right, out=products[row, same].flatten(0, 1))
-        back = torch.matmul(interpolate, products.view(total, total, num * back_channels))
-        back = interpolate @ back.view(total, (size + 2) * num * back_channels)
-        return back.view(size + 2, size + 2, num, back_channels)
+            for other, columns in same.items():
+                left, right = values[row, columns].view(-1, channels), self.values[point, other]
+                torch.mm(left, right, out=products[row, columns].view(-1, inputs))
+        rows = scratch("rows", total, size + 2, num * inputs)
+        torch.matmul(interpolate, products, out=rows)
+        back = scratch("back", size + 2, (size + 2) * num * inputs)
+        torch.mm(interpolate, rows.view(total, (size + 2) * num * inputs), out=back)
+        return back.view(size + 2, size + 2, num, inputs)
 
 
 def _evaluation(points: int, size: int) -> Tensor:
