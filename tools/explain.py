@@ -152,8 +152,8 @@ def explainer_options(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
 
     A method that explains few attributes takes of the config's those that it explains.
     """
-    names = ("method", "attributes", "engine", "layer", "smoothing")
-    given = {name: getattr(args, name) for name in names}
+    names = ("method", "attributes", "engine", "layer", "smoothing", "group_norm")
+    given = {name: getattr(args, name, None) for name in names}
     options = {name: cfg.ODAM[name.upper()] if value is None else value for name, value in given.items()}
     limit = METHODS[options["method"]].explains if options["method"] in METHODS else None
     if limit and args.attributes is None:

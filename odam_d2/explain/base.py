@@ -51,11 +51,13 @@ class GradientEngine(ABC):
     Args:
         model: the detector.
         layer: module path of the layer to explain on; None for each detection's own feature level.
+        group_norm: how an engine that goes through windows takes group norm: ``frozen`` or ``exact``.
     """
 
-    def __init__(self, model: nn.Module, layer: str | None = None):
+    def __init__(self, model: nn.Module, layer: str | None = None, group_norm: str = "frozen"):
         self.model = model
         self.layer = layer
+        self.group_norm = group_norm
 
     @abstractmethod
     def unsupported(self, trace: DetectionTrace) -> str | None:

@@ -12,6 +12,7 @@ from ..structures import DetectionTrace
 from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .compare import MethodComparison
+from .dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
 
 DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
@@ -24,6 +25,7 @@ def build_explainer(
     engine: str = "auto",
     layer: str | None = None,
     smoothing: float = 0.0,
+    group_norm: str = "frozen",
     **options: Any,
 ) -> Explainer:
     """Builds what explains the detections of `model`.
@@ -39,6 +41,8 @@ def build_explainer(
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. ODAM's own.
+        group_norm: how the fast engine of dense heads takes group norm: ``frozen``, at its statistics, which is near
+            and quick, or ``exact``, through the whole grid.
         options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
 
     Returns:
@@ -52,6 +56,7 @@ def build_explainer(
     _require_known("method", method, METHODS)
     layer = layer or None
     _check_engine(model, engine, layer)
+    _require_known("group_norm", group_norm, GROUP_NORMS)
     if not 0.0 <= smoothing < float("inf"):
         raise ValueError(f"`smoothing` must be a number >= 0; got {smoothing}: 0 leaves gradients as they are")
     if smoothing and not METHODS[method].smooths:
@@ -64,7 +69,7 @@ def build_explainer(
         )
     expanded = _attributes_for(method, attributes, model)
     _check_options(method, options)
-    choose = _EngineChoice(model, engine, layer, METHODS[method].linear, expanded)
+    choose = _EngineChoice(model, engine, layer, group_norm, METHODS[method].linear, expanded)
     return METHODS[method](model, expanded, choose, smoothing, **options)
 
 
@@ -74,6 +79,7 @@ def build_comparison(
     attributes: Sequence[str] | None = None,
     engine: str = "auto",
     layer: str | None = None,
+    group_norm: str = "frozen",
 ) -> MethodComparison:
     """Builds what explains the same detections by several methods: traced once, differentiated once.
 
@@ -83,6 +89,7 @@ def build_comparison(
         attributes: see :func:`build_explainer`; None for those of the default that every method explains.
         engine: see :func:`build_explainer`; methods without gradients don't ask for it.
         layer: as `engine`.
+        group_norm: as `engine`.
 
     Returns:
         An explainer whose results hold the maps of every method; see :class:`MethodComparison`.
@@ -104,7 +111,7 @@ def build_comparison(
         attributes = [attribute for attribute in DEFAULT_ATTRIBUTES if all(attribute in limit for limit in limits)]
     explainers = {}
     for name, options in chosen.items():
-        place = {"engine": engine, "layer": layer} if METHODS[name].uses_gradients else {}
+        place = {"engine": engine, "layer": layer, "group_norm": group_norm} if METHODS[name].uses_gradients else {}
         explainers[name] = build_explainer(model, name, attributes, **place, **options)
     # An engine that is right for a method that isn't linear is right for all.
     choosing = sorted(explainers.values(), key=lambda one: (not one.uses_gradients, one.linear))[0]
@@ -115,14 +122,20 @@ class _EngineChoice:
     """Picks the engine for a trace; says once where a slower one must step in."""
 
     def __init__(
-        self, model: nn.Module, engine: str, layer: str | None, linear: bool = True, attributes: Sequence[str] = ()
+        self,
+        model: nn.Module,
+        engine: str,
+        layer: str | None,
+        group_norm: str,
+        linear: bool,
+        attributes: Sequence[str],
     ):
         self.fallback = AutogradEngine(model, layer)
         if engine == "auto":
             engine = getattr(model, "default_engine", engine)
         # A named layer is the plain engine's business from the start: nothing to warn of.
         names = [name for name in ENGINES if layer is None] if engine == "auto" else [engine]
-        self.candidates = [ENGINES[name](model, layer) for name in names if name != "autograd"]
+        self.candidates = [ENGINES[name](model, layer, group_norm) for name in names if name != "autograd"]
         self.automatic = engine == "auto"
         self.linear = linear
         self.attributes = attributes

@@ -27,6 +27,7 @@ TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
 # Scalars that only some families have; a detector names its own in `extra_attributes`.
 EXTRA_TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
     "centerness": lambda p: p.extras["centerness"],
+    "objectness": lambda p: p.extras["objectness"],
     "mask": lambda p: p.extras["mask"](),
 }
 # Maps that are put together from others on the way out.

@@ -2,7 +2,8 @@
 
 from .callable import CallableDetector
 from .fcos import OdamFCOS
+from .proposal_network import OdamProposalNetwork
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
 
-__all__ = ["CallableDetector", "OdamFCOS", "OdamRCNN", "OdamRetinaNet"]
+__all__ = ["CallableDetector", "OdamFCOS", "OdamProposalNetwork", "OdamRCNN", "OdamRetinaNet"]

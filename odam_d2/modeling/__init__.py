@@ -10,9 +10,11 @@ from .cascade import OdamCascadeROIHeads
 from .pooled import register_instance_wise
 from .res5 import OdamRes5ROIHeads
 from .roi_heads import OdamStandardROIHeads
+from .rpn import OdamRPN
 
 __all__ = [
     "OdamCascadeROIHeads",
+    "OdamRPN",
     "OdamRes5ROIHeads",
     "OdamStandardROIHeads",
     "build_compact_resnet",

@@ -11,6 +11,8 @@ from ..structures import DetectionTrace
 
 # The field of Instances that carries proposal rows through score filter, NMS, mask heads and post-processing.
 ROW_FIELD = "odam_row"
+# The field that carries the number of the level that a dense detector's detection, or a proposal, came from.
+LEVEL_FIELD = "odam_level"
 # The field that carries boxes in model-input pixels past post-processing.
 BOX_FIELD = "odam_box"
 

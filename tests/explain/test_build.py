@@ -38,6 +38,7 @@ def test_combined_is_computed_from_its_parts(model):
         ({"layer": "nowhere"}, "roi_heads"),
         ({"layer": "backbone.bottom_up.res5", "engine": "roi"}, "autograd"),
         ({"smoothing": -0.1}, ">= 0"),
+        ({"group_norm": "thawed"}, "'exact', 'frozen'"),
         ({"smoothing": float("nan")}, ">= 0"),
         ({"method": "gradcam", "smoothing": 0.1}, r"must be 0 for method 'gradcam'; got 0.1.*\['odam'\]"),
         ({"method": "gcame", "sharpness": 2}, r"'gcame' must be among \['width'\]; got \['sharpness'\]"),
