@@ -1,0 +1,179 @@
+"""Query detectors of Hugging Face transformers as a Detectron2 architecture."""
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.backbone import Backbone
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+
+from ..modeling.detr import NetworkSize, QueryArchitecture, find_architecture
+from ..modeling.provenance import ROW_FIELD, picture_sizes
+from ..modeling.query_backbone import Detectron2Backbone
+
+
+@META_ARCH_REGISTRY.register()
+class OdamDETR(nn.Module):
+    """A detector of transformers behind Detectron2's interface: its dicts in, its ``Instances`` out, losses in training.
+
+    Args:
+        network: e.g. a ``DetrForObjectDetection``.
+        architecture: what is particular about it.
+        backbone: a Detectron2 backbone in place of the network's own; None keeps that.
+        in_features: the maps of `backbone` that the network reads, fine to coarse.
+        pixel_mean, pixel_std: of each channel, in the order of the pictures' channels.
+        score_threshold: only detections above it are reported, in [0, 1].
+        max_detections: that are reported of one picture.
+        layer: the stage to explain on, one of :data:`odam_d2.modeling.detr.STAGES`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        architecture: QueryArchitecture,
+        backbone: Backbone | None = None,
+        in_features: tuple[str, ...] = (),
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        score_threshold: float,
+        max_detections: int,
+        layer: str,
+    ):
+        super().__init__()
+        self.network = network
+        self.architecture = architecture
+        if backbone is not None:
+            self.backbone = backbone
+            architecture.put_backbone(network, Detectron2Backbone(backbone, in_features))
+        self.num_classes = network.config.num_labels
+        self.score_threshold = score_threshold
+        self.max_detections = max_detections
+        self.layer = layer
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Arguments from a yaml config: ``ODAM.DETR`` and the usual keys of ``MODEL`` and ``TEST``."""
+        options = cfg.ODAM.DETR
+        architecture = find_architecture(options.ARCHITECTURE)
+        (widths, depths), backbone = (options.RESNET.WIDTHS, options.RESNET.DEPTHS), None
+        if options.IN_FEATURES:
+            backbone = build_backbone(cfg)
+            # The network's own ResNet is built in these widths for the projections' sake, and thrown away.
+            found = [backbone.output_shape()[name].channels for name in options.IN_FEATURES]
+            widths, depths = [found[0]] * (4 - len(found)) + found, [1] * 4
+        size = NetworkSize(
+            num_classes=options.NUM_CLASSES,
+            num_queries=options.NUM_QUERIES,
+            d_model=options.D_MODEL,
+            encoder_layers=options.ENCODER_LAYERS,
+            decoder_layers=options.DECODER_LAYERS,
+            attention_heads=options.ATTENTION_HEADS,
+            feedforward_dim=options.FEEDFORWARD_DIM,
+            dropout=options.DROPOUT,
+            auxiliary_loss=options.AUXILIARY_LOSS,
+            num_denoising=options.NUM_DENOISING,
+            backbone_stem=options.RESNET.STEM_WIDTH,
+            backbone_widths=widths,
+            backbone_depths=depths,
+            backbone_block=options.RESNET.BLOCK,
+            freeze_backbone_norms=options.RESNET.FREEZE_NORMS,
+            extra=dict(options.EXTRA),
+        )
+        pretrained = options.FROM_PRETRAINED
+        return {
+            "network": architecture.load(pretrained) if pretrained else architecture.build(size),
+            "architecture": architecture,
+            "backbone": backbone,
+            "in_features": tuple(options.IN_FEATURES),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "score_threshold": options.SCORE_THRESH_TEST,
+            "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "layer": options.LAYER,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where pictures are brought to."""
+        return self.pixel_mean.device
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalised pictures, padded with zeros to the largest."""
+        pictures = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        return ImageList.from_tensors(pictures, self.architecture.size_divisibility)
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict] | dict[str, Tensor]:
+        """Detects, or in training gives the losses.
+
+        Args:
+            batched_inputs: dicts with ``image`` (3, H, W) in ``INPUT.FORMAT``; ``height`` and ``width`` of the
+                original picture, or ``instances`` with ``gt_boxes`` and ``gt_classes`` in training.
+
+        Returns:
+            N dicts ``{"instances": Instances}`` in the original frame; in training the losses by name, weighted.
+        """
+        images = self.preprocess_image(batched_inputs)
+        if self.training:
+            return self.losses(images, [x["instances"].to(self.device) for x in batched_inputs])
+        output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images))
+        sizes = picture_sizes(batched_inputs, images)
+        results = self.detections(output.logits, self.decode(output.pred_boxes, images), *sizes)
+        for result in results:
+            result.remove(ROW_FIELD)
+        return [{"instances": result} for result in results]
+
+    def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
+        """The network's own losses, weighted, each under its own name."""
+        labels = []
+        for instances, frame in zip(targets, self.box_frames(images), strict=True):
+            corners = instances.gt_boxes.tensor / frame
+            boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
+            labels.append({"class_labels": instances.gt_classes, "boxes": boxes})
+        output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images), labels=labels)
+        return self.architecture.weighted(output.loss_dict, self.network.config)
+
+    def box_frames(self, images: ImageList) -> Tensor:
+        """(N, 4): width, height, width, height in model-input pixels of what boxes are fractions of."""
+        if self.architecture.boxes_of_padded:
+            sizes = [tuple(images.tensor.shape[-2:])] * len(images)
+        else:
+            sizes = images.image_sizes
+        return torch.tensor([[w, h, w, h] for h, w in sizes], dtype=torch.float32, device=self.device)
+
+    def decode(self, boxes: Tensor, images: ImageList) -> Tensor:
+        """(N, Q, 4) XYXY in model-input pixels, not clipped, from centres and sizes as fractions."""
+        centres, half = boxes[..., :2], boxes[..., 2:] / 2
+        return torch.cat([centres - half, centres + half], -1) * self.box_frames(images)[:, None]
+
+    def detections(self, logits: Tensor, boxes: Tensor, image_sizes: list, output_sizes: list) -> list[Instances]:
+        """Results in the original frame, with the query of each detection in the field ``odam_row``.
+
+        Args:
+            logits: (N, Q, K or K + 1).
+            boxes: (N, Q, 4) XYXY in model-input pixels.
+            image_sizes, output_sizes: N times (h, w) of the model input and of the original picture.
+        """
+        results = []
+        for logit, box, image_size, output_size in zip(logits, boxes, image_sizes, output_sizes, strict=True):
+            scores, queries, classes = self.architecture.select(logit, self.max_detections)
+            above = scores > self.score_threshold
+            found = Instances(image_size)
+            found.pred_boxes = Boxes(box[queries[above]])
+            found.scores = scores[above]
+            found.pred_classes = classes[above]
+            found.set(ROW_FIELD, queries[above])
+            results.append(detector_postprocess(found, *output_size))
+        return results
+
+
+def pixel_mask(images: ImageList) -> Tensor:
+    """(N, H, W) int64: 1 on pictures, 0 on padding."""
+    mask = torch.zeros(len(images), *images.tensor.shape[-2:], dtype=torch.int64, device=images.tensor.device)
+    for one, (height, width) in zip(mask, images.image_sizes, strict=True):
+        one[:height, :width] = 1
+    return mask
