@@ -1,16 +1,30 @@
 """Query detectors of Hugging Face transformers as a Detectron2 architecture."""
 
+import math
+from functools import partial
+
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import Tensor, nn
 
-from ..modeling.detr import NetworkSize, QueryArchitecture, find_architecture
-from ..modeling.provenance import ROW_FIELD, picture_sizes
+from ..modeling.detr import STAGES, NetworkSize, QueryArchitecture, find_architecture
+from ..modeling.provenance import (
+    ROW_FIELD,
+    given_boxes,
+    given_results,
+    image_index_of,
+    input_frame_boxes,
+    picture_sizes,
+    take_field,
+    write_scores,
+)
 from ..modeling.query_backbone import Detectron2Backbone
+from ..modeling.query_head import TracedQueryHead, recording
+from ..structures import DetectionTrace
 
 
 @META_ARCH_REGISTRY.register()
@@ -43,6 +57,8 @@ class OdamDETR(nn.Module):
         layer: str,
     ):
         super().__init__()
+        if layer not in STAGES:
+            raise ValueError(f"`layer` must be one of {list(STAGES)}; got {layer!r}: choose one of these")
         self.network = network
         self.architecture = architecture
         if backbone is not None:
@@ -123,9 +139,78 @@ class OdamDETR(nn.Module):
         output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images))
         sizes = picture_sizes(batched_inputs, images)
         results = self.detections(output.logits, self.decode(output.pred_boxes, images), *sizes)
-        for result in results:
-            result.remove(ROW_FIELD)
+        take_field(results, ROW_FIELD)
         return [{"instances": result} for result in results]
+
+    def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
+        """Detects, or finds the queries of the boxes that the caller gives, and keeps what an explanation needs.
+
+        Args:
+            batched_inputs: as for :meth:`forward`.
+            instances: boxes and classes to explain in place of the detections, in the original frame; see
+                :func:`odam_d2.modeling.provenance.given_boxes`. Each is explained through the query whose box overlaps
+                it most; results name it in ``query_index``.
+
+        Returns:
+            The trace. ``features`` are the maps that come out of the stage :attr:`layer`, every detection has all of
+            them as sources, and ``rows`` are queries; its ``instances`` are bit for bit what :meth:`forward` gives, or,
+            for given boxes, these boxes with the detector's ``scores`` for their classes.
+
+        Raises:
+            ValueError: if given boxes are not usable, or no query's box overlaps one.
+            RuntimeError: if the detector is in training mode.
+        """
+        if self.training:
+            raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
+        with torch.no_grad():
+            images = self.preprocess_image(batched_inputs)
+            pixels = (images.tensor, pixel_mask(images))
+            with recording(self.network, self.architecture) as record:
+                output = self.network(pixel_values=pixels[0], pixel_mask=pixels[1])
+            decode = partial(self.decode, images=images)
+            boxes = decode(output.pred_boxes)
+            image_sizes, output_sizes = picture_sizes(batched_inputs, images)
+            if instances is None:
+                results = self.detections(output.logits, boxes, image_sizes, output_sizes)
+                rows = take_field(results, ROW_FIELD)
+            else:
+                given, classes = given_boxes(instances, image_sizes, output_sizes, self.num_classes, self.device)
+                results = given_results(instances, classes, output_sizes)
+                rows = [_best_query(*pair, number) for number, pair in enumerate(zip(given, boxes, strict=True))]
+                for result, row in zip(results, rows, strict=True):
+                    result.query_index = row
+            image_index = image_index_of([len(row) for row in rows], self.device)
+            rows = torch.cat(rows)
+            maps = record.maps(self.layer, self.architecture)
+            names = tuple(f"{self.layer}{k}" for k in range(len(maps)))
+            padded = tuple(images.tensor.shape[-2:])
+            head = TracedQueryHead(self.network, self.architecture, self.layer, record, pixels, decode)
+            trace = DetectionTrace(
+                instances=results,
+                features=dict(zip(names, maps, strict=True)),
+                strides={name: _stride(padded, feature) for name, feature in zip(names, maps, strict=True)},
+                image_index=image_index,
+                level_index=torch.arange(len(maps), device=self.device).expand(len(rows), len(maps)),
+                references=boxes[image_index, rows],
+                boxes=input_frame_boxes(results, image_sizes, output_sizes),
+                rows=rows,
+                classes=torch.cat([result.pred_classes for result in results]),
+                level_names=names,
+                image_sizes=image_sizes,
+                padded_size=padded,
+                output_sizes=output_sizes,
+                head=head,
+                compute_features=partial(self._features, pixels, names),
+            )
+            if instances is not None:
+                write_scores(trace, head.of_rows(output.logits, boxes, trace).scores)
+        return trace
+
+    def _features(self, pixels: tuple[Tensor, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
+        """The stage's maps once more, from (N, 3, H, W) pixels and their mask."""
+        with recording(self.network, self.architecture) as record:
+            self.network(pixel_values=pixels[0], pixel_mask=pixels[1])
+        return dict(zip(names, record.maps(self.layer, self.architecture), strict=True))
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """The network's own losses, weighted, each under its own name."""
@@ -177,3 +262,22 @@ def pixel_mask(images: ImageList) -> Tensor:
     for one, (height, width) in zip(mask, images.image_sizes, strict=True):
         one[:height, :width] = 1
     return mask
+
+
+def _best_query(given: Tensor, boxes: Tensor, number: int) -> Tensor:
+    """(R,) int64: for each of the (R, 4) boxes given for picture `number`, which of (Q, 4) boxes overlaps it most."""
+    overlap, best = pairwise_iou(Boxes(given), Boxes(boxes)).max(1)
+    none = (overlap <= 0).nonzero()[:, 0]
+    if len(none):
+        index = int(none[0])
+        raise ValueError(
+            f"box {index} of `instances[{number}]` must overlap the box of a query; got "
+            f"{[round(v, 1) for v in given[index].tolist()]} in model-input pixels, which none of the {len(boxes)} "
+            "queries found: explain a box nearer to an object"
+        )
+    return best
+
+
+def _stride(padded_size: tuple[int, int], feature: Tensor) -> float:
+    """Model-input pixels per cell: the power of two that it is but for rounding at the edge."""
+    return float(2 ** round(math.log2(padded_size[0] / feature.shape[-2])))
