@@ -289,6 +289,22 @@ class RTDetr(QueryArchitecture):
             "freeze_backbone_batch_norms": size.freeze_backbone_norms,
         }
 
+    def build(self, size: NetworkSize) -> nn.Module:
+        """See :meth:`QueryArchitecture.build`; initialised so that it can be trained.
+
+        transformers draws convolutions, linear layers and even the weights of batch norms from a normal distribution of
+        width .01, through which no signal passes: that is meant to be overwritten by a checkpoint.
+        """
+        network = super().build(size)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.Conv2d):
+                module.reset_parameters()
+            # What it sets on purpose has a bias (prior scores) or begins at zero (offsets, box deltas).
+            elif isinstance(module, nn.Linear) and bool(module.weight.any()) and not bool(module.bias.any()):
+                nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(network.model.enc_bbox_head.layers[-1].weight)
+        return network
+
     def loss(self, stock: Callable, *args, **kwargs):
         """The stock loss, which would match the denoising queries of the last layer with objects: they stay out."""
         logits, labels, device, pred_boxes, *others = args
