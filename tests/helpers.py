@@ -65,3 +65,21 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest difference of each map, relative to the expected map's maximum; the worst of all maps."""
     difference = (found - expected).abs().flatten(1).amax(1)
     return float((difference / expected.flatten(1).amax(1).clamp(min=1e-30)).max())
+
+
+# A query detector that is built and run in a moment.
+TINY_DETR = (
+    "NUM_CLASSES", 3, "NUM_QUERIES", 6, "D_MODEL", 32, "ENCODER_LAYERS", 1, "DECODER_LAYERS", 2, "ATTENTION_HEADS", 2,
+    "FEEDFORWARD_DIM", 32, "NUM_DENOISING", 8, "SCORE_THRESH_TEST", 0.0, "RESNET.STEM_WIDTH", 8,
+    "RESNET.WIDTHS", (8, 8, 16, 16), "RESNET.DEPTHS", (1, 1, 1, 1), "RESNET.BLOCK", "basic",
+)  # fmt: skip
+
+
+def query_config(architecture: str, *opts):
+    """A config of a tiny query detector of transformers; `opts` are keys below ODAM.DETR and their values."""
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.TEST.DETECTIONS_PER_IMAGE = "OdamDETR", "cpu", 5
+    keys = ("ARCHITECTURE", architecture, *TINY_DETR, *opts)
+    cfg.merge_from_list([f"ODAM.DETR.{key}" if k % 2 == 0 else key for k, key in enumerate(keys)])
+    return cfg

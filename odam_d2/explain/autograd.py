@@ -1,6 +1,7 @@
 """The plain engine: automatic differentiation, for any detector and any layer; the oracle of the others.
 
-Shape letters: D detections, n of them in a chunk, N pictures, K attributes, C channels, (H, W) the grid of the explained layer.
+Shape letters: D detections, n of them in a chunk, N pictures, K attributes, C channels, (H, W) the grid of the
+explained layer.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,7 +168,7 @@ def _own_picture(pictures: Tensor, attributes: int) -> Callable[[Tensor, slice],
 
 
 def _smooth(gradients: Tensor, sigma: Tensor) -> Tensor:
-    """Phi: Gaussians over (n, K, C, H, W) with (n, 2) standard deviations along y, x in cells; 0 leaves all as it is."""
+    """Phi: Gaussians over (n, K, C, H, W) with (n, 2) standard deviations along y, x in cells; 0 changes nothing."""
     if not bool((sigma > 0).any()):
         return gradients
     height, width = gradients.shape[-2:]

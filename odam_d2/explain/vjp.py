@@ -82,9 +82,14 @@ class BatchedGradients:
         with warnings.catch_warnings():
             # Of operators that it takes one by one; a whole loop is no slower than that.
             warnings.filterwarnings("ignore", message=".*batching rule.*")
-            return torch.autograd.grad(
-                scalars, leaves, directions, retain_graph=True, is_grads_batched=True, materialize_grads=True
+            found = torch.autograd.grad(
+                scalars, leaves, directions, retain_graph=True, is_grads_batched=True, allow_unused=True
             )
+        # `materialize_grads` would forget the batch.
+        return tuple(
+            leaf.new_zeros(len(number), *leaf.shape) if gradient is None else gradient
+            for gradient, leaf in zip(found, leaves, strict=True)
+        )
 
     def _recover(self, error: RuntimeError, tried: int) -> None:
         """Sets what to try next, or raises the error where nothing is left to try."""

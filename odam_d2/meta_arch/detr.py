@@ -29,7 +29,7 @@ from ..structures import DetectionTrace
 
 @META_ARCH_REGISTRY.register()
 class OdamDETR(nn.Module):
-    """A detector of transformers behind Detectron2's interface: its dicts in, its ``Instances`` out, losses in training.
+    """A detector of transformers behind Detectron2's interface: dicts in, ``Instances`` out, losses in training.
 
     Args:
         network: e.g. a ``DetrForObjectDetection``.

@@ -164,7 +164,9 @@ class QueryArchitecture:
 
         def loss_function(logits, labels, device, pred_boxes, config, *outputs, **kwargs):
             with torch.autocast(logits.device.type, enabled=False):
-                return self.loss(stock, *_single((logits, labels, device, pred_boxes, config, *outputs)), **_single(kwargs))
+                return self.loss(
+                    stock, *_single((logits, labels, device, pred_boxes, config, *outputs)), **_single(kwargs)
+                )
 
         network.loss_function = loss_function
         return network
