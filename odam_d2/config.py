@@ -84,6 +84,8 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.DETR.IN_FEATURES = ()
     # Detections above this score are reported; TEST.DETECTIONS_PER_IMAGE bounds their number.
     cfg.ODAM.DETR.SCORE_THRESH_TEST = 0.05
+    # The network's label of each class, where they are not 0, 1, 2, ...: official weights have COCO's own category ids.
+    cfg.ODAM.DETR.LABELS = ()
     # What to explain on: the maps that come out of "backbone", "projection" or "encoder".
     cfg.ODAM.DETR.LAYER = "encoder"
     # Further arguments of the architecture's own config, by their names there.

@@ -87,9 +87,7 @@ class _EngineChoice:
             raise ValueError(f"`engine` must be able to explain this detector exactly; {reasons[0]}: say engine='auto'")
         if reasons and not self.warned:
             self.warned = True
-            warnings.warn(
-                f"explaining by one autograd call a map, exact but slow, since {'; '.join(reasons)}", stacklevel=4
-            )
+            warnings.warn(f"explaining by plain autograd, exact but slow, since {'; '.join(reasons)}", stacklevel=4)
         return self.fallback
 
     def _say(self, approximation: str | None) -> None:

@@ -39,6 +39,7 @@ class OdamDETR(nn.Module):
         pixel_mean, pixel_std: of each channel, in the order of the pictures' channels.
         score_threshold: only detections above it are reported, in [0, 1].
         max_detections: that are reported of one picture.
+        labels: the network's label of each class; empty where they are the same.
         layer: the stage to explain on, one of :data:`odam_d2.modeling.detr.STAGES`.
     """
 
@@ -54,6 +55,7 @@ class OdamDETR(nn.Module):
         pixel_std: tuple[float, ...],
         score_threshold: float,
         max_detections: int,
+        labels: tuple[int, ...] = (),
         layer: str,
     ):
         super().__init__()
@@ -64,7 +66,8 @@ class OdamDETR(nn.Module):
         if backbone is not None:
             self.backbone = backbone
             architecture.put_backbone(network, Detectron2Backbone(backbone, in_features))
-        self.num_classes = network.config.num_labels
+        architecture.labels = tuple(labels)
+        self.num_classes = len(labels) or network.config.num_labels
         self.score_threshold = score_threshold
         self.max_detections = max_detections
         self.layer = layer
@@ -110,6 +113,7 @@ class OdamDETR(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "score_threshold": options.SCORE_THRESH_TEST,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "labels": tuple(options.LABELS),
             "layer": options.LAYER,
         }
 
@@ -218,7 +222,9 @@ class OdamDETR(nn.Module):
         for instances, frame in zip(targets, self.box_frames(images), strict=True):
             corners = instances.gt_boxes.tensor / frame
             boxes = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
-            labels.append({"class_labels": instances.gt_classes, "boxes": boxes})
+            known = self.architecture.labels
+            classes = instances.gt_classes.new_tensor(known)[instances.gt_classes] if known else instances.gt_classes
+            labels.append({"class_labels": classes, "boxes": boxes})
         output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images), labels=labels)
         return self.architecture.weighted(output.loss_dict, self.network.config)
 
@@ -239,7 +245,7 @@ class OdamDETR(nn.Module):
         """Results in the original frame, with the query of each detection in the field ``odam_row``.
 
         Args:
-            logits: (N, Q, K or K + 1).
+            logits: (N, Q, ...), all that the network has.
             boxes: (N, Q, 4) XYXY in model-input pixels.
             image_sizes, output_sizes: N times (h, w) of the model input and of the original picture.
         """

@@ -111,6 +111,7 @@ class QueryArchitecture:
         backbone_maps: S, how many maps of the backbone it reads, the last ones.
         size_divisibility: what height and width of the padded batch must be a multiple of; 0 for nothing.
         boxes_of_padded: whether boxes are fractions of the padded batch, or of each picture without padding.
+        labels: the network's label of each class, where they are not the same.
     """
 
     name: str
@@ -118,6 +119,7 @@ class QueryArchitecture:
     backbone_maps = 1
     size_divisibility = 0
     boxes_of_padded = False
+    labels: Sequence[int] = ()
 
     # ------------------------------------------------------------------------------------------------ making networks
     def config_arguments(self, size: NetworkSize) -> dict[str, Any]:
@@ -187,11 +189,15 @@ class QueryArchitecture:
         return {name: losses[name] * weights[kind] for name, kind in kinds.items() if kind in weights}
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(..., K) scores as they are reported, from the network's logits (..., K) or (..., K + 1)."""
-        return logits.sigmoid()
+        """(..., K) scores as they are reported, from all of the network's logits."""
+        return self.of_classes(logits.sigmoid())
+
+    def of_classes(self, values: Tensor) -> Tensor:
+        """(..., K) from what the network has for each of its labels."""
+        return values[..., list(self.labels)] if self.labels else values
 
     def select(self, logits: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The candidates of one picture, from its (Q, K or K + 1) logits.
+        """The candidates of one picture, from its (Q, ...) logits.
 
         Returns:
             (R,) scores, (R,) int64 queries and (R,) int64 classes; at most `most`, by falling score.
@@ -245,7 +251,7 @@ class Detr(QueryArchitecture):
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(..., K): the softmax without "no object"."""
-        return logits.softmax(-1)[..., :-1]
+        return self.of_classes(logits.softmax(-1)[..., :-1])
 
     def select(self, logits: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
         """Each query in its likeliest class."""

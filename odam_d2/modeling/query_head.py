@@ -136,11 +136,11 @@ class TracedQueryHead:
         return self.of_rows(output.logits, self.decode(output.pred_boxes), trace)
 
     def of_rows(self, logits: Tensor, boxes: Tensor, trace: DetectionTrace) -> Predictions:
-        """What (N, Q, K or K + 1) logits and (N, Q, 4) boxes say of the traced queries and their classes."""
+        """What all logits (N, Q, ...) and boxes (N, Q, 4) say of the traced queries and their classes."""
         logits = logits[trace.image_index, trace.rows]
         classes = trace.classes[:, None]
         return Predictions(
             scores=self.architecture.probabilities(logits).gather(1, classes)[:, 0],
-            logits=logits.gather(1, classes)[:, 0],
+            logits=self.architecture.of_classes(logits).gather(1, classes)[:, 0],
             boxes=boxes[trace.image_index, trace.rows],
         )

@@ -70,6 +70,26 @@ def test_pretrained_weights_load_as_they_are_and_detect_what_transformers_detect
         assert set(instances.get_fields()) == {"pred_boxes", "scores", "pred_classes"}
 
 
+def test_classes_can_have_other_labels_in_the_network(monkeypatch):
+    needs_transformers()
+    torch.manual_seed(0)
+    plain = build_model(query_config("DetrForObjectDetection")).eval()
+    chosen = build_model(query_config("DetrForObjectDetection", "LABELS", (2, 0))).eval()
+    chosen.load_state_dict(plain.state_dict())
+    boxes = given((192, 256), [[60, 50, 200, 150]] * 2, [0, 1])
+    same = given((192, 256), [[60, 50, 200, 150]] * 2, [2, 0])
+    found, expected = chosen.trace(INPUTS[:1], [boxes]), plain.trace(INPUTS[:1], [same])
+    assert chosen.num_classes == 2 and found.rows.tolist() == expected.rows.tolist()
+    assert torch.equal(found.instances[0].scores, expected.instances[0].scores)
+    assert set(chosen.trace(INPUTS).classes.tolist()) <= {0, 1}
+    entries = with_objects()
+    seen = []
+    monkeypatch.setattr(chosen.network, "forward", lambda **kwargs: seen.extend(kwargs["labels"]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        chosen.train()(entries)
+    assert [label["class_labels"].tolist() for label in seen] == [[2, 0], [2]]
+
+
 def test_channels_are_normalised_in_the_order_of_the_config():
     needs_transformers()
     cfg = query_config("DetrForObjectDetection")
