@@ -11,7 +11,6 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
 from torch import Tensor, nn
 
-from ..modeling.detr import STAGES, NetworkSize, QueryArchitecture, find_architecture
 from ..modeling.provenance import (
     ROW_FIELD,
     given_boxes,
@@ -22,6 +21,7 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
+from ..modeling.query_architecture import STAGES, NetworkSize, QueryArchitecture, find_architecture
 from ..modeling.query_backbone import Detectron2Backbone
 from ..modeling.query_head import TracedQueryHead, recording
 from ..structures import DetectionTrace
@@ -40,7 +40,7 @@ class OdamDETR(nn.Module):
         score_threshold: only detections above it are reported, in [0, 1].
         max_detections: that are reported of one picture.
         labels: the network's label of each class; empty where they are the same.
-        layer: the stage to explain on, one of :data:`odam_d2.modeling.detr.STAGES`.
+        layer: the stage to explain on, one of :data:`odam_d2.modeling.query_architecture.STAGES`.
     """
 
     @configurable

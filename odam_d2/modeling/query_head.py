@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
-from .detr import STAGES, QueryArchitecture
+from .query_architecture import STAGES, QueryArchitecture
 
 
 @dataclass

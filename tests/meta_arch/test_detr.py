@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, pairwise_iou
 
-from odam_d2.modeling.detr import ARCHITECTURES
+from odam_d2.modeling.query_architecture import ARCHITECTURES
 from tests.helpers import given, query_config, random_input
 
 NAMES = sorted(ARCHITECTURES)

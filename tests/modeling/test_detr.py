@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("transformers")
 
-from odam_d2.modeling.detr import ARCHITECTURES, STAGES, find_architecture  # noqa: E402
+from odam_d2.modeling.query_architecture import ARCHITECTURES, STAGES, find_architecture  # noqa: E402
 from odam_d2.modeling.query_head import answering, recording  # noqa: E402
 from tests.helpers import query_config  # noqa: E402
 
