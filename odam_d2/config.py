@@ -55,6 +55,55 @@ def add_odam_config(cfg: CN) -> None:
     # Residual blocks in res2 .. res5, each of two 3 x 3 convolutions.
     cfg.ODAM.COMPACT_RESNET.BLOCKS = (1, 2, 2, 2)
 
+    # A query detector of Hugging Face transformers (extra `detr`).
+    cfg.ODAM.DETR = CN()
+    # Its class: DetrForObjectDetection, ConditionalDetrForObjectDetection, RTDetrForObjectDetection or
+    # RTDetrV2ForObjectDetection.
+    cfg.ODAM.DETR.ARCHITECTURE = "DetrForObjectDetection"
+    # Name or folder for the class's `from_pretrained`, which then decides all sizes; "" builds random weights offline
+    # from the keys below.
+    cfg.ODAM.DETR.FROM_PRETRAINED = ""
+    cfg.ODAM.DETR.NUM_CLASSES = 80
+    cfg.ODAM.DETR.NUM_QUERIES = 100
+    # Channels of encoder and decoder; a multiple of ATTENTION_HEADS.
+    cfg.ODAM.DETR.D_MODEL = 256
+    cfg.ODAM.DETR.ENCODER_LAYERS = 6
+    cfg.ODAM.DETR.DECODER_LAYERS = 6
+    cfg.ODAM.DETR.ATTENTION_HEADS = 8
+    cfg.ODAM.DETR.FEEDFORWARD_DIM = 2048
+    cfg.ODAM.DETR.DROPOUT = 0.1
+    # In training, a loss for every decoder layer.
+    cfg.ODAM.DETR.AUXILIARY_LOSS = True
+    # Queries made of noisy ground truth in training; RT-DETR only, 0 for none.
+    cfg.ODAM.DETR.NUM_DENOISING = 100
+    # The network's own ResNet: channels of stem (stride 4) and stages (strides 4, 8, 16, 32), blocks a stage, and their
+    # kind, "basic" or "bottleneck".
+    cfg.ODAM.DETR.RESNET = CN()
+    cfg.ODAM.DETR.RESNET.STEM_WIDTH = 64
+    cfg.ODAM.DETR.RESNET.WIDTHS = (256, 512, 1024, 2048)
+    cfg.ODAM.DETR.RESNET.DEPTHS = (3, 4, 6, 3)
+    cfg.ODAM.DETR.RESNET.BLOCK = "bottleneck"
+    # Frozen batch norms in it; RT-DETR can also train them, the others always freeze them.
+    cfg.ODAM.DETR.RESNET.FREEZE_NORMS = True
+    # Maps of the Detectron2 backbone that MODEL.BACKBONE names, fine to coarse, to run in the ResNet's place: three
+    # for RT-DETR, one for the others; empty keeps the ResNet.
+    cfg.ODAM.DETR.IN_FEATURES = ()
+    # Detections above this score are reported; TEST.DETECTIONS_PER_IMAGE bounds their number.
+    cfg.ODAM.DETR.SCORE_THRESH_TEST = 0.05
+    # The network's label of each class, where they are not 0, 1, 2, ...: official weights have COCO's own category ids.
+    cfg.ODAM.DETR.LABELS = ()
+    # What to explain on: the maps that come out of "backbone", "projection" or "encoder".
+    cfg.ODAM.DETR.LAYER = "encoder"
+    # Further arguments of the architecture's own config, by their names there.
+    cfg.ODAM.DETR.EXTRA = CN(new_allowed=True)
+
+    # What tools/train_net.py optimises with, beside the keys of SOLVER.
+    cfg.ODAM.SOLVER = CN()
+    # "SGD" as Detectron2 builds it, or "AdamW".
+    cfg.ODAM.SOLVER.OPTIMIZER = "SGD"
+    # Factor on the learning rate of the backbone's parameters; AdamW only.
+    cfg.ODAM.SOLVER.BACKBONE_MULTIPLIER = 1.0
+
 
 # Stock names in a config -> our subclasses with the same weights and the same detections.
 TRACED_META_ARCHITECTURES = {

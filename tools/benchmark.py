@@ -51,6 +51,9 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--size", type=int, nargs=2, default=(800, 1088), metavar=("H", "W"), help="model input (default: 800 1088)")
     add("--boxes", type=int, default=100, help="boxes explained in all attributes (default: %(default)s)")
     add("--candidates", type=int, default=1000, help="boxes explained in one attribute (default: %(default)s)")
+    add("--own", action="store_true",
+        help="explain the detector's own best detections, not random boxes: for query detectors, which find what they "
+        "find; set the score threshold to 0")  # fmt: skip
     add("--repeats", type=int, default=9, help="timed runs of each row (default: %(default)s)")
     add("--warmup", type=int, default=2, help="runs before them (default: %(default)s)")
     add("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
@@ -112,8 +115,8 @@ class Subjects:
         # Any RoI can be explained; a dense detector explains what fits an anchor.
         draw = random_boxes if "RCNN" in read_config(args, traced=True).MODEL.META_ARCHITECTURE else random_objects
         self.boxes, self.candidates = (
-            Instances((height, width), pred_boxes=boxes, pred_classes=torch.arange(len(boxes)) % 20)
-            for boxes in (draw(count, height, width, generator) for count in (args.boxes, args.candidates))
+            None if args.own else [Instances((height, width), pred_boxes=boxes, pred_classes=torch.arange(count) % 20)]
+            for count, boxes in ((n, draw(n, height, width, generator)) for n in (args.boxes, args.candidates))
         )
 
     def build(self, traced: bool) -> torch.nn.Module:
@@ -146,6 +149,7 @@ def per_map_loop(model: torch.nn.Module, trace: DetectionTrace, label: str) -> d
     """Every map by an autograd call of its own, through the plain engine."""
     explainer = build_explainer(model, attributes=ATTRIBUTES, engine="autograd")
     engine, seconds = explainer.choose_engine(trace), []
+    engine.gradients.batched = False
     with tqdm(total=len(trace) * len(ATTRIBUTES), desc=label, leave=False) as progress:
         begin = _now()
         for chunk in engine.gradient_windows(trace, ATTRIBUTES, smoothing=0.0):
@@ -162,7 +166,8 @@ def peak_memory(args: argparse.Namespace, job: str) -> float:
     """Peak resident memory in MiB (on a GPU: allocated there) of a process that does only `job`."""
     command = [sys.executable, __file__, "--config-file", args.config_file, "--memory-job", job, "--size"]
     command += [str(n) for n in args.size] + ["--boxes", str(args.boxes), "--seed", str(args.seed)]
-    command += ["--threads", str(args.threads), *(f"--import={name}" for name in args.imports), *args.opts]
+    command += ["--threads", str(args.threads), *(f"--import={name}" for name in args.imports)]
+    command += [*(["--own"] if args.own else []), *args.opts]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(done.stdout.strip().splitlines()[-1])["peak_mib"])
 
@@ -174,7 +179,7 @@ def memory_job(args: argparse.Namespace) -> None:
     for _ in range(3):
         detect(model, subjects.inputs)
         if args.memory_job == "explain":
-            build_explainer(model, attributes=ATTRIBUTES)(subjects.inputs, [subjects.boxes])
+            build_explainer(model, attributes=ATTRIBUTES)(subjects.inputs, subjects.boxes)
     print(json.dumps({"peak_mib": _peak_mib(model.device)}))
 
 
@@ -184,14 +189,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     stock, model, inputs = subjects.build(traced=False), subjects.build(traced=True), subjects.inputs
     full = build_explainer(model, attributes=ATTRIBUTES)
     score = build_explainer(model, attributes=("score",))
-    boxes, candidates = (model.trace(inputs, [given]) for given in (subjects.boxes, subjects.candidates))
+    boxes, candidates = (model.trace(inputs, given) for given in (subjects.boxes, subjects.candidates))
 
-    many = f"{args.boxes} x {len(ATTRIBUTES)}"
+    many = f"{len(boxes)} x {len(ATTRIBUTES)}"
     rows = {
         "stock": timed("stock inference", lambda: detect(stock, inputs), args),
         "trace": timed("inference that keeps the trace", lambda: model.trace(inputs), args),
         "maps": timed(f"all maps, {many}", lambda: full.heat_maps(boxes), args),
-        "candidates": timed(f"all maps, {args.candidates} x 1", lambda: score.heat_maps(candidates), args),
+        "candidates": timed(f"all maps, {len(candidates)} x 1", lambda: score.heat_maps(candidates), args),
         "call": timed("whole call: detect, check, explain what is found", lambda: full(inputs), args),
     }
     if not args.skip_loop:

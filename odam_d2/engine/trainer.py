@@ -7,6 +7,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, SimpleTrainer
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 
+from .optimizers import OPTIMIZERS
+
 
 class CPUAutocastTrainer(SimpleTrainer):
     """One step in bfloat16 where that is safe, as ``AMPTrainer`` does on GPUs in half precision.
@@ -27,6 +29,20 @@ class OdamTrainer(DefaultTrainer):
         super().__init__(cfg)
         if cfg.SOLVER.AMP.ENABLED and torch.device(cfg.MODEL.DEVICE).type == "cpu":
             self._trainer = CPUAutocastTrainer(self.model, self.data_loader, self.optimizer)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """The optimizer that ``ODAM.SOLVER.OPTIMIZER`` names.
+
+        Raises:
+            ValueError: if it is unknown; lists the known ones.
+        """
+        name = cfg.ODAM.SOLVER.OPTIMIZER
+        if name not in OPTIMIZERS:
+            raise ValueError(
+                f"`ODAM.SOLVER.OPTIMIZER` must be one of {sorted(OPTIMIZERS)}; got {name!r}: choose one of these"
+            )
+        return OPTIMIZERS[name](cfg, model)
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:

@@ -1,9 +1,10 @@
-"""The plain engine: one autograd call a map. Slow, works for any detector and any layer, and is the others' oracle.
+"""The plain engine: automatic differentiation, for any detector and any layer; the oracle of the others.
 
-Shape letters: D detections, N pictures, K attributes, C channels, (H, W) the grid of the explained layer.
+Shape letters: D detections, n of them in a chunk, N pictures, K attributes, C channels, (H, W) the grid of the
+explained layer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,12 +14,17 @@ from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace, Predictions
 from .base import GradientEngine, register_engine
 from .targets import target_scalars
+from .vjp import BatchedGradients
 from .windows import GradientWindows
 
 
 @register_engine("autograd")
 class AutogradEngine(GradientEngine):
-    """Gradients by ``torch.autograd.grad``, one detection and attribute after the other."""
+    """Gradients by ``torch.autograd.grad``, for as many detections and attributes at once as memory allows."""
+
+    def __init__(self, model: nn.Module, layer: str | None = None):
+        super().__init__(model, layer)
+        self.gradients = BatchedGradients()
 
     def unsupported(self, trace: DetectionTrace) -> str | None:
         """Nothing is: whatever has a graph can be explained."""
@@ -28,33 +34,36 @@ class AutogradEngine(GradientEngine):
     def gradient_windows(
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
     ) -> Iterator[GradientWindows]:
-        """See :meth:`GradientEngine.gradient_windows`; one detection at a time, on the whole grid of each level.
+        """See :meth:`GradientEngine.gradient_windows`; on the whole grid of each level.
 
         A detection whose sources share a level has one window for them, under the number of the first.
         """
         with torch.enable_grad():
             leaves, strides, levels, predictions = self._predict(trace)
-            targets = target_scalars(predictions, attributes)
-        for index in range(len(trace)):
-            number = trace.image_index[index : index + 1]
-            size = (trace.boxes[index, 2:] - trace.boxes[index, :2]).flip(0)  # along y, x
-            used = [levels[index][source] for name in attributes for source in self._sources(trace, name)]
-            several = [len(self._sources(trace, name)) > 1 for name in attributes]
-            distinct = list(dict.fromkeys(used))
+            targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
+        used = {name: self._sources(trace, name) for name in attributes}
+        several = [len(used[name]) > 1 for name in attributes]
+        sources = dict.fromkeys(source for name in attributes for source in used[name])
+        groups: dict[tuple[int, ...], list[int]] = {}  # detections that have their sources on the same levels
+        for index, row in enumerate(levels):
+            groups.setdefault(tuple(row), []).append(index)
+        for row, members in groups.items():
+            distinct = list(dict.fromkeys(row[source] for source in sources))
             wanted = [leaves[level] for level in distinct]
-            gradients = [
-                torch.autograd.grad(target[index], wanted, retain_graph=True, materialize_grads=True)
-                for target in targets
-            ]
-            for level, leaf, parts in zip(distinct, wanted, zip(*gradients, strict=True), strict=True):
-                sigma = smoothing * size / strides[level]
-                gradient = torch.stack([_smooth(part[number[0]], sigma) for part in parts])
-                window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=number.device)
-                chosen = torch.tensor([index], device=number.device)
-                yield GradientWindows(
-                    chosen, levels[index].index(level), leaf.detach(), number, window, strides[level],
-                    gradient[None], several,
-                )  # fmt: skip
+            while members:
+                count = max(1, self.gradients.size(wanted) // len(attributes))
+                chosen, members = torch.tensor(members[:count], device=trace.rows.device), members[count:]
+                pictures = trace.image_index[chosen]
+                found = self.gradients(targets[chosen].flatten(), wanted, _own_picture(pictures, len(attributes)))
+                extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
+                for level, leaf, gradient in zip(distinct, wanted, found, strict=True):
+                    gradient = gradient.unflatten(0, (len(chosen), len(attributes)))
+                    sigma = smoothing * extent / strides[level]
+                    window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
+                    yield GradientWindows(
+                        chosen, row.index(level), leaf.detach(), pictures, window, strides[level],
+                        _smooth(gradient, sigma), several,
+                    )  # fmt: skip
 
     def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
         """The sources of an attribute; a named layer is the only one."""
@@ -157,11 +166,21 @@ def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
     return outputs[0]
 
 
-def _smooth(gradient: Tensor, sigma: Tensor) -> Tensor:
-    """Phi: a Gaussian over (C, H, W) with standard deviations along y and x in cells; 0 leaves it as it is."""
+def _own_picture(pictures: Tensor, attributes: int) -> Callable[[Tensor, slice], Tensor]:
+    """Takes from gradients (m, N, C, H, W) of some of the (n * K) scalars what belongs to the scalar's own picture."""
+    of_scalar = pictures.repeat_interleave(attributes)
+
+    def take(gradient: Tensor, part: slice) -> Tensor:
+        return gradient[torch.arange(len(gradient), device=gradient.device), of_scalar[part]]
+
+    return take
+
+
+def _smooth(gradients: Tensor, sigma: Tensor) -> Tensor:
+    """Phi: Gaussians over (n, K, C, H, W) with (n, 2) standard deviations along y, x in cells; 0 changes nothing."""
     if not bool((sigma > 0).any()):
-        return gradient
-    height, width = gradient.shape[-2:]
-    along_y = gaussian_weights(sigma[:1], height, height, 0)[0]
-    along_x = gaussian_weights(sigma[1:], width, width, 0)[0]
-    return torch.einsum("cyx,yv,xu->cvu", gradient, along_y, along_x)
+        return gradients
+    height, width = gradients.shape[-2:]
+    along_y = gaussian_weights(sigma[:, 0], height, height, 0)
+    along_x = gaussian_weights(sigma[:, 1], width, width, 0)
+    return torch.einsum("nkcyx,nyv,nxu->nkcvu", gradients, along_y, along_x)

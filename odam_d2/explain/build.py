@@ -154,7 +154,7 @@ class _EngineChoice:
         if reasons and not self.warned:
             self.warned = True
             reason = "; ".join(dict.fromkeys(reasons))
-            warnings.warn(f"explaining by one autograd call a map, exact but slow, since {reason}", stacklevel=5)
+            warnings.warn(f"explaining by plain autograd, exact but slow, since {reason}", stacklevel=5)
         return self.fallback
 
     def _mixed(self, trace: DetectionTrace) -> str | None:

@@ -1,0 +1,143 @@
+"""The part of a query detector behind a stage, as a function from that stage's maps to predictions.
+
+The network itself is run; the stages up to the chosen one give what they are told to give, at no cost.
+
+Shape letters: D detections over the batch, N pictures, Q queries, K classes, C channels, (H, W) a feature grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..structures import DetectionTrace, Predictions
+from .query_architecture import STAGES, QueryArchitecture
+
+
+@dataclass
+class StageRecord:
+    """What the stages of a network gave in one forward pass.
+
+    Attributes:
+        backbone: [(map (N, C, H, W), mask (N, H, W)), ...], fine to coarse.
+        projected: the maps behind the projection.
+        encoder: the encoder's output, of transformers' own type.
+    """
+
+    backbone: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    projected: list[Tensor] = field(default_factory=list)
+    encoder: Any = None
+
+    def maps(self, stage: str, architecture: QueryArchitecture) -> list[Tensor]:
+        """The maps (N, C, H, W) that came out of a stage, those that the next stage reads."""
+        if stage == STAGES[0]:
+            return [feature for feature, _ in self.backbone[-architecture.backbone_maps :]]
+        if stage == STAGES[1]:
+            return self.projected
+        return architecture.encoder_maps(self.encoder, self.projected)
+
+    def answers(
+        self, network: nn.Module, architecture: QueryArchitecture, stage: str, maps: list[Tensor]
+    ) -> list[tuple[nn.Module, Any]]:
+        """Modules, each with what to give in place of running, such that the network goes on from `maps`."""
+        backbone, projected, encoder = self.backbone, None, None
+        if stage == STAGES[0]:
+            masks = [mask for _, mask in backbone[-len(maps) :]]
+            backbone = backbone[: -len(maps)] + list(zip(maps, masks, strict=True))
+        else:
+            projected = maps if stage == STAGES[1] else self.projected
+        if stage == STAGES[2]:
+            encoder = architecture.encoder_output(self.encoder, maps)
+        answers = [(architecture.backbone(network), backbone)]
+        if projected is not None:
+            answers += list(zip(architecture.projections(network), projected, strict=True))
+        if encoder is not None:
+            answers.append((architecture.encoder(network), encoder))
+        return answers
+
+
+@contextmanager
+def recording(network: nn.Module, architecture: QueryArchitecture) -> Iterator[StageRecord]:
+    """Keeps what the stages give while the network runs in the block; the hooks go when it ends."""
+    record = StageRecord()
+    handles = [
+        architecture.backbone(network).register_forward_hook(lambda _m, _i, out: record.backbone.extend(out)),
+        *(
+            module.register_forward_hook(lambda _m, _i, out: record.projected.append(out))
+            for module in architecture.projections(network)
+        ),
+        architecture.encoder(network).register_forward_hook(lambda _m, _i, out: setattr(record, "encoder", out)),
+    ]
+    try:
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def answering(answers: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
+    """Lets modules give what they are told to in place of running, as long as the block lasts."""
+    own = [(module, module.__dict__.get("forward")) for module, _ in answers]
+    try:
+        for module, answer in answers:
+            module.forward = lambda *_args, answer=answer, **_kwargs: answer
+        yield
+    finally:
+        for module, forward in own:
+            del module.forward
+            if forward is not None:
+                module.forward = forward
+
+
+class TracedQueryHead:
+    """Says again what the traced queries said.
+
+    Attributes:
+        network, architecture: the detector and what is particular about it.
+        stage: one of :data:`STAGES`; the maps that come out of it are what :meth:`predict` takes.
+        record: what the stages gave in detection.
+        pixels: (N, 3, H, W) and their mask (N, H, W): only their shape and padding matter now.
+        decode: from boxes (N, Q, 4) as fractions to XYXY in model-input pixels.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        architecture: QueryArchitecture,
+        stage: str,
+        record: StageRecord,
+        pixels: tuple[Tensor, Tensor],
+        decode: Callable[[Tensor], Tensor],
+    ):
+        self.network = network
+        self.architecture = architecture
+        self.stage = stage
+        self.record = record
+        self.pixels = pixels
+        self.decode = decode
+
+    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
+        """Predictions of the traced queries from the stage's (N, C, H, W) maps, with a graph back to them.
+
+        RT-DETR refines a box layer by layer and, in inference as in training, cuts the graph between layers: its sides
+        are explained by their last refinement, as its authors' gradients are.
+        """
+        maps = [features[name] for name in trace.level_names]
+        with answering(self.record.answers(self.network, self.architecture, self.stage, maps)):
+            output = self.network(pixel_values=self.pixels[0], pixel_mask=self.pixels[1])
+        return self.of_rows(output.logits, self.decode(output.pred_boxes), trace)
+
+    def of_rows(self, logits: Tensor, boxes: Tensor, trace: DetectionTrace) -> Predictions:
+        """What all logits (N, Q, ...) and boxes (N, Q, 4) say of the traced queries and their classes."""
+        logits = logits[trace.image_index, trace.rows]
+        classes = trace.classes[:, None]
+        return Predictions(
+            scores=self.architecture.probabilities(logits).gather(1, classes)[:, 0],
+            logits=self.architecture.of_classes(logits).gather(1, classes)[:, 0],
+            boxes=boxes[trace.image_index, trace.rows],
+        )
