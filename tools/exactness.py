@@ -9,7 +9,8 @@ A name of the model zoo comes with its trained weights and looks at a synthetic 
 with norms calibrated so that outputs are finite, and a random picture. Differences are relative to each map's maximum.
 
 With --group-norm it tells instead how far maps with group norm at its frozen statistics are from exact ones, for what
-is detected, by level: the L2 norm of the difference relative to the exact map's, and its maximum relative to that map's.
+is detected, by level: the L2 norm of the difference relative to the exact map's, and its maximum relative to that
+map's.
 """
 
 import argparse

@@ -278,7 +278,8 @@ def _keep_mask(layer: Layer):
 def _keep_group_scale(layer: Layer):
     def hook(norm, inputs):
         groups = inputs[0].detach().flatten(2).reshape(len(inputs[0]), norm.num_groups, -1)
-        deviation = (groups.var(2, unbiased=False) + norm.eps).sqrt()
+        # torch.var takes seven times as long.
+        deviation = ((groups - groups.mean(2, keepdim=True)).square_().mean(2) + norm.eps).sqrt()
         layer.scales.append(norm.weight.detach() / deviation.repeat_interleave(norm.num_channels // norm.num_groups, 1))
 
     return hook

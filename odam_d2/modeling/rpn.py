@@ -1,6 +1,6 @@
 """A region proposal network that remembers which anchor each proposal came from.
 
-Shape letters: N pictures, A anchors a cell, (H, W) the grid of a level, R proposals of a picture, O outputs of an anchor.
+Shape letters: N pictures, A anchors a cell, (H, W) the grid of a level, O outputs of an anchor.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import torch
 from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
 
@@ -13,7 +14,7 @@ def calibrate_frozen_norms(model: nn.Module, batched_inputs: list[dict]) -> None
     variance, and detections are finite.
 
     Args:
-        model: a detector with ``backbone`` and ``preprocess_image``.
+        model: a detector with ``backbone``, ``pixel_mean`` and ``pixel_std``.
         batched_inputs: pictures as the detector takes them.
     """
 
@@ -24,7 +25,7 @@ def calibrate_frozen_norms(model: nn.Module, batched_inputs: list[dict]) -> None
     norms = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
     handles = [norm.register_forward_pre_hook(adopt) for norm in norms]
     try:
-        model.backbone(model.preprocess_image(batched_inputs).tensor)
+        model.backbone(GeneralizedRCNN.preprocess_image(model, batched_inputs).tensor)  # not all have one
     finally:
         for handle in handles:
             handle.remove()

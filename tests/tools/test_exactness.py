@@ -25,7 +25,7 @@ def test_prints_how_far_frozen_group_norm_is_from_exact(capsys):
     options = ["MODEL.DEVICE", "cpu", "ODAM.FCOS.SCORE_THRESH_TEST", "0.5", "TEST.DETECTIONS_PER_IMAGE", "2"]
     with pytest.warns(UserWarning, match="frozen statistics"):
         assert load_tool("exactness").main([*arguments, *options]) == 0
-    rows = re.findall(r"^\| *(\d+) \| *(\d+) \|(.*)\|$", capsys.readouterr().out, re.MULTILINE)
+    rows = re.findall(r"^\| *(\d+) +\| *(\d+) +\|(.*)\|$", capsys.readouterr().out, re.MULTILINE)
     assert sum(int(maps) for _, maps, _ in rows) == 12  # two detections, six attributes
     for _, _, cells in rows:
         median, most, largest = [float(cell) for cell in cells.split("|")][:3]
