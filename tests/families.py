@@ -9,7 +9,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS
 from torch import nn
 
 from odam_d2.utils.calibration import calibrate_frozen_norms
-from tests.helpers import random_input, zoo_config
+from tests.helpers import query_config, random_input, zoo_config
 
 R18 = ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64)
 # Narrow heads, few classes and proposals, and two detections of a picture whatever their score.
@@ -44,6 +44,8 @@ class Family:
         options: changes to it.
         lacks: an attribute that other families have.
         stock: builds Detectron2's own.
+        key: what its results are called.
+        group_norm: how the fast engine takes group norm.
     """
 
     name: str
@@ -51,6 +53,12 @@ class Family:
     options: tuple = R18
     lacks: str = "centerness"
     stock: Callable[["Family"], nn.Module] = build_stock
+    key: str = "instances"
+    group_norm: str = "frozen"
+
+    def detector(self) -> nn.Module:
+        """Our detector with random weights."""
+        return self.pair()[0]
 
     def pair(self) -> tuple[nn.Module, nn.Module]:
         """Our detector and the stock one with the same random weights, whose features have about unit variance."""
@@ -75,4 +83,43 @@ FAMILIES = [
     Family("cascade_mask", _MASKED_CASCADE),
     Family("retinanet", _RETINANET, lacks="mask"),
     Family("fcos", _RETINANET, (*R18, "MODEL.META_ARCHITECTURE", "OdamFCOS"), lacks="mask", stock=build_stock_fcos),
+    Family(
+        "fcos_group_norm", _RETINANET, (*R18, "MODEL.META_ARCHITECTURE", "OdamFCOS", "ODAM.FCOS.NORM", "GN"),
+        lacks="mask", stock=build_stock_fcos, group_norm="exact",
+    ),
+    Family(
+        "rpn", "COCO-Detection/rpn_R_50_FPN_1x.yaml", (*R18, "MODEL.RPN.POST_NMS_TOPK_TEST", 2), lacks="mask",
+        key="proposals",
+    ),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class QueryFamily:
+    """A detector of transformers; that it says what transformers' own says is tests/meta_arch/test_detr.py's business.
+
+    Attributes:
+        name: the class in transformers.
+        lacks: see :class:`Family`.
+    """
+
+    name: str
+    lacks: str = "mask"
+    group_norm: str = "frozen"
+
+    def detector(self) -> nn.Module:
+        """Our detector with random weights, two detections of a picture whatever their score."""
+        torch.manual_seed(0)
+        cfg = query_config(self.name, "NUM_CLASSES", 5)
+        cfg.TEST.DETECTIONS_PER_IMAGE = 2
+        model = build_model(cfg).eval()
+        for module in model.modules():
+            # What would move boxes and samples begins at zero.
+            if isinstance(module, nn.Linear) and not bool(module.weight.any()):
+                nn.init.normal_(module.weight, std=0.1)
+        return model
+
+
+QUERY_FAMILIES = [
+    QueryFamily(f"{name}ForObjectDetection") for name in ("Detr", "ConditionalDetr", "RTDetr", "RTDetrV2")
 ]
