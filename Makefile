@@ -9,6 +9,9 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check
 LABGYM := LabGym==3.1.2
 ALIAS := packaging/detectron2_alias
 
+# Names of the model zoo, one of each family; `make demo DEMO_DETECTORS=...` shows others.
+DEMO_DETECTORS := $(addprefix synthetic/,$(addsuffix _compact_FPN,faster_rcnn retinanet fcos))
+
 # A finished set-up leaves a stamp named after the content of what it depends on, and after this folder, where the
 # editable install points. So a fresh checkout or a moved one never mistakes a set-up for its own, and an unchanged one
 # is reused at once.
@@ -23,7 +26,7 @@ help:
 	@echo "make install    create $(VENV) and install everything into it (again only where something changed)"
 	@echo "make test       install, lint, run the tests (PYTEST_ARGS='-k name' to choose)"
 	@echo "make lint       install, ruff and mypy"
-	@echo "make demo       explain the demonstration images; the report lies in output/demo/"
+	@echo "make demo       explain the demonstration images by several detectors; see output/demo/index.html"
 	@echo "make benchmark  time the explainers (ARGS='...' go to tools/benchmark.py)"
 	@echo "make clean      remove caches and builds;  make distclean  the environment as well"
 
@@ -59,9 +62,14 @@ test: lint
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 demo: install
-	$(PY) tools/explain.py --config-file configs/synthetic/faster_rcnn_compact_FPN.yaml \
-	    --input datasets/demo/images --annotations datasets/demo/annotations.json --output output/demo
-	@echo "The report lies at output/demo/report.html"
+	@for name in $(DEMO_DETECTORS); do \
+	    echo "== $$name"; \
+	    $(PY) tools/explain.py --config-file $$name --input datasets/demo/images \
+	        --annotations datasets/demo/annotations.json --output output/demo/$$(basename $$name) || exit 1; \
+	done
+	$(PY) tools/compare.py --runs $(addprefix output/demo/,$(notdir $(DEMO_DETECTORS))) \
+	    --annotations datasets/demo/annotations.json --output output/demo/index.html
+	@echo "Open output/demo/index.html: the detectors side by side, with links to the report of each"
 
 benchmark: install
 	$(PY) tools/benchmark.py $(ARGS)

@@ -24,13 +24,23 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it; None where the name is itself a module of this package.
 _HOMES = {
+    "CallableDetector": "odam_d2.meta_arch",
     "DetectionTrace": "odam_d2.structures",
     "HeatMaps": "odam_d2.structures",
     "add_odam_config": "odam_d2.config",
+    "build_comparison": "odam_d2.explain",
     "build_explainer": "odam_d2.explain",
     "model_zoo": None,
 }
-__all__ = ["DetectionTrace", "HeatMaps", "add_odam_config", "build_explainer", "model_zoo"]
+__all__ = [
+    "CallableDetector",
+    "DetectionTrace",
+    "HeatMaps",
+    "add_odam_config",
+    "build_comparison",
+    "build_explainer",
+    "model_zoo",
+]
 
 
 def __getattr__(name: str):

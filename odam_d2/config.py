@@ -1,6 +1,10 @@
 """The one configuration node of the project, ``cfg.ODAM``."""
 
+import detectron2
 from detectron2.config import CfgNode as CN
+from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def add_odam_config(cfg: CN) -> None:
@@ -21,6 +25,8 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.SMOOTHING = 0.0
     # "auto" takes the fast engine that recognises the detector, else "autograd"; or an engine's name.
     cfg.ODAM.ENGINE = "auto"
+    # How group norm (in FCOS's head) is taken: "frozen", at its statistics, near and quick; "exact", slower.
+    cfg.ODAM.GROUP_NORM = "frozen"
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
@@ -100,7 +106,13 @@ def add_odam_config(cfg: CN) -> None:
 
 
 # Stock names in a config -> our subclasses with the same weights and the same detections.
-TRACED_META_ARCHITECTURES = {"GeneralizedRCNN": "OdamRCNN", "RetinaNet": "OdamRetinaNet"}
+TRACED_META_ARCHITECTURES = {
+    "FCOS": "OdamFCOS",
+    "GeneralizedRCNN": "OdamRCNN",
+    "ProposalNetwork": "OdamProposalNetwork",
+    "RetinaNet": "OdamRetinaNet",
+}
+TRACED_PROPOSAL_GENERATORS = {"RPN": "OdamRPN"}
 TRACED_ROI_HEADS = {
     "StandardROIHeads": "OdamStandardROIHeads",
     "CascadeROIHeads": "OdamCascadeROIHeads",
@@ -108,14 +120,48 @@ TRACED_ROI_HEADS = {
 }
 
 
-def use_traced_architectures(cfg: CN) -> None:
-    """Replaces Detectron2's detectors by the ones that can be explained, in place, so that a stock yaml just works.
+def use_traced_architectures(cfg: CN | DictConfig) -> None:
+    """Replaces Detectron2's detectors by the ones that can be explained, in place, so that a stock config just works.
 
     Names that are neither stock nor ours are left as they are: a project's own classes speak for themselves.
 
     Args:
-        cfg: a config with the ODAM node, not frozen; ``MODEL.META_ARCHITECTURE`` and ``MODEL.ROI_HEADS.NAME`` change.
+        cfg: a yaml config with the ODAM node, not frozen, of which ``MODEL.META_ARCHITECTURE``,
+            ``MODEL.ROI_HEADS.NAME`` and ``MODEL.PROPOSAL_GENERATOR.NAME`` change; or a LazyConfig (or its ``model``),
+            of which every ``_target_`` changes that is one of these classes.
     """
+    if isinstance(cfg, DictConfig):
+        _swap_targets(cfg)
+        return
     model = cfg.MODEL
     model.META_ARCHITECTURE = TRACED_META_ARCHITECTURES.get(model.META_ARCHITECTURE, model.META_ARCHITECTURE)
-    model.ROI_HEADS.NAME = TRACED_ROI_HEADS.get(model.ROI_HEADS.NAME, model.ROI_HEADS.NAME)
+    for node, names in ((model.ROI_HEADS, TRACED_ROI_HEADS), (model.PROPOSAL_GENERATOR, TRACED_PROPOSAL_GENERATORS)):
+        node.NAME = names.get(node.NAME, node.NAME)
+
+
+def _swap_targets(node) -> None:
+    """The LazyConfig's half of :func:`use_traced_architectures`, for a node and all below it."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            node._target_ = _traced_target(node._target_)
+        plain = [k for k in node if not OmegaConf.is_interpolation(node, k) and not OmegaConf.is_missing(node, k)]
+        for key in plain:
+            _swap_targets(node[key])
+    elif isinstance(node, ListConfig):
+        for key in range(len(node)):
+            if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
+                _swap_targets(node[key])
+
+
+def _traced_target(target):
+    """Our class for one of Detectron2's own (or its dotted name); anything else as it is."""
+    kind = locate(target) if isinstance(target, str) else target
+    if not getattr(kind, "__module__", "").startswith(f"{detectron2.__name__}."):
+        return target
+    tables = (
+        (META_ARCH_REGISTRY, TRACED_META_ARCHITECTURES),
+        (ROI_HEADS_REGISTRY, TRACED_ROI_HEADS),
+        (PROPOSAL_GENERATOR_REGISTRY, TRACED_PROPOSAL_GENERATORS),
+    )
+    found = [registry.get(names[kind.__name__]) for registry, names in tables if kind.__name__ in names]
+    return found[0] if found else target

@@ -10,7 +10,10 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
+from odam_d2 import model_zoo as zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
+from odam_d2.explain import METHODS, build_explainer
+from odam_d2.explain.windows import GradientWindows
 from odam_d2.utils.calibration import calibrate_frozen_norms
 
 
@@ -34,6 +37,24 @@ def zoo_config(name: str, *opts, traced: bool = True):
     if traced:
         use_traced_architectures(cfg)
     return cfg
+
+
+def compact_detector(name: str, *opts, detections: int = 3):
+    """A bundled config with random weights on the CPU, that finds `detections` in any picture, quickly."""
+    cfg = zoo.get_config(f"synthetic/{name}_compact_FPN", trained=False)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 20
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.0
+    cfg.TEST.DETECTIONS_PER_IMAGE = detections
+    cfg.merge_from_list(list(opts))
+    use_traced_architectures(cfg)
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    for module in model.head.modules() if hasattr(model, "head") else ():
+        if isinstance(module, torch.nn.Conv2d):  # a fresh dense head says about the same everywhere
+            torch.nn.init.normal_(module.weight, std=0.05)
+            torch.nn.init.normal_(module.bias, std=0.1)
+    return model
 
 
 def random_detector(cfg, seed: int = 0):
@@ -83,3 +104,46 @@ def query_config(architecture: str, *opts):
     keys = ("ARCHITECTURE", architecture, *TINY_DETR, *opts)
     cfg.merge_from_list([f"ODAM.DETR.{key}" if k % 2 == 0 else key for k, key in enumerate(keys)])
     return cfg
+
+
+def window_chunk(
+    gradients: torch.Tensor,
+    features: torch.Tensor,
+    place: tuple[int, int] = (0, 0),
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    stride: float = 1.0,
+) -> GradientWindows:
+    """One detection's (K, C, h, w) gradients in the window at `place` (top, left) of (C, H, W) features."""
+    height, width = gradients.shape[-2:]
+    none = torch.zeros(1, dtype=torch.int64)
+    chunk = GradientWindows(
+        none, 0, features[None], none, torch.tensor([[*place, height, width]]), torch.tensor([stride, stride]),
+        gradients[None], [False] * len(gradients),
+    )  # fmt: skip
+    chunk.boxes = torch.tensor([box])
+    return chunk
+
+
+def combined(method: str, chunk: GradientWindows, **options) -> list:
+    """What a method makes of :func:`window_chunk` for its first attribute: signed, before the ReLU, as nested lists."""
+    explainer = METHODS[method](None, ("score",), None, 0.0, **options)
+    return explainer.combine(chunk)[0, 0].tolist()
+
+
+def explained_box(model, inputs: list[dict], box: Instances, method: str, **options):
+    """One given box by a method and, for its plain twin, by autograd alone.
+
+    Returns:
+        The raw score map on the whole level (H, W) as the method gives it; the gradient of the box's score and the
+        features of the level, (C, H, W) each; the trace.
+    """
+    explainer = build_explainer(model, method, attributes=("score",), **options)
+    heatmaps = explainer(inputs, [box])[0]["instances"].heatmaps
+    found = torch.zeros(*heatmaps.grids[0].tolist())
+    top, left, height, width = heatmaps.windows[0].tolist()
+    found[top : top + height, left : left + width] = heatmaps.window(0, "score")
+    trace = model.trace(inputs, [box])
+    level = trace.level_names[int(trace.level_index[0, 0])]
+    leaves = {name: feature.clone().requires_grad_() for name, feature in trace.features.items()}
+    (gradient,) = torch.autograd.grad(trace.head.predict(leaves, trace).scores[0], leaves[level])
+    return found, gradient[0], trace.features[level][0], trace

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2 import model_zoo as stock_zoo
-from detectron2.config import get_cfg, instantiate
-from detectron2.modeling import build_model
+from detectron2.config import LazyConfig, get_cfg, instantiate
+from detectron2.modeling import RetinaNet, build_model
+from omegaconf import DictConfig
 
 from odam_d2 import model_zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
-from odam_d2.explain import build_explainer
+from odam_d2.explain import build_explainer, known_attributes
+from odam_d2.meta_arch import OdamFCOS, OdamRetinaNet
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # What starts with Base- is a part of others, as in Detectron2's own zoo.
@@ -85,3 +87,61 @@ def test_stock_names_give_way_and_others_stay():
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME = "MyRCNN", "MyHeads"
     use_traced_architectures(cfg)
     assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME) == ("MyRCNN", "MyHeads")
+
+
+LAZY = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_every_lazy_config_builds_a_detector_that_can_be_explained(name):
+    cfg = LazyConfig.load(str(CONFIGS / name))
+    assert {"model", "dataloader", "train", "optimizer", "lr_multiplier"} == set(cfg)
+    with torch.device("meta"):
+        model = instantiate(cfg.model)
+    assert type(model) in (OdamFCOS, OdamRetinaNet)
+    assert build_explainer(model).attributes == ("score", "left", "top", "right", "bottom")
+
+
+@pytest.mark.parametrize(
+    "name, classes",
+    [
+        ("COCO-Detection/fcos_R_50_FPN_1x.py", ["OdamFCOS"]),
+        ("COCO-Detection/retinanet_R_50_FPN_1x.py", ["OdamRetinaNet"]),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", ["OdamRCNN", "OdamRPN", "OdamStandardROIHeads"]),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.py", ["OdamRCNN", "OdamRPN", "OdamRes5ROIHeads"]),
+        ("common/models/cascade_rcnn.py", ["OdamCascadeROIHeads", "OdamRCNN", "OdamRPN"]),
+    ],
+)
+def test_stock_classes_of_a_lazy_config_give_way(name, classes):
+    cfg = LazyConfig.load(stock_zoo.get_config_file(name))
+    use_traced_architectures(cfg)
+    with torch.device("meta"):
+        model = instantiate(cfg.model)
+    ours = {type(module).__name__ for module in model.modules() if type(module).__module__.startswith("odam_d2.")}
+    assert sorted(ours) == classes
+    assert build_explainer(model).model is model
+
+
+def test_classes_of_ones_own_and_names_in_a_lazy_config():
+    class Mine(RetinaNet):
+        """Not Detectron2's, so left alone."""
+
+    cfg = DictConfig(
+        {
+            "a": {"_target_": Mine, "size": "${..nowhere}", "missing": "???"},
+            "b": [{"_target_": "detectron2.modeling.meta_arch.retinanet.RetinaNet"}, 3],
+        },
+        flags={"allow_objects": True},
+    )
+    use_traced_architectures(cfg)
+    assert cfg.a._target_ is Mine and cfg.b[0]._target_ is OdamRetinaNet and cfg.b[1] == 3
+
+
+def test_a_stock_proposal_network_gives_way():
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.merge_from_file(stock_zoo.get_config_file("COCO-Detection/rpn_R_50_FPN_1x.yaml"))
+    use_traced_architectures(cfg)
+    assert (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME) == ("OdamProposalNetwork", "OdamRPN")
+    cfg.MODEL.DEVICE = "meta"
+    assert "objectness" in known_attributes(build_model(cfg))

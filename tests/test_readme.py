@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -17,6 +18,19 @@ def test_the_notebook_snippet_runs(monkeypatch):
     maps = names["maps"]
     assert len(maps) == len(names["instances"]) > 0
     assert maps.shape[1:] == (480, 640) and 0.0 <= float(maps.min()) and float(maps.max()) == pytest.approx(1.0)
+
+
+def test_the_unsupported_detector_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    torch.manual_seed(0)
+    snippet = re.search(r"## An unsupported detector in 15 lines\n.*?```python\n(.*?)```", README, re.DOTALL).group(1)
+    assert len([line for line in snippet.splitlines() if line and not line.startswith("#")]) <= 15
+    names: dict = {}
+    exec(snippet, names)
+    maps = names["maps"]
+    assert maps.shape == (2, 480, 640) and 0.0 <= float(maps.min()) and float(maps.max()) <= 1.0
+    # Untrained, its features are too faint to be normalised; there are maps all the same.
+    assert bool(names["result"]["instances"].heatmaps.values.any())
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)", README))))

@@ -3,9 +3,13 @@
 
     tools/exactness.py --config-file synthetic/faster_rcnn_compact_FPN
     tools/exactness.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml MODEL.ROI_BOX_HEAD.POOLER_TYPE ROIAlign
+    tools/exactness.py --config-file synthetic/fcos_compact_FPN --group-norm --pictures 20
 
 A name of the model zoo comes with its trained weights and looks at a synthetic scene; other configs get random weights,
 with norms calibrated so that outputs are finite, and a random picture. Differences are relative to each map's maximum.
+
+With --group-norm it tells instead how far maps with group norm at its frozen statistics are from exact ones, for what
+is detected, by level: the L2 norm of the difference relative to the exact map's, and its maximum relative to that map's.
 """
 
 import argparse
@@ -19,6 +23,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
+from tqdm import tqdm
 
 from odam_d2 import model_zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
@@ -39,6 +44,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of either model zoo")
     add("--boxes", type=int, default=24, help="boxes over all sizes and borders (default: %(default)s)")
     add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of the random picture")
+    add("--group-norm", action="store_true", help="compare group norm at its frozen statistics with group norm in full")
+    add("--pictures", type=int, default=1, help="with --group-norm, synthetic scenes (default: %(default)s)")
     add("--seed", type=int, default=0, help="of weights, picture and boxes (default: %(default)s)")
     add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE", help="import this first")
     add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
@@ -46,15 +53,16 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, list[dict]]:
-    """The detector and one picture."""
+    """The detector and its pictures."""
     torch.manual_seed(args.seed)
     if args.config_file in model_zoo.available():
-        image = torch.as_tensor(SyntheticScenes("scene", "val")[0][0].transpose(2, 0, 1).astype("float32"))
+        scenes = SyntheticScenes("scene", "val")
+        images = [torch.as_tensor(scenes[k][0].transpose(2, 0, 1).astype("float32")) for k in range(args.pictures)]
         cfg = model_zoo.get_config(args.config_file)
         cfg.merge_from_list(args.opts)
         model = build_model(cfg).eval()
         DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        return model, [{"image": image, "height": image.shape[1], "width": image.shape[2]}]
+        return model, [{"image": image, "height": image.shape[1], "width": image.shape[2]} for image in images]
     cfg = get_cfg()
     add_odam_config(cfg)
     is_file = Path(args.config_file).is_file()
@@ -85,6 +93,27 @@ def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor
     return (found - expected).abs().amax((1, 2)) / expected.amax((1, 2)).clamp(min=TINY)
 
 
+def group_norm_table(model: torch.nn.Module, inputs: list[dict], attributes: list[str]) -> str:
+    """How far frozen group norm is from exact, by the stride of the level, for what is detected in the pictures."""
+    explainers = [build_explainer(model, attributes=attributes, group_norm=name) for name in ("frozen", "exact")]
+    rows: dict[int, list[tuple[float, float]]] = {}
+    for entry in tqdm(inputs, desc="pictures"):
+        frozen, exact = (explain([entry])[0]["instances"].heatmaps for explain in explainers)
+        for name in attributes if len(exact) else ():
+            found, expected = (m.to_image(name, normalize=False, size=m.image_size).flatten(1) for m in (frozen, exact))
+            distance = (found - expected).norm(dim=1) / expected.norm(dim=1).clamp(min=TINY)
+            largest = (found - expected).abs().amax(1) / expected.amax(1).clamp(min=TINY)
+            for stride, *pair in zip(exact.strides[:, 0].tolist(), distance.tolist(), largest.tolist(), strict=True):
+                rows.setdefault(int(stride), []).append(tuple(pair))
+    body = []
+    for stride in sorted(rows):
+        distance, largest = torch.tensor(rows[stride]).unbind(1)
+        figures = [f(v) for v in (distance, largest) for f in (torch.median, lambda v: v.quantile(0.9), torch.max)]
+        body.append([stride, len(distance), *(f"{float(v):.1e}" for v in figures)])
+    names = [f"{what} {of}" for what in ("L2", "largest:") for of in ("median", "90 %", "max")]
+    return tabulate(body, ["stride", "maps", *names], tablefmt="github", disable_numparse=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the tool; returns its exit code."""
     args = argument_parser().parse_args(argv)
@@ -92,6 +121,10 @@ def main(argv: list[str] | None = None) -> int:
         import_file_or_module(name)
     model, inputs = build_subject(args)
     attributes = list(TARGETS)
+    if args.group_norm:
+        print(group_norm_table(model, inputs, attributes[:6]))
+        return 0
+    inputs = inputs[:1]
     given = [boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"])]
     fast, plain = (
         build_explainer(model, attributes=attributes, engine=engine)(inputs, given)[0]["instances"].heatmaps

@@ -37,7 +37,7 @@ from odam_d2 import model_zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.data.images import find_images, read_image_bgr
 from odam_d2.env import collect_versions
-from odam_d2.explain import Explainer, build_explainer
+from odam_d2.explain import METHODS, Explainer, build_explainer
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from odam_d2.utils.files import atomic_write, write_json
 from odam_d2.utils.imports import import_file_or_module
@@ -62,6 +62,8 @@ def argument_parser() -> argparse.ArgumentParser:
         help="which boxes to explain (default: detections)")  # fmt: skip
     add("--attributes", nargs="+", metavar="NAME", help="what to explain of each box (default: ODAM.ATTRIBUTES)")
     add("--method", help="how to explain (default: ODAM.METHOD)")
+    add("--method-option", dest="method_options", type=_option, action="append", default=[], metavar="NAME=VALUE",
+        help="an option of the method, e.g. num_masks=500 of drise; may be given several times")  # fmt: skip
     add("--engine", help="gradient engine, or auto (default: ODAM.ENGINE)")
     add("--layer", metavar="PATH", help="module to explain on (default: ODAM.LAYER, each detection's feature level)")
     add("--smoothing", type=float, metavar="F", help="gradient smoothing, share of the box (default: ODAM.SMOOTHING)")
@@ -89,6 +91,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE; got {text!r}")
+    return name, yaml.safe_load(value)
+
+
 def read_config(args: argparse.Namespace) -> CfgNode:
     """The config of the run: yaml or model zoo name, then options, then what this machine can do.
 
@@ -107,8 +116,9 @@ def read_config(args: argparse.Namespace) -> CfgNode:
         raise ValueError(
             f"the config must be Detectron2's with the node ODAM; {file!r} with {args.opts}: {error}"
         ) from error
-    for name in model_zoo.available():
-        if not cfg.MODEL.WEIGHTS and os.path.samefile(file, model_zoo.get_config_file(name)):
+    # What a bundled detector's own yaml names are the weights that its training began with.
+    for name in model_zoo.available() if "MODEL.WEIGHTS" not in args.opts else ():
+        if os.path.samefile(file, model_zoo.get_config_file(name)):
             cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_path(name)
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(
@@ -138,10 +148,17 @@ def build_detector(cfg: CfgNode) -> torch.nn.Module:
 
 
 def explainer_options(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
-    """What :func:`build_explainer` is called with: an argument where given, else the config's word."""
-    names = ("method", "attributes", "engine", "layer", "smoothing")
-    given = {name: getattr(args, name) for name in names}
-    return {name: cfg.ODAM[name.upper()] if value is None else value for name, value in given.items()}
+    """What :func:`build_explainer` is called with: an argument where given, else the config's word.
+
+    A method that explains few attributes takes of the config's those that it explains.
+    """
+    names = ("method", "attributes", "engine", "layer", "smoothing", "group_norm")
+    given = {name: getattr(args, name, None) for name in names}
+    options = {name: cfg.ODAM[name.upper()] if value is None else value for name, value in given.items()}
+    limit = METHODS[options["method"]].explains if options["method"] in METHODS else None
+    if limit and args.attributes is None:
+        options["attributes"] = [name for name in options["attributes"] if name in limit]
+    return options
 
 
 def known_class_names(cfg: CfgNode) -> tuple[str, ...] | None:
@@ -261,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         class_names = annotations.class_names if annotations else class_names or ()
         model = build_detector(cfg)
         try:
-            explainer = build_explainer(model, **options)
+            explainer = build_explainer(model, **options, **dict(args.method_options))
         except (ValueError, TypeError) as error:
             parser.error(str(error))
         load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
@@ -272,6 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     run = {
         "method": options["method"],
+        "method_options": dict(args.method_options),
         "explained": args.explain,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(["tools/explain.py", *argv]),

@@ -1,8 +1,11 @@
 """From a detector's trace to heat maps. Knows a detector only by ``model.trace(batched_inputs)``."""
 
+# Importing a method's file or an engine's registers it.
+from . import drise, gcame, gradcam, gradcam_pp, hirescam, layercam, ssgradcam, ssgradcam_pp  # noqa: F401
 from .autograd import AutogradEngine
 from .base import ENGINES, METHODS, Explainer, GradientEngine, register_engine, register_method
-from .build import build_explainer
+from .build import build_comparison, build_explainer
+from .compare import MethodComparison
 from .dense import DenseEngine
 from .odam import ODAM
 from .roi import RoIEngine
@@ -17,7 +20,9 @@ __all__ = [
     "DenseEngine",
     "Explainer",
     "GradientEngine",
+    "MethodComparison",
     "RoIEngine",
+    "build_comparison",
     "build_explainer",
     "known_attributes",
     "register_engine",

@@ -88,7 +88,7 @@ class AutogradEngine(GradientEngine):
             return leaves, strides, levels, predictions
         with captured_layer(self.model, self.layer) as outputs:
             features = trace.compute_features()
-        leaf = _the_one_map(outputs, self.layer, len(trace.image_sizes))
+        leaf = the_one_map(outputs, self.layer, len(trace.image_sizes))
         predictions = trace.head.predict(features, trace)
         stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
         return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
@@ -145,13 +145,22 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
     raise ValueError(f"`layer` must be the path of a module; got {path!r}: choose one, e.g. among {beside}")
 
 
-def _the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
-    """The captured output, if it is one map for each picture."""
+def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
+    """The captured output of a layer, if it is one map for each picture.
+
+    Args:
+        outputs: what the module gave, each time it ran.
+        path: the module's.
+        num_images: N.
+
+    Raises:
+        ValueError: if it is not a single (N, C, H, W) tensor.
+    """
     found = [tuple(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in outputs]
     is_map = [isinstance(o, Tensor) and o.dim() == 4 and len(o) == num_images for o in outputs]
     if is_map != [True]:
         raise ValueError(
-            f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the backbone runs on {num_images} "
+            f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the detector runs on {num_images} "
             f"pictures; got {found or 'nothing'}: name a convolution or a block of the backbone"
         )
     return outputs[0]

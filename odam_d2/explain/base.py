@@ -7,7 +7,7 @@ h x w the largest window of a chunk.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 
@@ -51,11 +51,13 @@ class GradientEngine(ABC):
     Args:
         model: the detector.
         layer: module path of the layer to explain on; None for each detection's own feature level.
+        group_norm: how an engine that goes through windows takes group norm: ``frozen`` or ``exact``.
     """
 
-    def __init__(self, model: nn.Module, layer: str | None = None):
+    def __init__(self, model: nn.Module, layer: str | None = None, group_norm: str = "frozen"):
         self.model = model
         self.layer = layer
+        self.group_norm = group_norm
 
     @abstractmethod
     def unsupported(self, trace: DetectionTrace) -> str | None:
@@ -103,7 +105,7 @@ class Explainer:
     """Explains every detection of a batch, or every box that the caller gives.
 
     Build one with :func:`odam_d2.explain.build_explainer`. A subclass is a method: it overrides :meth:`combine`, or,
-    where it needs no gradients, :meth:`heat_maps`.
+    where it needs no gradients, :meth:`explain`. Its options are keyword-only arguments of its constructor.
 
     Args:
         model: a detector with ``trace(batched_inputs, instances)``.
@@ -113,9 +115,18 @@ class Explainer:
 
     Attributes:
         whole_level: whether :meth:`combine` gives maps on the whole level, not on the chunk's windows.
+        linear: whether the map of a sum of gradients is the sum of their maps. Where it isn't, the gradients of
+            sources that share a level have to be added first.
+        smooths: whether the method knows Phi.
+        uses_gradients: whether there is a :meth:`combine`, and an engine and a layer to choose.
+        explains: the attributes that it is limited to; None for all of the detector's.
     """
 
     whole_level = False
+    linear = False
+    smooths = False
+    uses_gradients = True
+    explains: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -137,11 +148,33 @@ class Explainer:
         """
         raise NotImplementedError
 
+    def map_windows(self, chunk: GradientWindows) -> MapWindows:
+        """What :meth:`combine` gives, with its place."""
+        return MapWindows.of(chunk, self.combine(chunk), self.whole_level)
+
     def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
-        """N HeatMaps of the traced detections."""
+        """N HeatMaps of the traced detections, from their gradients."""
         chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, self.smoothing)
-        parts = (MapWindows.of(chunk, self.combine(chunk), self.whole_level) for chunk in chunks)
-        return assemble(trace, parts, self.attributes)
+        return assemble(trace, (self.map_windows(chunk) for chunk in with_boxes(chunks, trace)), self.attributes)
+
+    def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[HeatMaps]:
+        """N HeatMaps of the traced detections. What isn't made of gradients overrides this.
+
+        Args:
+            trace: of the pictures.
+            batched_inputs: the pictures.
+            instances: the boxes that the caller gave; None where detections are explained.
+        """
+        del batched_inputs, instances
+        return self.heat_maps(trace)
+
+    def result(self, found: Instances, heatmaps: HeatMaps, number: int) -> dict:
+        """What the caller gets of picture `number`."""
+        require_finite(heatmaps, number)
+        found.set("heatmaps", heatmaps)
+        return {"instances": found}
 
     def __call__(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> list[dict]:
         """Explains a batch. Works under ``no_grad`` and ``inference_mode`` and leaves the model as it was.
@@ -162,7 +195,7 @@ class Explainer:
             No pictures give an empty list.
 
         Raises:
-            ValueError: if given boxes or classes can't be used.
+            ValueError: if given boxes or classes can't be used, or a batch norm lets pictures or boxes see each other.
             FloatingPointError: if weights, features or maps are not finite.
         """
         if len(batched_inputs) == 0:
@@ -171,24 +204,33 @@ class Explainer:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.autocast(next(self.model.parameters()).device.type, enabled=False))
             stack.enter_context(_evaluating(self.model))
+            _check_independent(self.model)
             trace = self.model.trace(batched_inputs, instances)
             _check_finite(trace, self.model)
             try:
-                maps = self.heat_maps(trace)
+                maps = self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f"{error} while {_cause(_not_finite(self.model))}: check MODEL.WEIGHTS"
                 ) from error
-        results = []
-        for number, (found, heatmaps) in enumerate(zip(trace.instances, maps, strict=True)):
-            if not bool(torch.isfinite(heatmaps.values).all()):
-                raise FloatingPointError(
-                    f"the heat maps of picture {number} must be finite; got NaN or inf where features and scores are "
-                    "finite: look at the scale of the weights in MODEL.WEIGHTS"
-                )
-            found.set("heatmaps", heatmaps)
-            results.append({"instances": found})
-        return results
+        pairs = zip(trace.instances, maps, strict=True)
+        return [self.result(found, heatmaps, number) for number, (found, heatmaps) in enumerate(pairs)]
+
+
+def with_boxes(chunks: Iterable[GradientWindows], trace: DetectionTrace) -> Iterator[GradientWindows]:
+    """Chunks of an engine, with the boxes of their detections written in."""
+    for chunk in chunks:
+        chunk.boxes = trace.boxes[chunk.detections]
+        yield chunk
+
+
+def require_finite(heatmaps: HeatMaps, number: int) -> None:
+    """Raises FloatingPointError where a map of picture `number` holds NaN or inf."""
+    if not bool(torch.isfinite(heatmaps.values).all()):
+        raise FloatingPointError(
+            f"the heat maps of picture {number} must be finite; got NaN or inf where features and scores are "
+            "finite: look at the scale of the weights in MODEL.WEIGHTS"
+        )
 
 
 @contextmanager
@@ -201,6 +243,19 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _check_independent(model: nn.Module) -> None:
+    """Raises where a batch norm takes its statistics from the batch in spite of eval mode."""
+    for name, module in model.named_modules():
+        # The common base of all of torch's, and of Detectron2's own.
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            why = "stays in training mode" if module.training else "keeps no running ones"
+            raise ValueError(
+                "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
+                f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "
+                "or put FrozenBatchNorm2d in its place"
+            )
 
 
 def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:

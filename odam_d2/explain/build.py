@@ -1,7 +1,9 @@
 """From names to an explainer."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
+from typing import Any
 
 from torch import nn
 
@@ -9,6 +11,8 @@ from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
+from .compare import MethodComparison
+from .dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
 
 DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
@@ -17,60 +21,124 @@ DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
 def build_explainer(
     model: nn.Module,
     method: str = "odam",
-    attributes: Sequence[str] = DEFAULT_ATTRIBUTES,
+    attributes: Sequence[str] | None = None,
     engine: str = "auto",
     layer: str | None = None,
     smoothing: float = 0.0,
+    group_norm: str = "frozen",
+    **options: Any,
 ) -> Explainer:
     """Builds what explains the detections of `model`.
 
     Args:
         model: a detector that keeps a trace, e.g. ``OdamRCNN``, with its weights loaded.
         method: a key of :data:`odam_d2.explain.METHODS`.
-        attributes: what to explain of each detection; see :func:`odam_d2.explain.known_attributes`.
+        attributes: what to explain of each detection; see :func:`odam_d2.explain.known_attributes`. None for the score
+            and the four sides, or what of these the method explains.
         engine: ``auto`` takes the fast engine that recognises the detector and hands over to ``autograd``, with one
-            warning, where none does; or a key of :data:`odam_d2.explain.ENGINES`.
+            warning, where none does, or the one that the model names as its ``default_engine``; or a key of
+            :data:`odam_d2.explain.ENGINES`.
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
-        smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none.
+        smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. ODAM's own.
+        group_norm: how the fast engine of dense heads takes group norm: ``frozen``, at its statistics, which is near
+            and quick, or ``exact``, through the whole grid.
+        options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
 
     Returns:
         An explainer to be called with ``batched_inputs``.
 
     Raises:
-        ValueError: if a name is unknown; the message lists the known ones.
+        ValueError: if a name is unknown, or the method can't do what is asked; the message lists what there is.
         TypeError: if the model keeps no trace.
     """
-    if not callable(getattr(model, "trace", None)):
-        raise TypeError(
-            f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "
-            f"before the model is built, which knows {sorted(TRACED_META_ARCHITECTURES)}"
-        )
-    if hasattr(model, "require_traceable"):
-        model.require_traceable()
+    _require_traced(model)
     _require_known("method", method, METHODS)
-    _require_known("engine", engine, ["auto", *ENGINES])
-    expanded = expand_attributes(attributes, model)
+    layer = layer or None
+    _check_engine(model, engine, layer)
+    _require_known("group_norm", group_norm, GROUP_NORMS)
     if not 0.0 <= smoothing < float("inf"):
         raise ValueError(f"`smoothing` must be a number >= 0; got {smoothing}: 0 leaves gradients as they are")
+    if smoothing and not METHODS[method].smooths:
+        smoothed = sorted(name for name, cls in METHODS.items() if cls.smooths)
+        raise ValueError(f"`smoothing` must be 0 for method {method!r}; got {smoothing}: it is for {smoothed} alone")
+    if not METHODS[method].uses_gradients and (layer or engine != "auto"):
+        raise ValueError(
+            f"`engine` and `layer` must be left out for method {method!r}, which uses no gradients; got {engine!r} and "
+            f"{layer!r}: say engine='auto' and layer=None"
+        )
+    expanded = _attributes_for(method, attributes, model)
+    _check_options(method, options)
+    choose = _EngineChoice(model, engine, layer, group_norm, METHODS[method].linear, expanded)
+    return METHODS[method](model, expanded, choose, smoothing, **options)
+
+
+def build_comparison(
+    model: nn.Module,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    attributes: Sequence[str] | None = None,
+    engine: str = "auto",
+    layer: str | None = None,
+    group_norm: str = "frozen",
+) -> MethodComparison:
+    """Builds what explains the same detections by several methods: traced once, differentiated once.
+
+    Args:
+        model: see :func:`build_explainer`.
+        methods: names, or name -> the method's options, e.g. ``{"odam": {}, "drise": {"num_masks": 500}}``.
+        attributes: see :func:`build_explainer`; None for those of the default that every method explains.
+        engine: see :func:`build_explainer`; methods without gradients don't ask for it.
+        layer: as `engine`.
+        group_norm: as `engine`.
+
+    Returns:
+        An explainer whose results hold the maps of every method; see :class:`MethodComparison`.
+
+    Raises:
+        ValueError: if there is no method, or as :func:`build_explainer`.
+        TypeError: as :func:`build_explainer`.
+    """
     layer = layer or None
-    if layer is not None:
-        find_layer(model, layer)
-        if engine not in ("auto", "autograd"):
-            raise ValueError(f"`engine` must be autograd to explain on layer {layer!r}; got {engine!r}: say 'auto'")
-    choose = _EngineChoice(model, engine, layer)
-    return METHODS[method](model, expanded, choose, smoothing)
+    _require_traced(model)
+    _check_engine(model, engine, layer)
+    chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
+    if isinstance(methods, str) or not chosen:
+        raise ValueError(f"`methods` must be a sequence of names; got {methods!r}: choose among {sorted(METHODS)}")
+    for name in chosen:
+        _require_known("methods", name, METHODS)
+    if attributes is None:
+        limits = [cls.explains for cls in (METHODS[name] for name in chosen) if cls.explains is not None]
+        attributes = [attribute for attribute in DEFAULT_ATTRIBUTES if all(attribute in limit for limit in limits)]
+    explainers = {}
+    for name, options in chosen.items():
+        place = {"engine": engine, "layer": layer, "group_norm": group_norm} if METHODS[name].uses_gradients else {}
+        explainers[name] = build_explainer(model, name, attributes, **place, **options)
+    # An engine that is right for a method that isn't linear is right for all.
+    choosing = sorted(explainers.values(), key=lambda one: (not one.uses_gradients, one.linear))[0]
+    return MethodComparison(model, choosing.attributes, choosing.choose_engine, explainers)
 
 
 class _EngineChoice:
     """Picks the engine for a trace; says once where a slower one must step in."""
 
-    def __init__(self, model: nn.Module, engine: str, layer: str | None):
+    def __init__(
+        self,
+        model: nn.Module,
+        engine: str,
+        layer: str | None,
+        group_norm: str,
+        linear: bool,
+        attributes: Sequence[str],
+    ):
         self.fallback = AutogradEngine(model, layer)
+        if engine == "auto":
+            engine = getattr(model, "default_engine", engine)
         # A named layer is the plain engine's business from the start: nothing to warn of.
         names = [name for name in ENGINES if layer is None] if engine == "auto" else [engine]
-        self.candidates = [ENGINES[name](model, layer) for name in names if name != "autograd"]
+        self.candidates = [ENGINES[name](model, layer, group_norm) for name in names if name != "autograd"]
         self.automatic = engine == "auto"
+        self.linear = linear
+        self.attributes = attributes
         self.warned = False
 
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
@@ -78,7 +146,7 @@ class _EngineChoice:
             return self.fallback
         reasons = []
         for candidate in self.candidates:
-            reason = candidate.unsupported(trace)
+            reason = candidate.unsupported(trace) or self._mixed(trace)
             if reason is None:
                 self._say(candidate.approximation(trace))
                 return candidate
@@ -87,13 +155,60 @@ class _EngineChoice:
             raise ValueError(f"`engine` must be able to explain this detector exactly; {reasons[0]}: say engine='auto'")
         if reasons and not self.warned:
             self.warned = True
-            warnings.warn(f"explaining by plain autograd, exact but slow, since {'; '.join(reasons)}", stacklevel=4)
+            reason = "; ".join(dict.fromkeys(reasons))
+            warnings.warn(f"explaining by plain autograd, exact but slow, since {reason}", stacklevel=5)
         return self.fallback
+
+    def _mixed(self, trace: DetectionTrace) -> str | None:
+        """Fast engines give one gradient a source; the plain one adds those of sources that share a level."""
+        if not self.linear and any(len(trace.sources_of(name)) > 1 for name in self.attributes):
+            return "several stages speak for a detection and the method is not linear in their gradients"
+        return None
 
     def _say(self, approximation: str | None) -> None:
         if approximation and not self.warned:
             self.warned = True
-            warnings.warn(f"maps are near, not exact, since {approximation}; engine='autograd' is exact", stacklevel=5)
+            warnings.warn(f"maps are near, not exact, since {approximation}; engine='autograd' is exact", stacklevel=6)
+
+
+def _require_traced(model: nn.Module) -> None:
+    if not callable(getattr(model, "trace", None)):
+        raise TypeError(
+            f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "
+            f"before the model is built, which knows {sorted(TRACED_META_ARCHITECTURES)}"
+        )
+    if hasattr(model, "require_traceable"):
+        model.require_traceable()
+
+
+def _check_engine(model: nn.Module, engine: str, layer: str | None) -> None:
+    _require_known("engine", engine, ["auto", *ENGINES])
+    if layer is not None:
+        find_layer(model, layer)
+        if engine not in ("auto", "autograd"):
+            raise ValueError(f"`engine` must be autograd to explain on layer {layer!r}; got {engine!r}: say 'auto'")
+
+
+def _attributes_for(method: str, attributes: Sequence[str] | None, model: nn.Module) -> tuple[str, ...]:
+    """What the method computes, composed attributes expanded."""
+    limit = METHODS[method].explains
+    if attributes is None:
+        attributes = [name for name in DEFAULT_ATTRIBUTES if limit is None or name in limit]
+    expanded = expand_attributes(attributes, model)
+    if limit is not None and not set(expanded) <= set(limit):
+        asked = [attributes] if isinstance(attributes, str) else list(attributes)
+        raise ValueError(
+            f"`attributes` must be among {list(limit)} for method {method!r}; got {asked}: it explains no other"
+        )
+    return expanded
+
+
+def _check_options(method: str, options: Mapping[str, Any]) -> None:
+    known = [p.name for p in signature(METHODS[method]).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        has = f"be among {known}" if known else "be left out"
+        raise ValueError(f"options of method {method!r} must {has}; got {unknown}: choose from what it has")
 
 
 def _require_known(argument: str, name: str, known) -> None:

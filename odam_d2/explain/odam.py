@@ -16,6 +16,9 @@ class ODAM(Explainer):
     those of the decoded box, outward, in pixels (not raw regression deltas), and Phi is the identity unless asked for.
     """
 
+    linear = True
+    smooths = True
+
     def combine(self, chunk: GradientWindows) -> Tensor:
         """See :meth:`Explainer.combine`."""
         return gradient_times_features(chunk.gradients, chunk.activations()[:, None])

@@ -27,6 +27,7 @@ TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
 # Scalars that only some families have; a detector names its own in `extra_attributes`.
 EXTRA_TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
     "centerness": lambda p: p.extras["centerness"],
+    "objectness": lambda p: p.extras["objectness"],
     "mask": lambda p: p.extras["mask"](),
 }
 # Maps that are put together from others on the way out.
@@ -34,8 +35,14 @@ COMPOSED = {"combined": COMBINED_PARTS}
 
 
 def known_attributes(model: nn.Module | None = None) -> list[str]:
-    """What `model` can be asked for; without one, what every detector with boxes and classes can."""
-    return [*TARGETS, *getattr(model, "extra_attributes", ()), *COMPOSED]
+    """What `model` can be asked for; without one, what every detector with boxes and classes can.
+
+    A detector names further scalars of its own in ``extra_attributes``, and in ``missing_attributes`` those that it
+    can't give.
+    """
+    scalars = [*TARGETS, *getattr(model, "extra_attributes", ())]
+    scalars = [name for name in scalars if name not in getattr(model, "missing_attributes", ())]
+    return [*scalars, *(name for name, parts in COMPOSED.items() if set(parts) <= set(scalars))]
 
 
 def expand_attributes(attributes: Sequence[str], model: nn.Module) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ C channels, (H, W) the grid of a level, h x w the largest window of a chunk, T c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class GradientWindows:
         strides: (2,) float32, model-input pixels per cell along y, x.
         gradients: (n, K, C, h, w) float32 from each window's top left cell; zero behind its end.
         adds_up: K times whether the attribute depends on other sources too, so that the ReLU has to wait for their sum.
+        boxes: (n, 4) XYXY boxes in model-input pixels, detected or given; the explainer writes them in.
     """
 
     detections: Tensor
@@ -39,6 +40,7 @@ class GradientWindows:
     strides: Tensor
     gradients: Tensor
     adds_up: Sequence[bool]
+    boxes: Tensor = field(init=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -50,6 +52,10 @@ class GradientWindows:
         height, width = self.gradients.shape[-2:]
         cells = self.features.permute(0, 2, 3, 1).contiguous()
         return gather_windows(cells, self.image_index, self.windows, height, width).permute(0, 3, 1, 2)
+
+    def positive_totals(self) -> Tensor:
+        """(n, C): the positive part of each channel, summed over the level."""
+        return self.features.clamp(min=0.0).sum((-2, -1))[self.image_index]
 
 
 @dataclass

@@ -1,8 +1,10 @@
-"""What a config names under ``MODEL.META_ARCHITECTURE``."""
+"""What a config names under ``MODEL.META_ARCHITECTURE``, and what takes in any other detector."""
 
+from .callable import CallableDetector
 from .detr import OdamDETR
 from .fcos import OdamFCOS
+from .proposal_network import OdamProposalNetwork
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
 
-__all__ = ["OdamDETR", "OdamFCOS", "OdamRCNN", "OdamRetinaNet"]
+__all__ = ["CallableDetector", "OdamDETR", "OdamFCOS", "OdamProposalNetwork", "OdamRCNN", "OdamRetinaNet"]

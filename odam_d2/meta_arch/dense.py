@@ -1,42 +1,69 @@
-"""What dense detectors share: keeping the trace."""
+"""What detectors that predict at anchors share: keeping the trace."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, pairwise_iou
 
+from ..modeling.dense import TracedDenseHead
 from ..modeling.provenance import (
+    LEVEL_FIELD,
     ROW_FIELD,
     given_boxes,
     given_results,
     image_index_of,
     input_frame_boxes,
     picture_sizes,
+    take_field,
     write_scores,
 )
 from ..structures import DetectionTrace
 
-LEVEL_FIELD = "odam_level"
 # Given boxes that are compared with all anchors together; bounds memory.
 MATCHED_AT_ONCE = 64
 
 
-class DenseTraceMixin:
-    """Adds :meth:`trace` to a ``DenseDetector``; put it in front of the stock class.
+def anchor_fits(boxes: torch.Tensor, anchors: Sequence[Boxes], matcher: Matcher) -> torch.Tensor:
+    """IoU of (R, 4) boxes with every anchor of all levels, (R, anchors); zero where training never pairs the two.
 
-    A subclass names ``traced_head_type`` and chooses anchors for given boxes in :meth:`match_given`.
+    With low-quality matches, Detectron2's default, an object's best anchor is trained on whatever their IoU.
+    """
+    iou = pairwise_iou(Boxes(boxes), Boxes.cat(list(anchors)))
+    if matcher.allow_low_quality_matches:
+        return iou
+    background = matcher.thresholds[1]
+    return torch.where(iou >= background, iou, 0.0)
+
+
+class AnchorTraceMixin:
+    """Adds :meth:`trace` to a detector that predicts at anchors; put it in front of the stock class.
+
+    A subclass says where its parts are, how it finds detections, and which anchors fit given boxes.
     """
 
-    traced_head_type: type
-
     def require_traceable(self) -> None:
-        """Raises TypeError where inference is somebody else's, which a trace would not know."""
-        if type(self).forward_inference is not DenseTraceMixin.forward_inference:
-            raise TypeError(
-                f"`model` must detect as it is traced; got {type(self).__name__}, which overrides `forward_inference`: "
-                "override `inference_single_image` in its place"
-            )
+        """Raises TypeError where the detector does not detect as it is traced."""
+        raise NotImplementedError
+
+    def traced_head(self) -> TracedDenseHead:
+        """A new memory around the detector's head."""
+        raise NotImplementedError
+
+    def anchor_parts(self) -> tuple[DefaultAnchorGenerator, tuple[str, ...], int]:
+        """The anchor generator, the names of the levels that it is for, and the number of classes."""
+        raise NotImplementedError
+
+    def find(self, images, levels: list, results, anchors: list[Boxes]) -> list[Instances]:
+        """What is detected in N pictures, in model-input pixels, with the fields ``odam_row`` and ``odam_level``."""
+        raise NotImplementedError
+
+    def finish(self, result: Instances) -> Instances:
+        """The last touch to the results of one picture, in the original frame."""
+        return result
 
     def match_given(self, boxes: torch.Tensor, anchors: list[Boxes]) -> torch.Tensor:
         """For each of (R, 4) boxes in model-input pixels, how well each anchor of all levels fits: (R, anchors).
@@ -44,28 +71,6 @@ class DenseTraceMixin:
         Zero means: not at all.
         """
         raise NotImplementedError
-
-    def forward_inference(self, images, features, predictions) -> list[Instances]:
-        """The stock detector's, without a trace of the trace."""
-        results = super().forward_inference(images, features, predictions)
-        for result in results:
-            result.remove(ROW_FIELD)
-            result.remove(LEVEL_FIELD)
-        return results
-
-    def _decode_multi_level_predictions(self, anchors, pred_scores, *args) -> Instances:
-        """The stock detector's, with each candidate's level and anchor beside it."""
-        levels = []
-        for level, (anchor, score, delta) in enumerate(zip(anchors, pred_scores, args[0], strict=True)):
-            found = self._decode_per_level_predictions(anchor, score, delta, *args[1:])
-            # The stock method forgets the anchors; the same choice, made again.
-            threshold, most = args[1], args[2]
-            above = score > threshold
-            best = score[above].topk(len(found))[1] if most else torch.zeros(0, dtype=torch.int64)
-            found.set(ROW_FIELD, above.nonzero()[best][:, 0])
-            found.set(LEVEL_FIELD, torch.full_like(found.pred_classes, level))
-            levels.append(found)
-        return Instances.cat(levels)
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or finds the anchors of the boxes that the caller gives, and keeps what an explanation needs.
@@ -87,44 +92,36 @@ class DenseTraceMixin:
         if self.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         self.require_traceable()
+        generator, names, num_classes = self.anchor_parts()
         with torch.no_grad():
             images = self.preprocess_image(batched_inputs)
             features = self.backbone(images.tensor)
-            names = tuple(self.head_in_features)
             levels = [features[name] for name in names]
-            head = self.traced_head_type(self)
-            with head.recording():
-                predictions = self.head(levels)
-            # Inference applies sigmoid_ in place.
-            head.maps = [[level.clone() for level in result] for result in predictions]
-            anchors = self.anchor_generator(levels)
+            head = self.traced_head()
+            predictions = head.run(levels)
+            anchors = generator(levels)
             image_sizes, output_sizes = picture_sizes(batched_inputs, images)
             if instances is None:
-                results = super().forward_inference(images, levels, predictions)
-                results = [detector_postprocess(r, *size) for r, size in zip(results, output_sizes, strict=True)]
-                rows = torch.cat([r.get(ROW_FIELD) for r in results])
-                level_index = torch.cat([r.get(LEVEL_FIELD) for r in results])
-                for result in results:
-                    result.remove(ROW_FIELD)
-                    result.remove(LEVEL_FIELD)
-                classes = torch.cat([r.pred_classes for r in results])
+                found = self.find(images, levels, predictions, anchors)
+                results = [detector_postprocess(r, *size) for r, size in zip(found, output_sizes, strict=True)]
+                rows, level_index = (torch.cat(take_field(results, name)) for name in (ROW_FIELD, LEVEL_FIELD))
+                results = [self.finish(result) for result in results]
             else:
-                boxes, labels = given_boxes(instances, image_sizes, output_sizes, self.num_classes, self.device)
+                boxes, labels = given_boxes(instances, image_sizes, output_sizes, num_classes, self.device)
                 rows, level_index = self._anchors_of(boxes, anchors)
-                classes = torch.cat(labels)
                 results = given_results(instances, labels, output_sizes)
             counts = torch.tensor([len(a) for a in anchors], device=self.device)
             first = counts.cumsum(0) - counts
             trace = DetectionTrace(
                 instances=results,
                 features=dict(zip(names, levels, strict=True)),
-                strides={n: float(s) for n, s in zip(names, self.anchor_generator.strides, strict=True)},
+                strides={n: float(s) for n, s in zip(names, generator.strides, strict=True)},
                 image_index=image_index_of([len(r) for r in results], self.device),
                 level_index=level_index[:, None],
                 references=Boxes.cat(anchors).tensor[first[level_index] + rows],
                 boxes=input_frame_boxes(results, image_sizes, output_sizes),
                 rows=rows,
-                classes=classes,
+                classes=torch.cat([result.pred_classes for result in results]),
                 level_names=names,
                 image_sizes=image_sizes,
                 padded_size=tuple(images.tensor.shape[-2:]),
@@ -170,3 +167,58 @@ class DenseTraceMixin:
             scaled.scale(out_w / in_w, out_h / in_h)
             result.anchor_boxes = scaled
             result.anchor_levels = levels
+
+
+class DenseTraceMixin(AnchorTraceMixin):
+    """The same for a ``DenseDetector``; a subclass names ``traced_head_type`` and overrides :meth:`match_given`."""
+
+    traced_head_type: type[TracedDenseHead]
+
+    def require_traceable(self) -> None:
+        """Raises TypeError where inference is somebody else's, which a trace would not know."""
+        if type(self).forward_inference is not DenseTraceMixin.forward_inference:
+            raise TypeError(
+                f"`model` must detect as it is traced; got {type(self).__name__}, which overrides `forward_inference`: "
+                "override `inference_single_image` in its place"
+            )
+
+    def traced_head(self) -> TracedDenseHead:
+        """See :meth:`AnchorTraceMixin.traced_head`."""
+        return self.traced_head_type(self)
+
+    def anchor_parts(self) -> tuple[DefaultAnchorGenerator, tuple[str, ...], int]:
+        """See :meth:`AnchorTraceMixin.anchor_parts`."""
+        return self.anchor_generator, tuple(self.head_in_features), self.num_classes
+
+    def find(self, images, levels: list, results, anchors: list[Boxes]) -> list[Instances]:
+        """See :meth:`AnchorTraceMixin.find`."""
+        del anchors
+        return super().forward_inference(images, levels, results)
+
+    def forward_inference(self, images, features, predictions) -> list[Instances]:
+        """The stock detector's, without a trace of the trace."""
+        results = super().forward_inference(images, features, predictions)
+        for name in (ROW_FIELD, LEVEL_FIELD):
+            take_field(results, name)
+        return results
+
+    def _decode_per_level_predictions(
+        self, anchors, pred_scores, pred_deltas, score_thresh, topk_candidates, image_size
+    ) -> Instances:
+        """The stock detector's candidates of one level, with each one's anchor beside it."""
+        above = pred_scores > score_thresh
+        scores, best = pred_scores[above].topk(min(int(above.sum()), topk_candidates))
+        rows, classes = above.nonzero()[best].unbind(1)
+        boxes = self.box2box_transform.apply_deltas(pred_deltas[rows], anchors.tensor[rows])
+        found = Instances(image_size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes)
+        found.set(ROW_FIELD, rows)
+        return found
+
+    def _decode_multi_level_predictions(self, anchors, pred_scores, pred_deltas, *args) -> Instances:
+        """The same for all levels, with each candidate's level beside it too."""
+        found = []
+        for level, parts in enumerate(zip(anchors, pred_scores, pred_deltas, strict=True)):
+            candidates = self._decode_per_level_predictions(*parts, *args)
+            candidates.set(LEVEL_FIELD, torch.full_like(candidates.pred_classes, level))
+            found.append(candidates)
+        return Instances.cat(found)

@@ -12,11 +12,13 @@ from .pooled import register_instance_wise
 from .query_architecture import register_architecture
 from .res5 import OdamRes5ROIHeads
 from .roi_heads import OdamStandardROIHeads
+from .rpn import OdamRPN
 
 __all__ = [
     "ConditionalDetr",
     "Detr",
     "OdamCascadeROIHeads",
+    "OdamRPN",
     "OdamRes5ROIHeads",
     "OdamStandardROIHeads",
     "RTDetr",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from detectron2.layers import FrozenBatchNorm2d
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling.meta_arch.fcos import FCOSHead
 from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
 from torch import Tensor, nn
@@ -27,10 +27,11 @@ class Layer:
     """A convolution, its norm if any, and the ReLU behind them, with what a forward pass left there.
 
     Attributes:
-        conv: keeps the grid: stride 1, odd kernel, half of it as padding.
+        conv: keeps the grid: stride 1, odd kernel, half of it as padding. Detectron2's ``Conv2d``, which runs norm and
+            ReLU itself, counts by its weights alone.
         norm: None, batch norm in eval mode, or group norm.
         relu: the activation.
-        masks: for each level (N, H, W, C) bool, where the ReLU let through.
+        masks: for each level (N, C, H, W) bool, where the ReLU let through.
         scales: for each level (N, C), what the norm multiplies its input by (group norm: at its frozen statistics).
     """
 
@@ -72,9 +73,9 @@ class TracedDenseHead(ABC):
     """Says again what a dense head said at the anchors of the traced detections.
 
     Attributes:
-        detector: the detector whose ``head`` it is.
+        detector: what holds the head, its anchor generator and its box coding.
         maps: for each of the head's results, for each level, (N, channels, H, W) as it came out; filled by
-            :meth:`recording`.
+            :meth:`run`.
         branches: how the head is built, for the fast engine; empty where it could not be read.
         unreadable: why it could not be read, in a few words; None if it could.
     """
@@ -100,13 +101,18 @@ class TracedDenseHead(ABC):
         """Fills `branches` and `outputs`; the reason where the head is not one that is known."""
 
     @property
+    def module(self) -> nn.Module:
+        """The head itself, from the features of all levels to its results."""
+        return self.detector.head
+
+    @property
     def num_anchors(self) -> int:
         """A, the same on all levels."""
         return self.detector.anchor_generator.num_anchors[0]
 
     def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
         """Predictions of the traced detections from (N, C, H, W) features, with a graph back to them."""
-        maps = self.detector.head([features[name] for name in trace.level_names])
+        maps = self.module([features[name] for name in trace.level_names])
         return self.decode(self.gather(maps, trace), trace)
 
     def gather(self, maps: Sequence[Sequence[Tensor]], trace: DetectionTrace) -> Tensor:
@@ -124,12 +130,33 @@ class TracedDenseHead(ABC):
             order.append(members)
         return torch.cat(gathered)[torch.cat(order).argsort()]
 
+    def class_vectors(self, trace: DetectionTrace) -> Tensor:
+        """(D, K): the sigmoid of every class at the detections' anchors."""
+        result, classes, _ = self.layout[0]
+        y, x, anchors = self.cells(trace)
+        vectors = trace.references.new_zeros(len(trace), classes)
+        for level, logits in enumerate(self.maps[result]):
+            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
+            channels = anchors[members, None] * classes + torch.arange(classes, device=members.device)
+            place = (trace.image_index[members, None], channels, y[members, None], x[members, None])
+            vectors[members] = logits[place].sigmoid()
+        return vectors
+
     def cells(self, trace: DetectionTrace) -> tuple[Tensor, Tensor, Tensor]:
         """Row, column and number among the cell's anchors of each detection's anchor, (D,) int64 each."""
         widths = [trace.features[name].shape[-1] for name in trace.level_names]
         width = torch.tensor(widths, device=trace.rows.device)[trace.level_index[:, 0]]
         anchors, cell = trace.rows % self.num_anchors, trace.rows // self.num_anchors
         return cell // width, cell % width, anchors
+
+    def run(self, levels: Sequence[Tensor]) -> Sequence[list[Tensor]]:
+        """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norm scales."""
+        with self.recording():
+            results = self.module(levels)
+        # Inference applies sigmoid_ in place to a rearranged copy, which with one anchor or one cell is no copy.
+        one = [self.num_anchors == 1 or level[0, 0].numel() == 1 for level in levels]
+        self.maps = [[m.clone() if o else m for m, o in zip(result, one, strict=True)] for result in results]
+        return results
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -155,22 +182,7 @@ class TracedDenseHead(ABC):
         deviation = (layer.norm.running_var + layer.norm.eps).sqrt()
         return (layer.norm.weight.detach() / deviation)[None]
 
-
-class TracedRetinaNetHead(TracedDenseHead):
-    """Outputs of an anchor: the logit of the detection's class, then dx, dy, dw, dh."""
-
-    def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
-        """See :meth:`TracedDenseHead.decode`."""
-        boxes = self.detector.box2box_transform.apply_deltas(outputs[:, 1:5], trace.references)
-        return Predictions(scores=outputs[:, 0].sigmoid(), logits=outputs[:, 0], boxes=boxes)
-
-    def _read(self) -> str | None:
-        head = self.detector.head
-        if type(head) is not RetinaNetHead:
-            return f"the head {type(head).__name__} is not RetinaNetHead"
-        return self._read_branches([(head.cls_subnet, [head.cls_score]), (head.bbox_subnet, [head.bbox_pred])])
-
-    def _read_branches(self, parts: Sequence[tuple[nn.Sequential, Sequence[nn.Conv2d]]]) -> str | None:
+    def read_branches(self, parts: Sequence[tuple[Sequence[nn.Module], Sequence[nn.Conv2d]]]) -> str | None:
         """Reads subnets with their output convolutions, in the order of the head's results."""
         convs = [conv for _, tops in parts for conv in tops]
         self.outputs = [Output(convs[result], stride, offset) for result, stride, offset in self.layout]
@@ -191,6 +203,21 @@ class TracedRetinaNetHead(TracedDenseHead):
         return None
 
 
+class TracedRetinaNetHead(TracedDenseHead):
+    """Outputs of an anchor: the logit of the detection's class, then dx, dy, dw, dh."""
+
+    def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
+        """See :meth:`TracedDenseHead.decode`."""
+        boxes = self.detector.box2box_transform.apply_deltas(outputs[:, 1:5], trace.references)
+        return Predictions(scores=outputs[:, 0].sigmoid(), logits=outputs[:, 0], boxes=boxes)
+
+    def _read(self) -> str | None:
+        head = self.module
+        if type(head) is not RetinaNetHead:
+            return f"the head {type(head).__name__} is not RetinaNetHead"
+        return self.read_branches([(head.cls_subnet, [head.cls_score]), (head.bbox_subnet, [head.bbox_pred])])
+
+
 class TracedFCOSHead(TracedRetinaNetHead):
     """Outputs of a location: the class logit, the four distances to the sides over the stride, and centerness."""
 
@@ -205,10 +232,10 @@ class TracedFCOSHead(TracedRetinaNetHead):
         return Predictions(scores, outputs[:, 0], boxes, extras={"centerness": centerness})
 
     def _read(self) -> str | None:
-        head = self.detector.head
+        head = self.module
         if type(head) is not FCOSHead:
             return f"the head {type(head).__name__} is not FCOSHead"
-        return self._read_branches(
+        return self.read_branches(
             [(head.cls_subnet, [head.cls_score]), (head.bbox_subnet, [head.bbox_pred, head.ctrness])]
         )
 
@@ -221,6 +248,10 @@ def _layers_of(modules: Sequence[nn.Module]) -> list[Layer] | str:
         if type(module) is nn.ReLU and pending:
             layers.append(Layer(pending[0], pending[1] if len(pending) == 2 else None, module))
             pending = []
+        elif not pending and _keeps_grid(module, Conv2d) and type(module.activation) is nn.ReLU:
+            if module.norm is not None and type(module.norm) not in NORMS:
+                return f"{type(module.norm).__name__} is not known where it stands"
+            layers.append(Layer(module, module.norm, module.activation))
         elif not pending and _keeps_grid(module) or len(pending) == 1 and type(module) in NORMS:
             pending.append(module)
         else:
@@ -228,8 +259,8 @@ def _layers_of(modules: Sequence[nn.Module]) -> list[Layer] | str:
     return layers if not pending else "the last convolution has no ReLU behind it"
 
 
-def _keeps_grid(module: nn.Module) -> bool:
-    if type(module) is not nn.Conv2d:
+def _keeps_grid(module: nn.Module, kind: type[nn.Module] = nn.Conv2d) -> bool:
+    if type(module) is not kind:
         return False
     size = module.kernel_size[0]
     wanted = {"kernel_size": (size, size), "padding": (size // 2, size // 2), "stride": (1, 1), "dilation": (1, 1)}
@@ -239,7 +270,7 @@ def _keeps_grid(module: nn.Module) -> bool:
 
 def _keep_mask(layer: Layer):
     def hook(_module, _inputs, output):
-        layer.masks.append((output > 0).permute(0, 2, 3, 1).contiguous())
+        layer.masks.append(output > 0)
 
     return hook
 

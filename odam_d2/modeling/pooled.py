@@ -147,6 +147,11 @@ class TracedRoIHead:
 
         return self._decode(pool, boxes, rows, trace)
 
+    @torch.no_grad()
+    def class_vectors(self, trace: DetectionTrace) -> Tensor:
+        """(D, K): what the box stages say of all classes but background, on average."""
+        return self.predict(trace.features, trace).class_scores[:, : self.roi_heads.num_classes]
+
     def _decode(
         self, pooled: Callable[[int], Tensor], boxes: list[list[Tensor]], rows: Tensor, trace: DetectionTrace
     ) -> Predictions:
@@ -158,16 +163,19 @@ class TracedRoIHead:
             for one, box in zip(proposals, boxes[number], strict=True):
                 one.proposal_boxes = Boxes(box)
             predictor, outputs = heads.run_box_stage(number, pooled(number))
-            scores.append(torch.cat(list(predictor.predict_probs(outputs, proposals)))[rows, classes])
+            scores.append(torch.cat(list(predictor.predict_probs(outputs, proposals)))[rows])
             logits.append(outputs[0][rows, classes])
             decoded = torch.cat(list(predictor.predict_boxes(outputs, proposals)))
         decoded = decoded.view(len(decoded), decoded.shape[1] // 4, 4)[rows]
         which = classes if decoded.shape[1] > 1 else torch.zeros_like(classes)
+        class_scores = torch.stack(scores).mean(0)
+        instances = torch.arange(len(rows), device=rows.device)
         return Predictions(
-            scores=torch.stack(scores).mean(0),
+            scores=class_scores[instances, classes],
             logits=torch.stack(logits).mean(0),
-            boxes=decoded[torch.arange(len(rows), device=rows.device), which],
+            boxes=decoded[instances, which],
             extras={"mask": lambda: self._mean_mask_logit(pooled(self.num_box_stages), classes)},
+            class_scores=class_scores,
         )
 
     def _mean_mask_logit(self, pooled: Tensor, classes: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from ..structures import DetectionTrace
 
 # The field of Instances that carries proposal rows through score filter, NMS, mask heads and post-processing.
 ROW_FIELD = "odam_row"
+# The field that carries the number of the level that a dense detector's detection, or a proposal, came from.
+LEVEL_FIELD = "odam_level"
 # The field that carries boxes in model-input pixels past post-processing.
 BOX_FIELD = "odam_box"
 
@@ -90,7 +92,7 @@ def given_boxes(
     instances: list,
     image_sizes: list[tuple[int, int]],
     output_sizes: list[tuple[int, int]],
-    num_classes: int,
+    num_classes: int | None,
     device: torch.device,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Boxes and classes that the caller wants explained, brought to the model-input frame.
@@ -100,7 +102,7 @@ def given_boxes(
             ``pred_boxes`` and ``pred_classes``, or ``gt_boxes`` and ``gt_classes``.
         image_sizes: N times (h, w) of the model input without padding.
         output_sizes: N times (h, w) of the original picture.
-        num_classes: classes that the detector knows.
+        num_classes: how many classes the detector knows; None where only the detector can tell.
         device: where the results go.
 
     Returns:
@@ -139,7 +141,7 @@ def given_boxes(
     return boxes, classes
 
 
-def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: int, num_classes: int) -> None:
+def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: int, num_classes: int | None) -> None:
     finite = torch.isfinite(box).all(1)
     positive = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
     overlapping = (box[:, 0] < width) & (box[:, 1] < height) & (box[:, 2] > 0) & (box[:, 3] > 0)
@@ -154,6 +156,8 @@ def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: in
             raise ValueError(
                 f"box {index} of `instances[{number}]` must {expected}; got {box[index].tolist()}: {remedy}"
             )
+    if num_classes is None:
+        return
     known = (label >= 0) & (label < num_classes)
     if not bool(known.all()):
         index = int((~known).nonzero()[0, 0])

@@ -49,3 +49,21 @@ def pooled_gradient_times_features(
     summed = torch.bmm(activations.reshape(num * height, width, channels), by_row)  # (R * L_y, L_x, K * Q)
     summed = summed.view(num, height, width, attributes, bins_x)
     return torch.einsum("ryxkq,rqx->rkyx", summed, columns)
+
+
+def weighted_features(weights: Tensor, features: Tensor, image_index: Tensor) -> Tensor:
+    """A class activation map on the whole level: the features of each instance's picture, weighted a channel at a time.
+
+    Args:
+        weights: (R, K, C), a number for each channel.
+        features: (N, C, H, W) of the level.
+        image_index: (R,) int64, the picture of each instance.
+
+    Returns:
+        (R, K, H, W), signed.
+    """
+    maps = weights.new_empty(*weights.shape[:2], *features.shape[-2:])
+    for number in image_index.unique().tolist():
+        mine = image_index == number
+        maps[mine] = torch.einsum("rkc,chw->rkhw", weights[mine], features[number])
+    return maps

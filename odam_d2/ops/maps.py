@@ -88,3 +88,22 @@ def min_max_normalise(maps: Tensor) -> Tensor:
     lowest = maps.amin((1, 2), keepdim=True)
     spread = maps.amax((1, 2), keepdim=True) - lowest
     return torch.where(spread > 0, (maps - lowest) / torch.where(spread > 0, spread, 1.0), 0.0)
+
+
+def centres_inside(low: Tensor, high: Tensor, stride: Tensor, grid: int) -> Tensor:
+    """Along one axis, the cells whose centre lies between two sides; where none does, the cell nearest to the middle.
+
+    Args:
+        low: (R,) lower sides in model-input pixels.
+        high: (R,) upper sides.
+        stride: () model-input pixels per cell.
+        grid: cells along the axis.
+
+    Returns:
+        (R, grid) bool, at least one cell each.
+    """
+    cells = torch.arange(grid, device=low.device)
+    centre = (cells + 0.5) * stride
+    inside = (centre >= low[:, None]) & (centre <= high[:, None])
+    middle = ((low + high) / 2 / stride).floor().clamp(0, grid - 1)
+    return torch.where(inside.any(1, keepdim=True), inside, cells == middle[:, None])

@@ -23,16 +23,22 @@ class Predictions:
         boxes: (D, 4) decoded XYXY boxes in model-input pixels, *not* clipped to the picture (a clip kills gradients).
         extras: further scalars of the family by attribute name, (D,) each, e.g. ``centerness``, or, where they cost
             something of their own, what computes them, e.g. ``mask``.
+        class_scores: (D, K or more) scores of all classes, where they come beside the one that is reported.
     """
 
     scores: Tensor
     logits: Tensor
     boxes: Tensor
     extras: dict[str, Tensor | Callable[[], Tensor]] = field(default_factory=dict)
+    class_scores: Tensor | None = None
 
 
 class TracedHead(Protocol):
-    """The part of a detector behind its features, able to say again what it said of the traced instances."""
+    """The part of a detector behind its features, able to say again what it said of the traced instances.
+
+    A head may have ``class_vectors(trace)`` besides: (D, K) scores of all K classes for the traced instances, without a
+    graph. Where there is none, D-RISE compares the detected classes alone.
+    """
 
     def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
         """Predictions for all D instances of `trace` from (N, C, H, W) features, with a graph where they have one."""

@@ -127,10 +127,10 @@ def to_instances(annotations: Sequence[Annotation], height: int, width: int) -> 
     )
 
 
-def judge_detections(
+def match_objects(
     instances: Instances, annotations: Sequence[Annotation], class_names: Sequence[str]
-) -> list[dict[str, float | str]]:
-    """Says of each detection which annotated object it finds, if any.
+) -> dict[int, int]:
+    """Which detection finds which annotated object.
 
     One to one and greedy, as COCO does: by falling score each detection takes the free object of its class that it
     overlaps most, from an IoU of .5 on.
@@ -141,26 +141,53 @@ def judge_detections(
         class_names: the name of each class, by its number; objects and detections meet by these names.
 
     Returns:
+        The number of the object by the number of the detection, for the detections that find one.
+    """
+    overlap, _ = _overlaps(instances, annotations, class_names)
+    free, found = torch.ones(len(annotations), dtype=torch.bool), {}
+    for k in instances.scores.cpu().argsort(descending=True, stable=True).tolist() if len(annotations) else ():
+        best, which = (overlap[k] * free).max(0)
+        if best >= MATCH_IOU:
+            free[which] = False
+            found[k] = int(which)
+    return found
+
+
+def judge_detections(
+    instances: Instances, annotations: Sequence[Annotation], class_names: Sequence[str]
+) -> list[dict[str, float | str]]:
+    """Says of each detection which annotated object it finds, if any; see :func:`match_objects`.
+
+    Args:
+        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original picture's frame.
+        annotations: the annotated objects of the picture.
+        class_names: the name of each class, by its number; objects and detections meet by these names.
+
+    Returns:
         R dicts. ``iou`` is the largest with any object of the class (0 without one). ``verdict`` is "match";
         "duplicate" if its object is taken; "crowd" if at least half of it lies in a crowd of its class; else "miss".
     """
+    overlap, in_crowd = _overlaps(instances, annotations, class_names)
+    found, verdicts = match_objects(instances, annotations, class_names), []
+    for k in range(len(instances)):
+        if k in found:
+            verdicts.append("match")
+        elif (overlap[k] >= MATCH_IOU).any():
+            verdicts.append("duplicate")
+        else:
+            verdicts.append("crowd" if (in_crowd[k] >= 0.5).any() else "miss")
+    largest = overlap.amax(1) if len(annotations) else torch.zeros(len(instances))
+    return [{"iou": float(iou), "verdict": verdict} for iou, verdict in zip(largest, verdicts, strict=True)]
+
+
+def _overlaps(
+    instances: Instances, annotations: Sequence[Annotation], class_names: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(R, O) IoU of detections with objects, and share of detections in crowds; zero where classes differ."""
     boxes = Boxes(instances.pred_boxes.tensor.cpu())
     labels = [class_name(c, class_names) for c in instances.pred_classes.tolist()]
     truth = Boxes(torch.tensor([a.box for a in annotations], dtype=torch.float32).reshape(-1, 4))
     same = torch.tensor([[label == a.label for a in annotations] for label in labels], dtype=torch.bool)
-    crowd = torch.tensor([a.crowd for a in annotations], dtype=torch.bool)
     same = same.reshape(len(boxes), len(annotations))
-    overlap = pairwise_iou(boxes, truth) * (same & ~crowd)
-    in_crowd = pairwise_ioa(truth, boxes).T * (same & crowd)
-    free, verdicts = torch.ones(len(annotations), dtype=torch.bool), {}
-    for k in instances.scores.cpu().argsort(descending=True, stable=True).tolist():
-        best, which = (overlap[k] * free).max(0) if len(annotations) else (torch.tensor(0.0), None)
-        if best >= MATCH_IOU:
-            free[which] = False
-            verdicts[k] = "match"
-        elif (overlap[k] >= MATCH_IOU).any():
-            verdicts[k] = "duplicate"
-        else:
-            verdicts[k] = "crowd" if (in_crowd[k] >= 0.5).any() else "miss"
-    largest = overlap.amax(1) if len(annotations) else torch.zeros(len(boxes))
-    return [{"iou": float(largest[k]), "verdict": verdicts[k]} for k in range(len(boxes))]
+    crowd = torch.tensor([a.crowd for a in annotations], dtype=torch.bool)
+    return pairwise_iou(boxes, truth) * (same & ~crowd), pairwise_ioa(truth, boxes).T * (same & crowd)

@@ -141,7 +141,7 @@ def draw_detections(image: np.ndarray, instances: Instances, class_names: Sequen
     height, width = image.shape[:2]
     smallest, largest = _OVERLAY_SIDE
     side = min(max(height, width, smallest), largest)
-    picture, factors = _resize(image, *_fit(height, width, side / max(height, width)))
+    picture, factors = resize_picture(image, *fit_size(height, width, side / max(height, width)))
     boxes = instances.pred_boxes.tensor.cpu().numpy() * factors
     return draw_boxes(picture, boxes, instance_labels(instances, class_names))
 
@@ -172,33 +172,34 @@ def draw_attribute_panel(
         (h', w', 3) uint8 RGB; a panel is at most 320 pixels high and 960 wide.
     """
     height, width = image.shape[:2]
-    picture, factors = _resize(image, *_fit(height, width, min(1.0, _DETAIL_SIDE / max(height, width))))
+    picture, factors = resize_picture(image, *fit_size(height, width, min(1.0, _DETAIL_SIDE / max(height, width))))
     box = instances.pred_boxes.tensor[index].cpu().numpy() * factors
     maps = instances.heatmaps[index]
     x1, y1, x2, y2 = _surroundings(box, maps, *picture.shape[:2])
-    detail, zoom = _resize(picture[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
-    whole, shrink = _resize(picture, *_panel_size(*picture.shape[:2]))
+    detail, zoom = resize_picture(picture[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
+    whole, shrink = resize_picture(picture, *_panel_size(*picture.shape[:2]))
 
-    panels = [_outline(whole, box * shrink, instance_color(index))]
+    panels = [outline_box(whole, box * shrink, instance_color(index))]
     titles = [instance_labels(instances, class_names)[index]]
     for name in attributes if attributes is not None else maps.names:
         heat = maps.to_image(name, size=picture.shape[:2])[0, y1:y2, x1:x2].cpu().numpy()
         heat = np.asarray(Image.fromarray(heat).resize(detail.shape[1::-1], Image.Resampling.BILINEAR))
         heated = draw_heatmap(detail, heat.clip(0.0, 1.0), alpha, colormap)
-        panels.append(_outline(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
+        panels.append(outline_box(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
         titles.append(name)
     return _strip(panels, titles)
 
 
-def _fit(height: int, width: int, scale: float) -> tuple[int, int]:
+def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """(h, w) of a picture at another scale, in whole pixels, at least one."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _panel_size(height: int, width: int) -> tuple[int, int]:
-    return _fit(height, width, min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width))
+    return fit_size(height, width, min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width))
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def resize_picture(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """The picture at another size, and the (4,) factors that bring XYXY boxes along."""
     factors = np.array([width / image.shape[1], height / image.shape[0]] * 2, dtype=np.float32)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)), factors
@@ -218,7 +219,7 @@ def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> t
     return x1, y1, x2, y2
 
 
-def _outline(image: np.ndarray, box: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
+def outline_box(image: np.ndarray, box: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
     """A box that stays visible on any ground: a line in its colour between two dark ones."""
     sheet = Image.fromarray(image)
     pen = ImageDraw.Draw(sheet)

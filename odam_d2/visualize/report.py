@@ -26,7 +26,7 @@ from .ground_truth import Annotation, judge_detections
 from .overlay import COLORMAP, OPAQUE_FROM, instance_color
 from .storage import class_name
 
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 _COLORMAPS = (COLORMAP, "inferno", "viridis")
 _PICTURE_SIDE, _PICTURE_QUALITY = 1280, 85  # longest side in pixels, JPEG quality
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 128, 70
@@ -75,8 +75,8 @@ def picture_entry(
         "name": name,
         "size": [width, height],
         "input": list(heatmaps.image_size),
-        "image": _jpeg_uri(image, _PICTURE_SIDE, _PICTURE_QUALITY),
-        "thumb": _jpeg_uri(image, _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY),
+        "image": jpeg_uri(image, _PICTURE_SIDE, _PICTURE_QUALITY),
+        "thumb": jpeg_uri(image, _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY),
         "detections": detections,
         "annotations": None
         if annotations is None
@@ -123,14 +123,20 @@ def write_report(
         "empty": empty,
         "pictures": list(entries),
     }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     parts = {
-        name.replace(".", "_"): Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+        name.replace(".", "_"): Markup((TEMPLATES / name).read_text(encoding="utf-8"))
         for name in ("heat.js", "view.js", "report.js")
     }
-    css = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    page = environment.get_template("report.html").render(title=title, data=script_json(data), css=css, **parts)
+    page = environment.get_template("report.html").render(
+        title=title, data=script_json(data), css=style_sheet("report.css"), **parts
+    )
     write_text(path, page)
+
+
+def style_sheet(name: str) -> Markup:
+    """A style sheet of the templates behind the palette that all pages share."""
+    return Markup("".join((TEMPLATES / part).read_text(encoding="utf-8") for part in ("palette.css", name)))
 
 
 def script_json(value: Any) -> Markup:
@@ -165,7 +171,7 @@ def _lut(name: str) -> bytes:
     return np.rint(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes()
 
 
-def _jpeg_uri(image: np.ndarray, side: int, quality: int) -> str:
+def jpeg_uri(image: np.ndarray, side: int, quality: int) -> str:
     """The picture as a JPEG data URI, at most `side` pixels long."""
     picture = Image.fromarray(image)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -53,6 +53,30 @@ def load_heatmaps(path: str | os.PathLike) -> Instances:
         FileNotFoundError: if there is no such file.
         ValueError: if the file isn't one of ours, or of another format version.
     """
+    arrays = _load(path)
+    heatmaps = HeatMaps.from_arrays(arrays)
+    return Instances(
+        heatmaps.output_size,
+        pred_boxes=Boxes(torch.from_numpy(arrays["boxes"])),
+        scores=torch.from_numpy(arrays["scores"]),
+        pred_classes=torch.from_numpy(arrays["classes"]),
+        heatmaps=heatmaps,
+    )
+
+
+def load_class_names(path: str | os.PathLike) -> list[str]:
+    """The names that a file of :func:`save_heatmaps` has for classes, by their number, as far as its detections go.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file isn't one of ours, or of another format version.
+    """
+    arrays = _load(path)
+    known = dict(zip(arrays["classes"].tolist(), arrays["class_names"].tolist(), strict=True))
+    return [str(known.get(number, class_name(number, ()))) for number in range(max(known, default=-1) + 1)]
+
+
+def _load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as opened:
             arrays = dict(opened)
@@ -64,14 +88,7 @@ def load_heatmaps(path: str | os.PathLike) -> Instances:
             f"`path` must be a file that save_heatmaps wrote, in format {FORMAT_VERSION}; got {str(path)!r} in "
             f"{'no format of ours' if version is None else f'format {int(version)}'}: run tools/explain.py anew"
         )
-    heatmaps = HeatMaps.from_arrays(arrays)
-    return Instances(
-        heatmaps.output_size,
-        pred_boxes=Boxes(torch.from_numpy(arrays["boxes"])),
-        scores=torch.from_numpy(arrays["scores"]),
-        pred_classes=torch.from_numpy(arrays["classes"]),
-        heatmaps=heatmaps,
-    )
+    return arrays
 
 
 def class_name(number: int, class_names: Sequence[str]) -> str:

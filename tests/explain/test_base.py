@@ -173,3 +173,27 @@ def test_a_callers_autocast_does_not_reach_the_maps(model, engine):
     assert found.heatmaps.values.dtype == torch.float32
     assert torch.equal(found.heatmaps.values, expected.heatmaps.values)
     assert torch.equal(found.scores, expected.scores)
+
+
+class Stubborn(torch.nn.BatchNorm2d):
+    """A batch norm that eval() does not reach."""
+
+    def train(self, mode=True):
+        return super().train(True)
+
+
+@pytest.mark.parametrize(
+    "norm, why",
+    [
+        (torch.nn.BatchNorm2d(64, track_running_stats=False), "a BatchNorm2d that keeps no running ones"),
+        (Stubborn(64), "a Stubborn that stays in training mode"),
+    ],
+)
+def test_a_batch_norm_that_lets_pictures_see_each_other(model, norm, why):
+    model.backbone.fpn_output3.norm = norm
+    before = state_of(model)
+    with pytest.raises(ValueError, match=rf"got 'backbone.fpn_output3.norm', {why}: .*FrozenBatchNorm2d"):
+        build_explainer(model)(INPUTS)
+    assert_unchanged(before, state_of(model))
+    model.backbone.fpn_output3.norm = torch.nn.BatchNorm2d(64)
+    assert len(build_explainer(model)(INPUTS)) == 2

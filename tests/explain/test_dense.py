@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from odam_d2.explain import build_explainer
+from odam_d2.explain.targets import target_scalars
 from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
 
 ZOO = "COCO-Detection/retinanet_R_50_FPN_3x.yaml"
@@ -115,11 +116,9 @@ class FrozenGroupNorm(nn.GroupNorm):
 
 
 def test_group_norm_is_taken_at_its_frozen_statistics():
-    model = dense_detector("OdamFCOS", "GN")
+    model = trained_like(dense_detector("OdamFCOS", "GN"))
     norms = [module for module in model.head.modules() if type(module) is nn.GroupNorm]
     assert len(norms) == 8
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
     explainer = build_explainer(model, attributes=("score", "left"))
     with pytest.warns(UserWarning, match="near, not exact.*group norm"):
         fast = explainer(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
@@ -129,6 +128,80 @@ def test_group_norm_is_taken_at_its_frozen_statistics():
     plain = plain[0]["instances"].heatmaps
     for name in ("score", "left"):
         assert relative_error(fast.to_image(name, False), plain.to_image(name, False)) < 1e-4
+
+
+def trained_like(model):
+    """Group norms whose scales differ, as they do after training."""
+    for module in model.head.modules():
+        if type(module) is nn.GroupNorm:
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model
+
+
+@pytest.mark.parametrize("settings", [{}, {"smoothing": 0.1}])
+def test_group_norm_can_be_exact(settings):
+    model = trained_like(dense_detector("OdamFCOS", "GN"))
+    some, none = GIVEN[torch.tensor([0, 3, 4, 8])], given((256, 192), [], [])
+    found = errors(model, INPUTS, [some, none], ("score", "left"), group_norm="exact", **settings)
+    assert len(found) == 2 and max(found) < 1e-4
+
+
+def test_exact_group_norm_over_pictures_and_chunks(monkeypatch):
+    model = trained_like(dense_detector("OdamFCOS", "GN"))
+    attributes = ("score", "logit", *SIDES, "x1", "y2")  # more than the branches have outputs
+    assert max(errors(model, INPUTS, None, attributes, group_norm="exact")) < 1e-4
+    explain = build_explainer(model, attributes=("score",), group_norm="exact")
+    whole = explain(INPUTS)[0]["instances"].heatmaps.values
+    monkeypatch.setattr("odam_d2.explain.dense.CHUNK_FLOATS", 1)
+    assert torch.allclose(explain(INPUTS)[0]["instances"].heatmaps.values, whole, atol=1e-5 * float(whole.max()))
+
+
+def test_exact_is_as_quick_as_ever_without_group_norm(detector, recwarn):
+    frozen, exact = (
+        build_explainer(detector, group_norm=name)(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
+        for name in ("frozen", "exact")
+    )
+    assert torch.equal(frozen.windows, exact.windows) and torch.equal(frozen.values, exact.values)
+    assert not [w for w in recwarn if "group norm" in str(w.message)]
+
+
+@pytest.mark.parametrize("norm, group_norm", [("", "frozen"), ("GN", "exact")])
+@pytest.mark.parametrize("architecture", ["RetinaNet", "OdamFCOS"])
+def test_gradients_in_windows_are_autograds(architecture, norm, group_norm):
+    model, attributes = trained_like(dense_detector(architecture, norm)), ("score", "logit", "left")
+    trace = model.trace(INPUTS[:1], [GIVEN])
+    engine = build_explainer(model, attributes=attributes, engine="dense", group_norm=group_norm).choose_engine(trace)
+    features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
+    targets = target_scalars(trace.head.predict(features, trace), attributes)
+    seen = []
+    for chunk in engine.gradient_windows(trace, attributes, 0.0):
+        assert chunk.gradients.shape[-2:] == tuple(chunk.windows[:, 2:].amax(0).tolist())
+        names = [trace.level_names[level] for level in trace.level_index[chunk.detections, 0].tolist()]
+        rows = zip(chunk.detections.tolist(), names, chunk.windows.tolist(), chunk.gradients, strict=True)
+        for detection, name, (top, left, height, width), found in rows:
+            seen.append(detection)
+            for number, target in enumerate(targets):
+                (expected,) = torch.autograd.grad(target[detection], features[name], retain_graph=True)
+                outside, window = expected[0].clone(), found[number]
+                inside = outside[:, top : top + height, left : left + width]
+                scale = float(expected.abs().max())
+                assert torch.allclose(window[:, :height, :width], inside, atol=1e-5 * scale, rtol=0)
+                inside.zero_()
+                assert float(outside.abs().max()) <= 1e-5 * scale
+                assert not window[:, height:].any() and not window[:, :, width:].any()
+    assert sorted(seen) == list(range(len(GIVEN)))
+
+
+def test_attributes_beyond_the_outputs_share_their_gradients(detector):
+    attributes = ("score", "logit", *SIDES, "x1", "y1", "x2", "y2")
+    assert max(errors(detector, INPUTS[:1], [GIVEN], attributes)) < 1e-4
+
+
+def test_a_score_that_nothing_moves_has_an_empty_map():
+    model = dense_detector("RetinaNet", "")
+    nn.init.constant_(model.head.cls_score.bias, 200.0)  # a sigmoid of 1, whose derivative is 0 in float32
+    maps = build_explainer(model, attributes=("score",))(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
+    assert len(maps) == len(GIVEN) and not maps.values.any()
 
 
 def test_batch_norm_shared_by_levels_is_exact():

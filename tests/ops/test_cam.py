@@ -2,7 +2,7 @@
 
 import torch
 
-from odam_d2.ops.cam import gradient_times_features, pooled_gradient_times_features
+from odam_d2.ops.cam import gradient_times_features, pooled_gradient_times_features, weighted_features
 
 
 def test_sum_by_hand():
@@ -44,3 +44,12 @@ def test_sum_can_be_differentiated_twice():
 
     assert torch.autograd.gradcheck(energy, (pooled, activations))
     assert torch.autograd.gradgradcheck(energy, (pooled, activations))
+
+
+def test_weighted_features_by_hand():
+    # Picture 1 has the channels [1 2] and [3 -1]: weights 2 and -1 give [-1 5]; picture 0 is zero.
+    features = torch.tensor([[[[0.0, 0.0]], [[0.0, 0.0]]], [[[1.0, 2.0]], [[3.0, -1.0]]]])
+    weights = torch.tensor([[[2.0, -1.0]], [[2.0, -1.0]]])
+    found = weighted_features(weights, features, torch.tensor([1, 0]))
+    assert found.tolist() == [[[[-1.0, 5.0]]], [[[0.0, 0.0]]]]
+    assert weighted_features(weights[:0], features, torch.zeros(0, dtype=torch.int64)).shape == (0, 1, 1, 2)

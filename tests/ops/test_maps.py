@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from odam_d2.ops.maps import area_weights, bilinear_weights, min_max_normalise, resample
+from odam_d2.ops.maps import area_weights, bilinear_weights, centres_inside, min_max_normalise, resample
 
 
 def whole(cells: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -55,3 +55,15 @@ def test_min_max_by_hand():
     maps = torch.tensor([[[1.0, 3.0]], [[0.0, 0.0]], [[2.0, 2.0]], [[0.0, 4.0]]])
     assert min_max_normalise(maps).tolist() == [[[0, 1]], [[0, 0]], [[0, 0]], [[0, 1]]]
     assert min_max_normalise(torch.zeros(0, 2, 2)).shape == (0, 2, 2)
+
+
+def test_centres_inside_by_hand():
+    # Cells of 4 pixels have their centres at 2, 6, 10, 14.
+    low, high = torch.tensor([1.0, 6.0, 3.0, -9.0, 15.0]), torch.tensor([11.0, 10.0, 5.0, -3.0, 90.0])
+    assert centres_inside(low, high, torch.tensor(4.0), 4).int().tolist() == [
+        [1, 1, 1, 0],
+        [0, 1, 1, 0],  # a centre on a side is inside
+        [0, 1, 0, 0],  # no centre from 3 to 5: the cell of the middle, 4
+        [1, 0, 0, 0],  # beyond the grid: the nearest
+        [0, 0, 0, 1],
+    ]

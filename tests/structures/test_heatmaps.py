@@ -184,3 +184,112 @@ def test_errors_name_what_is_wrong():
         maps.to_image("objectness")
     with pytest.raises(ValueError, match=r"\(5, 66\)"):
         HeatMaps(maps.values[:, :-1], maps.windows, maps.grids, maps.strides, ATTRIBUTES, IMAGE, OUTPUT)
+
+
+def of_two_levels() -> HeatMaps:
+    """Three detections of a picture of 16 x 32 px: the first and the last have a window on stride 8 and one on 16.
+
+    In one row of the picture, cells at stride 8 are centred at x = 4, 12, 20, 28, at stride 16 at x = 8 and 24.
+    """
+    return HeatMaps(
+        torch.tensor([
+            [1.0, -2, 3, 0, 1, 2, 3, 4, -1, -1, 2, 6],
+            [0.0, 0, 4, 0, 0, 0, 0, 0, 5, 5, 0, 0],
+        ]),
+        torch.tensor([[0, 1, 1, 2], [0, 0, 1, 2], [0, 0, 1, 4], [0, 2, 1, 2], [0, 0, 1, 2]]),
+        torch.tensor([[2, 4], [1, 2], [2, 4], [2, 4], [1, 2]]),
+        torch.tensor([[8.0, 8], [16, 16], [8, 8], [8, 8], [16, 16]]),
+        ("score", "mask"), (16, 32), (16, 32), torch.tensor([0, 0, 1, 2, 2]),
+    )  # fmt: skip
+
+
+def test_windows_of_a_detection_are_added_in_the_picture_and_then_cut():
+    maps = of_two_levels()
+    assert len(maps) == 3 and len(maps[0].windows) == 2 and len(maps[1].windows) == 1
+    found = maps.to_image("score", normalize=False)
+    assert found.shape == (3, 16, 32)
+    # Each window by torch's own interpolation of its whole grid; the first has [0 1 -2 0 / 0 0 0 0] on stride 8 and
+    # [3 0] on 16, the last [0 0 -1 -1 / 0 ...] and [2 6].
+    fine = [torch.tensor([[0.0, 1, -2, 0], [0, 0, 0, 0]]), torch.tensor([[0.0, 0, -1, -1], [0, 0, 0, 0]])]
+    coarse = [torch.tensor([[3.0, 0]]), torch.tensor([[2.0, 6]])]
+    for index, one, other in zip((0, 2), fine, coarse, strict=True):
+        parts = [interpolate(part[None, None], (16, 32), mode="bilinear")[0, 0] for part in (one, other)]
+        assert torch.allclose(found[index], (parts[0] + parts[1]).clamp(min=0), atol=1e-6)
+    # By hand, in the topmost row: pixels 19 and 20 lie around x = 20, the centre of fine cell 2, at -2; the coarse map
+    # falls from 3 at x = 8 to 0 at x = 24, so stands at about .75: cut. Pixels 11 and 12, centred at 11.5 and 12.5:
+    # fine 7.5 / 8 and 1 - 3 / 16, coarse 3 * (1 - 3.5 / 16) and 3 * (1 - 4.5 / 16).
+    assert found[0, 0, 19:21].tolist() == [0.0, 0.0]
+    assert found[0, 0, 11:13].tolist() == pytest.approx([0.9375 + 2.34375, 0.8125 + 2.15625])
+    assert float(maps.to_image("score")[0].max()) == 1.0
+
+
+def test_indexing_takes_all_windows_of_a_detection():
+    maps = of_two_levels()
+    chosen = maps[[2, 0, 2]]
+    assert len(chosen) == 3 and chosen.owners.tolist() == [0, 0, 1, 1, 2, 2]
+    assert chosen.windows.tolist() == maps.windows[[3, 4, 0, 1, 3, 4]].tolist()
+    whole = maps.to_image("score", normalize=False)
+    assert torch.equal(chosen.to_image("score", normalize=False), whole[[2, 0, 2]])
+    assert torch.equal(maps[torch.tensor([False, True, True])].to_image("score", False), whole[1:])
+    assert maps[-1].owners.tolist() == [0, 0] and maps[1:2].owners.tolist() == [0]
+    assert len(maps[[]]) == 0 and maps[[]].owners.tolist() == []
+
+
+def test_cat_counts_owners_on():
+    maps = of_two_levels()
+    joined = HeatMaps.cat([maps[2], maps[:2], HeatMaps.empty(("score", "mask"), (16, 32), (16, 32))])
+    assert joined.owners.tolist() == [0, 0, 1, 1, 2]
+    expected = maps.to_image("score", normalize=False)[[2, 0, 1]]
+    assert torch.equal(joined.to_image("score", normalize=False), expected)
+    travelled = Instances.cat([Instances((16, 32), heatmaps=maps)[1:], Instances((16, 32), heatmaps=maps)[:1]])
+    assert travelled.heatmaps.to("cpu").owners.tolist() == [0, 1, 1, 2, 2]
+
+
+def test_several_windows_travel_through_a_file(tmp_path):
+    maps = of_two_levels()
+    np.savez(tmp_path / "maps.npz", **maps.to_arrays())
+    with np.load(tmp_path / "maps.npz") as arrays:
+        back = HeatMaps.from_arrays(arrays)
+    assert torch.equal(back.owners, maps.owners) and len(back) == 3
+    assert torch.equal(back.to_image("mask", False), maps.to_image("mask", False))
+
+
+def test_on_one_grid_adds_on_the_finest_grid():
+    one = of_two_levels().on_one_grid()
+    assert len(one.windows) == len(one) == 3
+    assert one.strides.tolist() == [[8.0, 8.0]] * 3 and one.windows[0].tolist() == [0, 0, 2, 4]
+    # Coarse [3 0] at the fine centres 4, 12, 20, 28: 3 (nothing lies further out), 3 * .75, 3 * .25, 0.
+    # On top of it in the first row 0, 1, -2, 0; the second row of the grid has the coarse map alone.
+    expected = torch.tensor([[3.0, 3.25, 0.0, 0.0], [3.0, 2.25, 0.75, 0.0]])
+    assert torch.allclose(one.window(0, "score"), expected, atol=1e-6)
+    # A detection with one window stays as it is.
+    assert one.windows[1].tolist() == [0, 0, 1, 4]
+    assert one.window(1, "score").tolist() == [[1.0, 2.0, 3.0, 4.0]]
+    # [2 6] at the fine centres: 2, 3, 5, 6; -1 and -1 on the last two of the first row.
+    assert torch.allclose(one.window(2, "score"), torch.tensor([[2.0, 3, 4, 5], [2, 3, 5, 6]]), atol=1e-6)
+
+
+def test_similarity_adds_windows_before_it_compares():
+    # On a common grid of 16 px, two cells: the fine windows' four cells under each are averaged.
+    # First: [(0 + 1) / 4 + 3, -2 / 4 + 0] cut = [3.25, 0]. Second: [(1 + 2) / 4, (3 + 4) / 4] = [.75, 1.75].
+    # Third: [2, -2 / 4 + 6] = [2, 5.5].
+    rows = np.array([[3.25, 0.0], [0.75, 1.75], [2.0, 5.5]])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    assert np.allclose(of_two_levels().similarity(stride=16.0).numpy(), rows @ rows.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("owners", [[0, 0, 0, 0], [1, 1, 2, 2, 3], [0, 0, 2, 2, 2], [0, 1, 0, 1, 2], [0, 0, 1, 1, -1]])
+def test_owners_that_do_not_count_up(owners):
+    maps = of_two_levels()
+    with pytest.raises(ValueError, match="`owners` must name the detection of each of the 5 windows"):
+        HeatMaps(
+            maps.values, maps.windows, maps.grids, maps.strides, maps.attributes, (16, 32), (16, 32),
+            torch.tensor(owners),
+        )  # fmt: skip
+
+
+def test_a_raw_window_is_asked_of_one_window_only():
+    maps = of_two_levels()
+    assert maps.window(1, "score").tolist() == [[1.0, 2.0, 3.0, 4.0]]
+    with pytest.raises(ValueError, match="got 0 with 2: take on_one_grid"):
+        maps.window(0, "score")

@@ -233,6 +233,10 @@ def test_a_picture_that_the_annotations_do_not_know(run, tmp_path, annotations):
     [
         (("--attributes", "score", "beauty"), r"'score', 'logit', .*'combined'.*'beauty'"),
         (("--method", "magic"), r"`method` must be one of \[.*'odam'.*\]; got 'magic'"),
+        (("--method", "gcame", "--method-option", "breadth=1"), r"among \['width'\]; got \['breadth'\]"),
+        (("--method-option", "width"), "must be NAME=VALUE; got 'width'"),
+        (("--method", "drise", "--attributes", "left"), r"must be among \['score'\] for method 'drise'"),
+        (("--method", "gradcam", "--smoothing", "0.1"), "must be 0 for method 'gradcam'"),
         (("--engine", "steam"), r"`engine` must be one of \['auto', .*'autograd'.*\]; got 'steam'"),
         (("--layer", "backbone.nonsense"), r"backbone\.nonsense"),
         (("--smoothing", "-1"), "`smoothing` must be a number >= 0"),
@@ -331,6 +335,19 @@ def test_options_come_from_the_config_where_not_given(run, tmp_path):
     assert load_heatmaps(output / "cat" / "heatmaps.npz").heatmaps.attributes == ("left",)
 
 
+@pytest.mark.parametrize(
+    "method, options", [("gradcam++", {}), ("gcame", {"width": 0.5}), ("drise", {"num_masks": 2, "progress": False})]
+)
+def test_a_method_with_its_options(run, tmp_path, method, options):
+    given = [f"--method-option={name}={json.dumps(value)}" for name, value in options.items()]
+    code, output = run(picture(tmp_path / "cat.png"), "--method", method, *given)
+    told = run_json(output)
+    assert code == 0 and told["failures"] == []
+    assert (told["method"], told["method_options"]) == (method, options)
+    heatmaps = load_heatmaps(output / "cat" / "heatmaps.npz").heatmaps
+    assert heatmaps.attributes == (("score",) if method == "drise" else ("score", "left", "top", "right", "bottom"))
+
+
 def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
     seen = []
     original = tool.build_explainer
@@ -355,3 +372,14 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
 def test_bundled_weights_are_found(run, tmp_path, config):
     code, output = run(picture(tmp_path / "cat.png"), config=config, checkpoint=None)
     assert code == 0 and run_json(output)["weights"] == model_zoo.get_checkpoint_path(ZOO_NAME)
+
+
+def test_bundled_weights_come_before_those_that_a_bundled_yaml_begins_its_training_with(tool):
+    name = "synthetic/fcos_compact_FPN"
+    if name not in model_zoo.available():
+        pytest.skip(f"no weights of {name} are bundled")
+    arguments = ["--config-file", name, "--input", "x", "--output", "y"]
+    args = tool.argument_parser().parse_args(arguments)
+    assert tool.read_config(args).MODEL.WEIGHTS == model_zoo.get_checkpoint_path(name)
+    args = tool.argument_parser().parse_args([*arguments, "MODEL.WEIGHTS", "mine.pth"])
+    assert tool.read_config(args).MODEL.WEIGHTS == "mine.pth"

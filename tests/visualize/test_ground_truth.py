@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from odam_d2.visualize.ground_truth import Annotation, CocoAnnotations, judge_detections, to_instances
+from odam_d2.visualize.ground_truth import Annotation, CocoAnnotations, judge_detections, match_objects, to_instances
 
 
 def coco(tmp_path, images, annotations=(), categories=((7, "dog"), (3, "cat"))):
@@ -116,3 +116,17 @@ def test_each_takes_the_free_object_that_it_overlaps_most():
 def test_nothing_to_compare():
     assert judge_detections(found([], [], []), [Annotation((0, 0, 1, 1), "dog", 0)], ["dog"]) == []
     assert judge_detections(found([[0, 0, 1, 1]], [0.5], [0]), [], ["dog"]) == [{"iou": 0.0, "verdict": "miss"}]
+
+
+def test_each_object_is_found_once_and_by_the_best_score():
+    annotations = [
+        Annotation((0, 0, 10, 10), "dog", 0),
+        Annotation((2, 0, 12, 10), "dog", 0),
+        Annotation((0, 0, 10, 10), "cat", 1),
+        Annotation((0, 0, 10, 10), "dog", 0, crowd=True),
+    ]
+    # Both dogs lie best on the first object; the surer one takes it, the other one's next best is the second, at
+    # 8 / 12. The third dog comes too late for both, and the bird has no object.
+    detections = found([[0, 0, 10, 10]] * 4, [0.6, 0.9, 0.5, 0.8], [0, 0, 0, 2])
+    assert match_objects(detections, annotations, ["dog", "cat", "bird"]) == {1: 0, 0: 1}
+    assert match_objects(detections, [], ["dog"]) == {} == match_objects(detections[:0], annotations, ["dog"])

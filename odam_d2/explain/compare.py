@@ -1,0 +1,60 @@
+"""Several methods on the same detections, for the price of one trace and one pass of gradients."""
+
+from collections.abc import Callable, Mapping
+
+from detectron2.structures import Instances
+from torch import nn
+
+from ..structures import DetectionTrace, HeatMaps
+from .base import Explainer, GradientEngine, require_finite, with_boxes
+from .windows import MapWindows, assemble
+
+
+class MethodComparison(Explainer):
+    """Explains the same detections by several methods.
+
+    The detector is traced once, and every chunk of gradients is given to all methods that use gradients before the
+    next one is computed; the others (``drise``) explain the same trace on their own. Build one with
+    :func:`odam_d2.explain.build_comparison`.
+
+    Args:
+        model: see :class:`Explainer`.
+        attributes: see :class:`Explainer`; the same for all methods.
+        choose_engine: see :class:`Explainer`; the engine that all gradient methods share.
+        explainers: method -> what explains by it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attributes: tuple[str, ...],
+        choose_engine: Callable[[DetectionTrace], GradientEngine],
+        explainers: Mapping[str, Explainer],
+    ):
+        super().__init__(model, attributes, choose_engine)
+        self.explainers = dict(explainers)
+
+    def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[dict[str, HeatMaps]]:
+        """N times method -> HeatMaps of the traced detections."""
+        parts: dict[str, list[MapWindows]] = {n: [] for n, one in self.explainers.items() if one.uses_gradients}
+        if parts:
+            chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, self.smoothing)
+            for chunk in with_boxes(chunks, trace):
+                for name, windows in parts.items():
+                    windows.append(self.explainers[name].map_windows(chunk))
+        maps = {
+            name: assemble(trace, parts[name], self.attributes)
+            if name in parts
+            else one.explain(trace, batched_inputs, instances)
+            for name, one in self.explainers.items()
+        }
+        return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
+
+    def result(self, found: Instances, heatmaps: dict[str, HeatMaps], number: int) -> dict:
+        """``instances`` with the first method's maps, and beside them ``heatmaps``: method -> HeatMaps."""
+        for one in heatmaps.values():
+            require_finite(one, number)
+        found.set("heatmaps", next(iter(heatmaps.values())))
+        return {"instances": found, "heatmaps": heatmaps}

@@ -1,0 +1,111 @@
+"""What somebody else's detector says: checked, in Detectron2's form, and matched with given boxes.
+
+Shape letters: N pictures, R predictions of a picture, r boxes given for it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.structures import Boxes, Instances, pairwise_iou
+from torch import Tensor
+
+# Frames that boxes can be in: pixels of the original picture of ``height`` x ``width``, or of the ``image`` passed in.
+FRAMES = ("original", "input")
+_SHAPES = {"boxes": "(R, 4)", "scores": "(R,)", "classes": "(R,)", "logits": "(R,)"}
+
+Prediction = Mapping[str, Tensor]
+
+
+def read_predictions(
+    predictions: Sequence[Prediction], keys: Sequence[str], num_pictures: int
+) -> list[dict[str, Tensor]]:
+    """What a caller's ``predict`` returned, if it is as promised.
+
+    Args:
+        predictions: to be N mappings with the keys, ``boxes`` (R, 4), all others (R,).
+        keys: what each must have.
+        num_pictures: N.
+
+    Returns:
+        N dicts with these keys.
+
+    Raises:
+        ValueError: if it is not; the message names picture and key.
+    """
+    if not isinstance(predictions, list | tuple) or len(predictions) != num_pictures:
+        got = f"{len(predictions)} of them" if isinstance(predictions, list | tuple) else type(predictions).__name__
+        raise ValueError(
+            f"`predict` must return a list with one mapping for each of {num_pictures} pictures; got {got}: return "
+            "[{'boxes': ..., 'scores': ..., 'classes': ...}]"
+        )
+    for number, one in enumerate(predictions):
+        missing = [key for key in keys if not isinstance(one, Mapping) or key not in one]
+        if missing:
+            got = sorted(one) if isinstance(one, Mapping) else type(one).__name__
+            raise ValueError(f"`predict` must return {list(keys)}; got {got} for picture {number}: add {missing}")
+        shapes = {key: tuple(one[key].shape) if isinstance(one[key], Tensor) else None for key in keys}
+        count = (shapes["scores"] or (0,))[0]
+        for key, shape in shapes.items():
+            if shape != ((count, 4) if key == "boxes" else (count,)):
+                got = type(one[key]).__name__ if shape is None else shape
+                raise ValueError(
+                    f"{key!r} of `predict` must be a tensor {_SHAPES[key]} with R = {count} as there are scores; "
+                    f"got {got} for picture {number}: return one row for each prediction"
+                )
+    return [{key: one[key] for key in keys} for one in predictions]
+
+
+def predicted_results(
+    found: Sequence[Prediction],
+    frame: str,
+    image_sizes: Sequence[tuple[int, int]],
+    output_sizes: Sequence[tuple[int, int]],
+) -> list[Instances]:
+    """Predictions of N pictures as Detectron2 gives them, in the original frame.
+
+    Args:
+        found: what :func:`read_predictions` gave.
+        frame: the frame of its boxes, one of :data:`FRAMES`.
+        image_sizes: N times (h, w) of ``image``.
+        output_sizes: N times (h, w) of the original picture.
+    """
+    results = []
+    for one, (in_h, in_w), (out_h, out_w) in zip(found, image_sizes, output_sizes, strict=True):
+        boxes = Boxes(one["boxes"].detach().float().clone())
+        if frame == "input":
+            boxes.scale(out_w / in_w, out_h / in_h)
+        classes = one["classes"].detach().to(torch.int64)
+        scores = one["scores"].detach()
+        results.append(Instances((out_h, out_w), pred_boxes=boxes, scores=scores, pred_classes=classes))
+    return results
+
+
+def fitting_predictions(number: int, given: Instances, predicted: Instances, min_iou: float) -> Tensor:
+    """The prediction that each given box of a picture is explained through: of its class, with the highest IoU.
+
+    Args:
+        number: of the picture, for messages.
+        given: r boxes with ``pred_boxes`` and ``pred_classes``.
+        predicted: R predictions in the same frame.
+        min_iou: below it, nothing fits.
+
+    Returns:
+        (r,) int64 rows of `predicted`.
+
+    Raises:
+        ValueError: if none fits; the message names the box.
+    """
+    iou = pairwise_iou(given.pred_boxes, predicted.pred_boxes)
+    iou = iou * (given.pred_classes[:, None] == predicted.pred_classes)
+    if iou.shape[1] == 0:
+        iou = iou.new_zeros(len(given), 1)
+    best, rows = iou.max(1)
+    if bool((best < min_iou).any()):
+        index = int((best < min_iou).nonzero()[0, 0])
+        raise ValueError(
+            f"box {index} of `instances[{number}]` must overlap a prediction of its class by an IoU of "
+            f"{min_iou:g}; got {[round(v, 1) for v in given.pred_boxes.tensor[index].tolist()]} of class "
+            f"{int(given.pred_classes[index])}, which none of {len(predicted)} predictions overlaps by more than "
+            f"{float(best[index]):.2f}: let `predict` keep more boxes, or lower `min_iou`"
+        )
+    return rows

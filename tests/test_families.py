@@ -1,0 +1,83 @@
+"""What every detector family promises: the stock detections, and every attribute of each, fast and exact."""
+
+import pytest
+import torch
+
+from odam_d2.explain import build_explainer, known_attributes
+from tests.families import FAMILIES
+from tests.helpers import given, random_input, relative_error
+
+# Of different sizes, so that the second is padded below and to the right; the first was twice as large.
+INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
+GIVEN = [given((256, 320), [[20, 30, 180, 200], [10, 10, 310, 250]], [1, 3]), given((96, 128), [[40, 20, 90, 80]], [2])]
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+def case(request):
+    """A family, its detector, and Detectron2's with the same weights."""
+    return request.param, *request.param.pair()
+
+
+def assert_same(found, wanted):
+    """Every field that the stock result has, bit for bit, and no other."""
+    assert found.image_size == wanted.image_size and set(found.get_fields()) == set(wanted.get_fields())
+    for name, value in wanted.get_fields().items():
+        mine = found.get(name)
+        assert torch.equal(getattr(mine, "tensor", mine), getattr(value, "tensor", value)), name
+
+
+def assert_good_maps(model, boxes=None):
+    """Maps of every attribute are finite, not negative and, as the fast engine gives them, autograd's."""
+    attributes = known_attributes(model)
+    fast, plain = (
+        build_explainer(model, attributes=attributes, engine=engine)(INPUTS, boxes) for engine in ("auto", "autograd")
+    )
+    for one, other, entry in zip(fast, plain, INPUTS, strict=True):
+        one, other = one["instances"], other["instances"]
+        assert torch.equal(one.scores, other.scores) and len(one) == len(one.heatmaps) == len(other.heatmaps)
+        assert one.heatmaps.names == tuple(attributes)
+        for name in one.heatmaps.attributes:
+            found, expected = (result.heatmaps.to_image(name, normalize=False) for result in (one, other))
+            assert found.shape == (len(one), entry["height"], entry["width"])
+            assert bool(torch.isfinite(found).all()) and bool((found >= 0).all())
+            assert relative_error(found, expected) < 1e-4, name
+        combined = one.heatmaps.to_image("combined")
+        assert bool((combined >= 0).all()) and bool((combined <= 1).all())
+    return [result["instances"] for result in fast]
+
+
+def test_detections_are_the_stock_models_bit_for_bit(case):
+    _, ours, stock = case
+    with torch.no_grad():
+        expected, plain = stock(INPUTS), ours(INPUTS)
+    traced = ours.trace(INPUTS).instances
+    for number, result in enumerate(expected):
+        assert_same(plain[number]["instances"], result["instances"])
+        assert_same(traced[number], result["instances"])
+    # Two each, but for boxes of no size, which post-processing drops.
+    assert 3 <= sum(len(result["instances"]) for result in expected) <= 4
+    assert list(ours.state_dict()) == list(stock.state_dict())
+
+
+@pytest.mark.filterwarnings("error:explaining by one autograd call")
+def test_every_attribute_of_every_detection(case):
+    _, ours, _ = case
+    found = assert_good_maps(ours)
+    for name in ("score", "left"):
+        assert any(bool(instances.heatmaps.to_image(name, normalize=False).any()) for instances in found), name
+
+
+def test_every_attribute_of_given_boxes(case):
+    _, ours, _ = case
+    found = assert_good_maps(ours, GIVEN)
+    for instances, boxes in zip(found, GIVEN, strict=True):
+        assert torch.equal(instances.pred_boxes.tensor, boxes.pred_boxes.tensor)
+        assert torch.equal(instances.pred_classes, boxes.pred_classes)
+        assert bool((instances.scores > 0).all()) and bool((instances.scores < 1).all())
+
+
+def test_an_attribute_of_other_families_is_an_error_that_lists_what_there_is(case):
+    family, ours, _ = case
+    with pytest.raises(ValueError, match=rf"`attributes` must be among \['score'.*got \['{family.lacks}'\]"):
+        build_explainer(ours, attributes=(family.lacks,))
+    assert family.lacks not in known_attributes(ours)
