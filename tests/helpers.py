@@ -88,24 +88,6 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((difference / expected.flatten(1).amax(1).clamp(min=1e-30)).max())
 
 
-# A query detector that is built and run in a moment.
-TINY_DETR = (
-    "NUM_CLASSES", 3, "NUM_QUERIES", 6, "D_MODEL", 32, "ENCODER_LAYERS", 1, "DECODER_LAYERS", 2, "ATTENTION_HEADS", 2,
-    "FEEDFORWARD_DIM", 32, "NUM_DENOISING", 8, "SCORE_THRESH_TEST", 0.0, "RESNET.STEM_WIDTH", 8,
-    "RESNET.WIDTHS", (8, 8, 16, 16), "RESNET.DEPTHS", (1, 1, 1, 1), "RESNET.BLOCK", "basic",
-)  # fmt: skip
-
-
-def query_config(architecture: str, *opts):
-    """A config of a tiny query detector of transformers; `opts` are keys below ODAM.DETR and their values."""
-    cfg = get_cfg()
-    add_odam_config(cfg)
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.TEST.DETECTIONS_PER_IMAGE = "OdamDETR", "cpu", 5
-    keys = ("ARCHITECTURE", architecture, *TINY_DETR, *opts)
-    cfg.merge_from_list([f"ODAM.DETR.{key}" if k % 2 == 0 else key for k, key in enumerate(keys)])
-    return cfg
-
-
 def window_chunk(
     gradients: torch.Tensor,
     features: torch.Tensor,
@@ -147,3 +129,21 @@ def explained_box(model, inputs: list[dict], box: Instances, method: str, **opti
     leaves = {name: feature.clone().requires_grad_() for name, feature in trace.features.items()}
     (gradient,) = torch.autograd.grad(trace.head.predict(leaves, trace).scores[0], leaves[level])
     return found, gradient[0], trace.features[level][0], trace
+
+
+# A query detector that is built and run in a moment.
+TINY_DETR = (
+    "NUM_CLASSES", 3, "NUM_QUERIES", 6, "D_MODEL", 32, "ENCODER_LAYERS", 1, "DECODER_LAYERS", 2, "ATTENTION_HEADS", 2,
+    "FEEDFORWARD_DIM", 32, "NUM_DENOISING", 8, "SCORE_THRESH_TEST", 0.0, "RESNET.STEM_WIDTH", 8,
+    "RESNET.WIDTHS", (8, 8, 16, 16), "RESNET.DEPTHS", (1, 1, 1, 1), "RESNET.BLOCK", "basic",
+)  # fmt: skip
+
+
+def query_config(architecture: str, *opts):
+    """A config of a tiny query detector of transformers; `opts` are keys below ODAM.DETR and their values."""
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.TEST.DETECTIONS_PER_IMAGE = "OdamDETR", "cpu", 5
+    keys = ("ARCHITECTURE", architecture, *TINY_DETR, *opts)
+    cfg.merge_from_list([f"ODAM.DETR.{key}" if k % 2 == 0 else key for k, key in enumerate(keys)])
+    return cfg

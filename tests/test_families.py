@@ -54,8 +54,8 @@ def test_detections_are_the_stock_models_bit_for_bit(case):
     for number, result in enumerate(expected):
         assert_same(plain[number]["instances"], result["instances"])
         assert_same(traced[number], result["instances"])
-    # Two each, but for boxes of no size, which post-processing drops.
-    assert 3 <= sum(len(result["instances"]) for result in expected) <= 4
+    # Two each, but for boxes of no size, which untrained points give and post-processing drops.
+    assert 2 <= sum(len(result["instances"]) for result in expected) <= 4
     assert list(ours.state_dict()) == list(stock.state_dict())
 
 

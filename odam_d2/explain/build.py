@@ -142,8 +142,6 @@ class _EngineChoice:
         self.warned = False
 
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
-        if self.automatic and getattr(trace.head, "engine", None) == "autograd":
-            return self.fallback
         reasons = []
         for candidate in self.candidates:
             reason = candidate.unsupported(trace) or self._mixed(trace)

@@ -43,6 +43,9 @@ class OdamDETR(nn.Module):
         layer: the stage to explain on, one of :data:`odam_d2.modeling.query_architecture.STAGES`.
     """
 
+    # Batched, it is what these detectors are explained by: there is nothing quicker to look for.
+    default_engine = "autograd"
+
     @configurable
     def __init__(
         self,

@@ -98,15 +98,12 @@ class TracedQueryHead:
     """Says again what the traced queries said.
 
     Attributes:
-        engine: batched autograd is what these detectors are explained by; there is nothing quicker to look for.
         network, architecture: the detector and what is particular about it.
         stage: one of :data:`STAGES`; the maps that come out of it are what :meth:`predict` takes.
         record: what the stages gave in detection.
         pixels: (N, 3, H, W) and their mask (N, H, W): only their shape and padding matter now.
         decode: from boxes (N, Q, 4) as fractions to XYXY in model-input pixels.
     """
-
-    engine = "autograd"
 
     def __init__(
         self,
