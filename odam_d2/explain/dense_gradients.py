@@ -20,7 +20,7 @@ from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace
 
 # Windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
-WINDOWS = 128
+WINDOWS = 64
 # An autograd graph holds about this many maps for every one of its gradients.
 GRAPH_MAPS = 4
 
