@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
+from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
 
 METHODS: dict[str, type[Explainer]] = {}
@@ -58,6 +59,7 @@ class GradientEngine(ABC):
         self.model = model
         self.layer = layer
         self.group_norm = group_norm
+        self.halving = Halving()
 
     @abstractmethod
     def unsupported(self, trace: DetectionTrace) -> str | None:

@@ -8,7 +8,8 @@ whole grid through its statistics: ``frozen`` takes them as constants, ``exact``
 Shape letters: D detections, K attributes, O outputs of an anchor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from .base import GradientEngine, register_engine
 from .dense_gradients import GROUP_NORMS, DenseChunk, Directions, Place, WindowGradients
 from .targets import target_scalars
 from .windows import GradientWindows, MapWindows, assemble
+
+Made = TypeVar("Made")
 
 # Floats of one chunk's gradients; bounds memory, whatever the number of detections.
 CHUNK_FLOATS = 16_000_000
@@ -49,39 +52,49 @@ class DenseEngine(GradientEngine):
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
     ) -> Iterator[GradientWindows]:
         """See :meth:`GradientEngine.gradient_windows`."""
-        for chunk, strides in self._chunks(trace, attributes, smoothing):
-            yield GradientWindows(
+
+        def gather(chunk: DenseChunk, strides: Tensor) -> GradientWindows:
+            return GradientWindows(
                 chunk.place.detections, 0, chunk.features, chunk.place.image_index, chunk.windows, strides,
                 chunk.gradients(), [False] * len(attributes),
             )  # fmt: skip
 
+        return self._chunks(trace, attributes, smoothing, gather)
+
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
         """See :meth:`GradientEngine.odam_maps`."""
-        parts = []
-        for chunk, strides in self._chunks(trace, attributes, smoothing):
+
+        def multiply(chunk: DenseChunk, strides: Tensor) -> MapWindows:
             values, grid = chunk.gradient_times_features(), tuple(chunk.features.shape[-2:])
             waits = [False] * len(attributes)
-            parts.append(MapWindows(chunk.place.detections, 0, chunk.windows, grid, strides, values, waits))
-        return assemble(trace, parts, attributes)
+            return MapWindows(chunk.place.detections, 0, chunk.windows, grid, strides, values, waits)
+
+        return assemble(trace, self._chunks(trace, attributes, smoothing, multiply), attributes)
 
     def _chunks(
-        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
-    ) -> Iterator[tuple[DenseChunk, Tensor]]:
-        """Gradients of a bounded number of detections of one level at a time, and its (2,) strides along y, x."""
+        self,
+        trace: DetectionTrace,
+        attributes: Sequence[str],
+        smoothing: float,
+        work: Callable[[DenseChunk, Tensor], Made],
+    ) -> Iterator[Made]:
+        """What `work` makes of a bounded number of detections of one level, and its (2,) strides along y, x."""
         head, jacobian = trace.head, _jacobian(trace, attributes)
         branches = [(branch, Directions.of(jacobian[:, :, branch.outputs])) for branch in head.branches]
         gradients = (GROUP_NORMS[self.group_norm] if _has_group_norm(trace) else WindowGradients)(trace)
         y, x, anchors = head.cells(trace)
         for level, name in enumerate(trace.level_names):
-            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
             strides = trace.references.new_tensor([trace.strides[name]] * 2)
             sigma = smoothing * (trace.boxes[:, 2:] - trace.boxes[:, :2]).flip(1) / strides  # along y, x, in cells
-            size = max(1, CHUNK_FLOATS // (len(attributes) * gradients.floats(level)))
-            for chosen in members.split(size) if len(members) else ():
+
+            def do(chosen: Tensor, level=level, features=trace.features[name], strides=strides, sigma=sigma) -> Made:
                 place = Place(level, chosen, trace.image_index[chosen], y[chosen], x[chosen], anchors[chosen])
                 parts = [(d.mix[chosen], gradients.of_branch(branch, place, d)) for branch, d in branches]
-                chunk = DenseChunk(place, trace.features[name], *gradients.window(place)[:2], parts)
-                yield chunk if smoothing == 0 else chunk.smoothed(sigma[chosen]), strides
+                chunk = DenseChunk(place, features, *gradients.window(place)[:2], parts)
+                return work(chunk if smoothing == 0 else chunk.smoothed(sigma[chosen]), strides)
+
+            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
+            yield from self.halving(members, max(1, CHUNK_FLOATS // (len(attributes) * gradients.floats(level))), do)
 
 
 def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:

@@ -6,7 +6,9 @@ instance's own gradient. RoIAlign's weights bring it to the feature map, in the 
 Shape letters: D detections, n of them in a chunk, K attributes, C channels, P x Q pooled cells, h x w a window.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 import torch
 from detectron2.layers import ROIAlign
@@ -22,6 +24,11 @@ from ..structures import DetectionTrace, HeatMaps
 from .base import GradientEngine, register_engine
 from .targets import target_scalars
 from .windows import GradientWindows, MapWindows, assemble, gather_windows
+
+Made = TypeVar("Made")
+# What to do with a chunk whose `gradients` are still to come, its (n, K, C, P, Q) pooled gradients, (n, P, h) rows and
+# (n, Q, w) columns.
+Work = Callable[[GradientWindows, Tensor, Tensor, Tensor], Made]
 
 # Windows are padded to multiples of this many cells and handled together with others of that size.
 WINDOW_STEP = 8
@@ -53,25 +60,37 @@ class RoIEngine(GradientEngine):
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
     ) -> Iterator[GradientWindows]:
         """See :meth:`GradientEngine.gradient_windows`."""
-        for chunk, pooled, rows, columns in self._chunks(trace, attributes, smoothing, grown=True):
+
+        def grow(chunk: GradientWindows, pooled: Tensor, rows: Tensor, columns: Tensor) -> GradientWindows:
             by_row = torch.einsum("nkcpq,npy->nkcyq", pooled, rows)
             chunk.gradients = torch.einsum("nkcyq,nqx->nkcyx", by_row, columns)
-            yield chunk
+            return chunk
+
+        return self._chunks(trace, attributes, smoothing, True, grow)
 
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
         """See :meth:`GradientEngine.odam_maps`; the gradient on the grid is never formed."""
-        parts, cells, level = [], torch.zeros(0), None
-        for chunk, pooled, rows, columns in self._chunks(trace, attributes, smoothing, grown=False):
-            if chunk.features is not level:
-                level = chunk.features
-                cells = level.permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
-            activations = gather_windows(cells, chunk.image_index, chunk.windows, rows.shape[-1], columns.shape[-1])
-            parts.append(MapWindows.of(chunk, pooled_gradient_times_features(pooled, rows, columns, activations)))
-        return assemble(trace, parts, attributes)
+        cells: dict[int, Tensor] = {}  # features with channels last, of the level at hand
+
+        def multiply(chunk: GradientWindows, pooled: Tensor, rows: Tensor, columns: Tensor) -> MapWindows:
+            key = id(chunk.features)
+            if key not in cells:
+                cells.clear()
+                cells[key] = chunk.features.permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
+            height, width = rows.shape[-1], columns.shape[-1]
+            activations = gather_windows(cells[key], chunk.image_index, chunk.windows, height, width)
+            return MapWindows.of(chunk, pooled_gradient_times_features(pooled, rows, columns, activations))
+
+        return assemble(trace, self._chunks(trace, attributes, smoothing, False, multiply), attributes)
 
     def _chunks(
-        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float, grown: bool
-    ) -> Iterator[tuple[GradientWindows, Tensor, Tensor, Tensor]]:
+        self,
+        trace: DetectionTrace,
+        attributes: Sequence[str],
+        smoothing: float,
+        grown: bool,
+        work: Work,
+    ) -> Iterator[Made]:
         """Some detections of one source and level at a time, with windows of about one size.
 
         Args:
@@ -79,30 +98,26 @@ class RoIEngine(GradientEngine):
             attributes: K names.
             smoothing: width of Phi.
             grown: whether chunks must leave room for gradients on the grid.
+            work: what to do with a chunk.
 
         Yields:
-            A chunk whose `gradients` are still to come; its (n, K, C, P, Q) pooled gradients; (n, P, h) rows;
-            (n, Q, w) columns.
+            What the work made.
         """
         needed = sorted({source for name in attributes for source in trace.sources_of(name)})
         adds_up = [len(trace.sources_of(name)) > 1 for name in attributes]
         for source, gradients in zip(needed, self._pooled_gradients(trace, attributes, needed), strict=True):
-            for level, name in enumerate(trace.level_names):
+            for level in range(len(trace.level_names)):
                 members = (trace.level_index[:, source] == level).nonzero()[:, 0]
                 if len(members) == 0:
                     continue
                 stage = trace.head.stages[source]
-                found = [self._axis_weights(trace, stage, level, members, axis, smoothing) for axis in (0, 1)]
-                windows = torch.stack([found[0][1], found[1][1], found[0][2], found[1][2]], 1)
-                strides = trace.references.new_tensor([trace.strides[name]] * 2)
-                for chosen, height, width in _of_one_size(windows, gradients.shape, grown):
-                    rows, columns = (_fit(f[0][chosen], size) for f, size in zip(found, (height, width), strict=True))
-                    detections = members[chosen]
-                    chunk = GradientWindows(
-                        detections, source, trace.features[name], trace.image_index[detections], windows[chosen],
-                        strides, gradients.new_zeros(0), adds_up,
-                    )  # fmt: skip
-                    yield chunk, gradients[detections], rows, columns
+                on_level = _OnLevel(
+                    trace, source, level, members, gradients, adds_up,
+                    [self._axis_weights(trace, stage, level, members, axis, smoothing) for axis in (0, 1)],
+                )  # fmt: skip
+                for chosen, size, height, width in _of_one_size(on_level.windows, gradients.shape, grown):
+                    do = partial(on_level.work, work=work, height=height, width=width)
+                    yield from self.halving(chosen, size, do)
 
     @staticmethod
     def _pooled_gradients(trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]) -> list[Tensor]:
@@ -136,16 +151,46 @@ class RoIEngine(GradientEngine):
         return found
 
 
-def _of_one_size(windows: Tensor, shape: torch.Size, grown: bool) -> Iterator[tuple[Tensor, int, int]]:
-    """Detections with windows of about one size, a bounded number at a time: (indices, padded height, width)."""
+class _OnLevel:
+    """The detections of one source on one level, ready to be worked on some at a time."""
+
+    def __init__(
+        self,
+        trace: DetectionTrace,
+        source: int,
+        level: int,
+        members: Tensor,
+        gradients: Tensor,
+        adds_up: Sequence[bool],
+        weights: Sequence[tuple[Tensor, Tensor, Tensor]],
+    ):
+        name = trace.level_names[level]
+        self.trace, self.source, self.members, self.gradients = trace, source, members, gradients
+        self.features = trace.features[name]
+        self.strides = trace.references.new_tensor([trace.strides[name]] * 2)
+        self.adds_up = adds_up
+        (self.rows, top, height), (self.columns, left, width) = weights
+        self.windows = torch.stack([top, left, height, width], 1)
+
+    def work(self, chosen: Tensor, work: Work, height: int, width: int) -> Made:
+        """Lets `work` do its part for the `chosen` detections, with windows padded to height x width."""
+        detections = self.members[chosen]
+        chunk = GradientWindows(
+            detections, self.source, self.features, self.trace.image_index[detections], self.windows[chosen],
+            self.strides, self.gradients.new_zeros(0), self.adds_up,
+        )  # fmt: skip
+        rows, columns = _fit(self.rows[chosen], height), _fit(self.columns[chosen], width)
+        return work(chunk, self.gradients[detections], rows, columns)
+
+
+def _of_one_size(windows: Tensor, shape: torch.Size, grown: bool) -> Iterator[tuple[Tensor, int, int, int]]:
+    """Detections with windows of about one size: their indices, how many to take at a time, padded height, width."""
     padded = (windows[:, 2:] + WINDOW_STEP - 1) // WINDOW_STEP * WINDOW_STEP
     sizes, bucket = torch.unique(padded, dim=0, return_inverse=True)
     _, attributes, channels, _, bins = shape
     for number, (height, width) in enumerate(sizes.tolist()):
-        chosen = (bucket == number).nonzero()[:, 0]
         floats = height * channels * (attributes * (bins + width) if grown else max(width, attributes * bins))
-        for part in chosen.split(max(1, CHUNK_FLOATS // max(1, floats))):
-            yield part, height, width
+        yield (bucket == number).nonzero()[:, 0], max(1, CHUNK_FLOATS // max(1, floats)), height, width
 
 
 def _fit(weights: Tensor, size: int) -> Tensor:

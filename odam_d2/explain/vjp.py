@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .memory import Halving, out_of_memory
+
 # Scalars that one backward pass may take; more gain nothing.
 MAX_AT_ONCE = 64
 # Floats that the gradients of one pass may hold at its leaves; what lies between may be many times as large. On CPUs
@@ -31,7 +33,7 @@ class BatchedGradients:
     def __init__(self, at_once: int = MAX_AT_ONCE):
         self.batched = True
         self.at_once = at_once
-        self._warned = False
+        self._halving = Halving()
 
     def size(self, leaves: Sequence[Tensor]) -> int:
         """How many scalars to take at a time: the gradients of one are as large as the leaves."""
@@ -95,20 +97,8 @@ class BatchedGradients:
         """Sets what to try next, or raises the error where nothing is left to try."""
         if tried == 1:
             raise error
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             self.batched = False
             return
         self.at_once = tried // 2
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"out of memory with the gradients of {tried} scalars at a time: going on with {self.at_once}, and "
-                "fewer if need be",
-                stacklevel=2,
-            )
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Also on CPUs, where it is a plain RuntimeError."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+        self._halving.say(tried, self.at_once)
