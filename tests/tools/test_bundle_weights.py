@@ -1,5 +1,7 @@
 """tools/bundle_weights.py: from a checkpoint to the bundled form."""
 
+import zipfile
+
 import pytest
 import torch
 
@@ -17,5 +19,7 @@ def test_matrices_are_halved_and_the_rest_stays(tmp_path, monkeypatch):
     assert set(found) == {"model"}
     assert found["model"]["w"].dtype == torch.float16 and found["model"]["w"].tolist() == [[1.0, 2.0]]
     assert torch.equal(found["model"]["b"], state["b"]) and torch.equal(found["model"]["n"], state["n"])
+    with zipfile.ZipFile(tmp_path / "weights" / f"{name}.pth") as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
     with pytest.raises(ValueError, match="nothing"):
         tool.main(["--checkpoint", str(tmp_path / "model_final.pth"), "--name", "nothing"])
