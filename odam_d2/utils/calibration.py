@@ -14,7 +14,8 @@ def calibrate_frozen_norms(model: nn.Module, batched_inputs: list[dict]) -> None
     variance, and detections are finite.
 
     Args:
-        model: a detector with ``backbone``, ``pixel_mean`` and ``pixel_std``.
+        model: a detector with ``backbone``, ``pixel_mean`` and ``pixel_std``; one without Detectron2's frozen norms stays
+            as it is.
         batched_inputs: pictures as the detector takes them.
     """
 
@@ -23,6 +24,8 @@ def calibrate_frozen_norms(model: nn.Module, batched_inputs: list[dict]) -> None
         norm.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
 
     norms = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
+    if not norms:
+        return
     handles = [norm.register_forward_pre_hook(adopt) for norm in norms]
     try:
         model.backbone(GeneralizedRCNN.preprocess_image(model, batched_inputs).tensor)  # not all have one

@@ -111,9 +111,7 @@ def test_out_of_memory_halves_the_chunk_and_says_so_once(monkeypatch, error):
 
     monkeypatch.setattr(torch.autograd, "grad", grad)
     gradients = BatchedGradients()
-    with pytest.warns(
-        UserWarning, match="out of memory with 7 maps or detections at a time: going on with 3"
-    ) as said:
+    with pytest.warns(UserWarning, match="out of memory with 7 maps or detections at a time: going on with 3") as said:
         found = gradients(scalars, leaves, everything)
     assert len(said) == 1 and tried == [7, 3, 1, 1, 1, 1, 1, 1, 1] and gradients.batched
     assert_same(found, expected)
