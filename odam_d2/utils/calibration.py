@@ -14,8 +14,8 @@ def calibrate_frozen_norms(model: nn.Module, batched_inputs: list[dict]) -> None
     variance, and detections are finite.
 
     Args:
-        model: a detector with ``backbone``, ``pixel_mean`` and ``pixel_std``; one without Detectron2's frozen norms stays
-            as it is.
+        model: a detector with ``backbone``, ``pixel_mean`` and ``pixel_std``; without frozen norms of Detectron2's it
+            stays as it is.
         batched_inputs: pictures as the detector takes them.
     """
 
