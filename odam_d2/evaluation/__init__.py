@@ -1,6 +1,7 @@
 """Numbers that say how good an explanation is."""
 
 from .bootstrap import bootstrap_interval
+from .candidates import object_scorer
 from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
 from .faithfulness import FaithfulnessCurves, faithfulness_curves
 from .localization import (
@@ -24,6 +25,7 @@ __all__ = [
     "inside_boxes",
     "match_detections",
     "object_discrimination_index",
+    "object_scorer",
     "pairs_of_objects",
     "pointing_game",
     "sparsity",
