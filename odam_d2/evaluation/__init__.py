@@ -13,10 +13,12 @@ from .localization import (
     visual_explanation_accuracy,
 )
 from .matching import Matches, match_detections
+from .sanity import SanityReport, sanity_checks
 
 __all__ = [
     "FaithfulnessCurves",
     "Matches",
+    "SanityReport",
     "bootstrap_interval",
     "compactness",
     "energy_in_objects",
@@ -28,6 +30,7 @@ __all__ = [
     "object_scorer",
     "pairs_of_objects",
     "pointing_game",
+    "sanity_checks",
     "sparsity",
     "visual_explanation_accuracy",
 ]
