@@ -135,8 +135,8 @@ def table(figures: dict[str, Any]) -> str:
         tabulate(body, ["how", "seconds", "spread", "times faster", "spread "], tablefmt="github"),
         "",
         f"Scores apart from one by one: {max(row['largest_difference'] for row in rows.values()):.1e} at most.",
-        f"{settings['objects']} objects on {height} x {width}, {settings['config_file']}, {settings['threads']} threads, "
-        f"batches of {settings['batch_size']}; {figures['device']}.",
+        f"{settings['objects']} objects on {height} x {width}, {settings['config_file']}, "
+        f"{settings['threads']} threads, batches of {settings['batch_size']}; {figures['device']}.",
     ]
     return "\n".join(lines)
 
