@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from detectron2.layers import batched_nms
+from detectron2.structures import Boxes
 
 from odam_d2.explain import build_explainer, known_attributes
 from tests.families import FAMILIES, QUERY_FAMILIES
@@ -92,3 +94,31 @@ def test_an_attribute_of_other_families_is_an_error_that_lists_what_there_is(one
     with pytest.raises(ValueError, match=rf"`attributes` must be among \['score'.*got \['{family.lacks}'\]"):
         build_explainer(ours, attributes=(family.lacks,))
     assert family.lacks not in known_attributes(ours)
+
+
+def test_stock_suppression_of_the_candidates_leaves_the_stock_detections(case):
+    _, ours, stock = case
+    dense = hasattr(stock, "test_nms_thresh")
+    if dense:
+        threshold = stock.test_nms_thresh
+    else:
+        predictor = stock.roi_heads.box_predictor
+        threshold = (predictor[-1] if isinstance(predictor, torch.nn.ModuleList) else predictor).test_nms_thresh
+    with torch.no_grad():
+        candidates, expected = ours.candidates(INPUTS), stock(INPUTS)
+    for (boxes, scores), result, entry in zip(candidates, expected, INPUTS, strict=True):
+        height, width = entry["image"].shape[1:]
+        every = Boxes((boxes if boxes.dim() == 3 else boxes[:, None].expand(-1, 5, 4)).reshape(-1, 4))
+        if not dense:  # which clip afterwards
+            every.clip((height, width))
+        classes = torch.arange(5).expand_as(scores).flatten()
+        assert scores.shape == (len(boxes), 5)
+        kept = batched_nms(every.tensor, scores.flatten(), classes, threshold)[:2]
+        found = every[kept]
+        found.scale(entry["width"] / width, entry["height"] / height)
+        found.clip((entry["height"], entry["width"]))
+        left = found.nonempty()
+        wanted = result["instances"]
+        assert torch.equal(found.tensor[left], wanted.pred_boxes.tensor)
+        assert torch.equal(scores.flatten()[kept][left], wanted.scores)
+        assert torch.equal(classes[kept][left], wanted.pred_classes)

@@ -3,7 +3,8 @@
 Deletion hides pixels in falling order of heat and watches the detector's score of the object; insertion shows them in
 that order on an empty picture. A steep fall and a steep rise speak for the map.
 
-Shape letters: R objects, (h, w) the model input, S steps that are scored, B pictures that go through together.
+Shape letters: R objects, (h, w) the model input, S steps that are scored, M pictures that go through together, B
+objects in them.
 Source: Petsiuk et al., RISE, BMVC 2018, as Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4, apply it to
 detections.
 """
@@ -18,8 +19,9 @@ from torch import Tensor
 STEP_SHARE = 0.01
 SCORED_STEPS = tuple(range(10, 101, 10))
 
-# (B, 3, h, w) pictures, (B,) classes and (B, 4) boxes of the objects in them -> (B,) scores in [0, 1].
-ScoreObjects = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (M, 3, h, w) pictures, (B,) classes and (B, 4) boxes of objects, (B,) the picture that each of them is to be found in
+# -> (B,) scores in [0, 1].
+ScoreObjects = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -89,7 +91,8 @@ def faithfulness_curves(
 ) -> FaithfulnessCurves:
     """Deletion and insertion curves of the objects of one picture.
 
-    Pictures of several objects and steps go through the detector together; each gets the score it gets alone.
+    Pictures of several objects and steps go through the detector together, and each gets the score it gets alone.
+    Pictures that are the same go through once: the untouched and the empty one serve all objects.
 
     Args:
         score: asks the detector.
@@ -97,7 +100,7 @@ def faithfulness_curves(
         heat: (R, h, w) maps at model-input size.
         classes: (R,) int64.
         boxes: (R, 4) XYXY of the objects in model-input pixels.
-        batch_size: B.
+        batch_size: M.
         seed: of the uniform noise in [0, 255) that deletion puts in the place of pixels; one noise for a picture.
 
     Raises:
@@ -112,18 +115,38 @@ def faithfulness_curves(
     empty = torch.zeros_like(picture)
     order, counts = pixel_order(heat), pixels_at_steps(boxes, *picture.shape[1:])
     # Deletion goes from the picture to noise, insertion from nothing to the picture.
-    jobs = [(way, r, s) for way in (0, 1) for r in range(len(boxes)) for s in range(counts.shape[1] + 1)]
     ways = ((picture, noise), (empty, picture))
+    jobs = list(_pictures_to_show(counts, picture[0].numel()).items())
     scores = boxes.new_zeros(2, len(boxes), counts.shape[1] + 1)
     for begin in range(0, len(jobs), batch_size):
         part = jobs[begin : begin + batch_size]
-        pictures = torch.stack(
-            [replace_pixels(*ways[w], order[r], int(counts[r, s - 1]) if s else 0) for w, r, s in part]
-        )
-        rows = torch.tensor([r for _, r, _ in part], device=boxes.device)
-        where = torch.tensor(part, device=boxes.device).T
-        scores[where[0], where[1], where[2]] = score(pictures, classes[rows], boxes[rows]).to(scores)
+        pictures = torch.stack([replace_pixels(*ways[way], order[r], count) for (way, r, count), _ in part])
+        cells = [(number, *cell) for number, (_, asked) in enumerate(part) for cell in asked]
+        where, way, r, step = torch.tensor(cells, device=boxes.device).T
+        scores[way, r, step] = score(pictures, classes[r], boxes[r], where).to(scores)
     return FaithfulnessCurves(scores[0], scores[1])
+
+
+def _pictures_to_show(counts: Tensor, pixels: int) -> dict[tuple[int, int, int], list[tuple[int, int, int]]]:
+    """Every different picture, with all that is to be read off it.
+
+    Args:
+        counts: (R, S) int64, pixels that have changed at each step.
+        pixels: of a picture.
+
+    Returns:
+        (way, object whose order it is, pixels changed) -> [(way, object to score, step), ...]; way 0 is deletion.
+    """
+    shown: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
+    for way in (0, 1):
+        for r, row in enumerate(counts.tolist()):
+            for step, count in enumerate([0, *row]):
+                # Before the first pixel and after the last, the order doesn't matter.
+                key = (way, r if 0 < count < pixels else 0, count)
+                # Insertion ends where deletion begins.
+                key = (0, 0, 0) if key == (1, 0, pixels) else key
+                shown.setdefault(key, []).append((way, r, step))
+    return shown
 
 
 def _area(curves: Tensor) -> Tensor:

@@ -134,6 +134,25 @@ class AnchorTraceMixin:
                 self._name_anchors(trace)
         return trace
 
+    def candidates(self, batched_inputs: list[dict]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What the detector says at every anchor, before thresholds and non-max suppression choose among them.
+
+        Args:
+            batched_inputs: as for the stock detector.
+
+        Returns:
+            For each picture (P, 4) XYXY boxes of its P anchors in model-input pixels, not clipped to the picture, and
+            (P, K) scores of all classes as they are reported with detections.
+        """
+        self.require_traceable()
+        generator, names, _ = self.anchor_parts()
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        levels = [features[name] for name in names]
+        head = self.traced_head()
+        boxes, scores = head.candidates(head.module(levels), Boxes.cat(generator(levels)).tensor)
+        return list(zip(boxes, scores, strict=True))
+
     def _anchors_of(self, boxes: list[torch.Tensor], anchors: list[Boxes]) -> tuple[torch.Tensor, torch.Tensor]:
         """Row within its level, and level, of the anchor that fits each given box best; (D,) int64 each."""
         counts = torch.tensor([len(a) for a in anchors], device=self.device)

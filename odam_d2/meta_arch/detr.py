@@ -213,6 +213,20 @@ class OdamDETR(nn.Module):
                 write_scores(trace, head.of_rows(output.logits, boxes, trace).scores)
         return trace
 
+    def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
+        """What all queries say, before the best are chosen.
+
+        Args:
+            batched_inputs: as for :meth:`forward`.
+
+        Returns:
+            For each picture (Q, 4) XYXY boxes in model-input pixels, not clipped to the picture, and (Q, K) scores.
+        """
+        images = self.preprocess_image(batched_inputs)
+        output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images))
+        boxes, scores = self.decode(output.pred_boxes, images), self.architecture.probabilities(output.logits)
+        return list(zip(boxes, scores, strict=True))
+
     def _features(self, pixels: tuple[Tensor, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
         """The stage's maps once more, from (N, 3, H, W) pixels and their mask."""
         with recording(self.network, self.architecture) as record:

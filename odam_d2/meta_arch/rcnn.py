@@ -83,6 +83,23 @@ class OdamRCNN(GeneralizedRCNN):
                 write_scores(trace, trace.head.predict(features, trace).scores)
         return trace
 
+    def candidates(self, batched_inputs: list[dict]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What the box stages say of every proposal, before thresholds and non-max suppression choose among them.
+
+        Args:
+            batched_inputs: as for the stock detector.
+
+        Returns:
+            For each picture, of its P proposals: XYXY boxes in model-input pixels, not clipped to the picture,
+            (P, K, 4) or, where all classes share a box, (P, 4); and (P, K) scores without background's.
+        """
+        self.require_traceable()
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        stages = self.roi_heads.run_box_stages(features, self._propose(batched_inputs, images, features))
+        pairs = zip(*self.roi_heads.say_all(stages), strict=True)
+        return [(box if box.shape[1] == 4 else box.unflatten(1, (-1, 4)), score[:, :-1]) for box, score in pairs]
+
     def require_traceable(self) -> None:
         """Raises TypeError where the RoI heads keep no trace, or not of what they do in inference."""
         heads = type(self.roi_heads)

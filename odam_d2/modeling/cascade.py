@@ -46,11 +46,8 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
 
     def choose(self, stages: list[BoxStage]) -> tuple[list[Instances], list[Tensor], list[Tensor], list[Tensor]]:
         """See :meth:`TracedROIHeads.choose`."""
-        said = [stage.predictor.predict_probs(stage.outputs, stage.proposals) for stage in stages]
-        # The stock expression, to the last bit.
-        scores = [sum(list(one)) * (1.0 / self.num_cascade_stages) for one in zip(*said, strict=True)]
+        boxes, scores = self.say_all(stages)
         last = stages[-1]
-        boxes = list(last.predictor.predict_boxes(last.outputs, last.proposals))
         results, kept = fast_rcnn_inference(
             boxes,
             scores,
@@ -60,3 +57,11 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
             last.predictor.test_topk_per_image,
         )
         return results, kept, boxes, scores
+
+    def say_all(self, stages: list[BoxStage]) -> tuple[list[Tensor], list[Tensor]]:
+        """See :meth:`TracedROIHeads.say_all`: boxes of the last stage, the mean of all stages' scores."""
+        said = [stage.predictor.predict_probs(stage.outputs, stage.proposals) for stage in stages]
+        # The stock expression, to the last bit.
+        scores = [sum(list(one)) * (1.0 / self.num_cascade_stages) for one in zip(*said, strict=True)]
+        last = stages[-1]
+        return list(last.predictor.predict_boxes(last.outputs, last.proposals)), scores

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
 from detectron2.modeling.meta_arch.fcos import FCOSHead
 from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
 from torch import Tensor, nn
@@ -91,6 +92,28 @@ class TracedDenseHead(ABC):
     @abstractmethod
     def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
         """Predictions from the (D, O) outputs of the detections' anchors."""
+
+    def combine_scores(self, logits: Tensor, *others: Tensor) -> Tensor:
+        """What is reported as confidence, (..., K), from class logits (..., K) and (..., 1) of each further result."""
+        del others
+        return logits.sigmoid()
+
+    def candidates(self, results: Sequence[Sequence[Tensor]], anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head says at all P anchors of all levels, before anything is chosen among them.
+
+        Args:
+            results: of the head: class logits, box deltas, and what it has besides, for each level (N, channels, H, W).
+            anchors: (P, 4) XYXY of all levels, in model-input pixels.
+
+        Returns:
+            (N, P, 4) decoded XYXY boxes in model-input pixels, not clipped; (N, P, K) scores.
+        """
+        widths = {result: channels for result, channels, _ in self.layout}
+        logits, deltas, *others = (
+            torch.cat([permute_to_N_HWA_K(level, widths[k]) for level in levels], 1) for k, levels in enumerate(results)
+        )
+        decode = self.detector.box2box_transform.apply_deltas
+        return torch.stack([decode(delta, anchors) for delta in deltas]), self.combine_scores(logits, *others)
 
     def _layout(self) -> list[tuple[int, int, int | None]]:
         """Where each of the O outputs lies in the results of the head: (result, channels of an anchor, offset)."""
@@ -209,7 +232,7 @@ class TracedRetinaNetHead(TracedDenseHead):
     def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
         """See :meth:`TracedDenseHead.decode`."""
         boxes = self.detector.box2box_transform.apply_deltas(outputs[:, 1:5], trace.references)
-        return Predictions(scores=outputs[:, 0].sigmoid(), logits=outputs[:, 0], boxes=boxes)
+        return Predictions(scores=self.combine_scores(outputs[:, 0]), logits=outputs[:, 0], boxes=boxes)
 
     def _read(self) -> str | None:
         head = self.module
@@ -227,9 +250,13 @@ class TracedFCOSHead(TracedRetinaNetHead):
     def decode(self, outputs: Tensor, trace: DetectionTrace) -> Predictions:
         """See :meth:`TracedDenseHead.decode`; the score is the geometric mean of class and centerness."""
         boxes = self.detector.box2box_transform.apply_deltas(outputs[:, 1:5], trace.references)
-        centerness = outputs[:, 5].sigmoid()
-        scores = (outputs[:, 0].sigmoid() * centerness).sqrt()
-        return Predictions(scores, outputs[:, 0], boxes, extras={"centerness": centerness})
+        scores = self.combine_scores(outputs[:, 0], outputs[:, 5])
+        return Predictions(scores, outputs[:, 0], boxes, extras={"centerness": outputs[:, 5].sigmoid()})
+
+    def combine_scores(self, logits: Tensor, *others: Tensor) -> Tensor:
+        """See :meth:`TracedDenseHead.combine_scores`; the only other is the centerness."""
+        (centerness,) = others
+        return (logits.sigmoid() * centerness.sigmoid()).sqrt()
 
     def _read(self) -> str | None:
         head = self.module

@@ -221,9 +221,19 @@ class TracedROIHeads:
             (R, 4 or K * 4); N times (R, K + 1) scores.
         """
         (stage,) = stages
-        said = (stage.outputs, stage.proposals)
-        results, kept = stage.predictor.inference(*said)
-        return results, kept, list(stage.predictor.predict_boxes(*said)), list(stage.predictor.predict_probs(*said))
+        results, kept = stage.predictor.inference(stage.outputs, stage.proposals)
+        return results, kept, *self.say_all(stages)
+
+    def say_all(self, stages: list[BoxStage]) -> tuple[list[Tensor], list[Tensor]]:
+        """What the box stages together say of all proposals, before any is chosen.
+
+        Returns:
+            N times boxes (R, 4 or K * 4) in model-input pixels, not clipped; N times (R, K + 1) scores, the last of
+            background.
+        """
+        last = stages[-1]
+        said = (last.outputs, last.proposals)
+        return list(last.predictor.predict_boxes(*said)), list(last.predictor.predict_probs(*said))
 
     def mask_pooler_or_none(self) -> ROIPooler | None:
         """What the mask branch pools with; None without masks, or where it is not one that can be explained."""

@@ -20,12 +20,12 @@ PICTURE[:, 3:7, 2:7] = 250.0
 ON_OBJECT = (PICTURE[:1] > 0).float()
 
 
-def brightness(pictures, classes, boxes):
+def brightness(pictures, classes, boxes, where):
     """The share of the box's pixels that are exactly 250: the object's score."""
-    assert len(pictures) == len(classes) == len(boxes)
+    assert len(where) == len(classes) == len(boxes)
     shares = [
-        (p[0, int(y1) : int(y2), int(x1) : int(x2)] == 250).float().mean()
-        for p, (x1, y1, x2, y2) in zip(pictures, boxes.tolist(), strict=True)
+        (pictures[n, 0, int(y1) : int(y2), int(x1) : int(x2)] == 250).float().mean()
+        for n, (x1, y1, x2, y2) in zip(where.tolist(), boxes.tolist(), strict=True)
     ]
     return torch.stack(shares)
 
@@ -70,9 +70,9 @@ def test_pixels_of_a_step_are_of_the_boxs_area_and_end_at_the_picture():
 def test_noise_is_seeded_and_takes_the_place_of_pixels():
     seen = []
 
-    def keep(pictures, classes, boxes):
+    def keep(pictures, classes, boxes, where):
         seen.append(pictures.clone())
-        return brightness(pictures, classes, boxes)
+        return brightness(pictures, classes, boxes, where)
 
     for seed in (0, 0, 1):
         faithfulness_curves(keep, PICTURE, ON_OBJECT, torch.zeros(1), BOX, batch_size=22, seed=seed)
@@ -113,3 +113,23 @@ def test_no_objects_and_wrong_sizes():
     assert none.deletion.shape == (0, 11) and none.areas()["overall"].shape == (0,)
     with pytest.raises(ValueError, match=r"\(10, 10\); got \(1, 5, 5\)"):
         faithfulness_curves(brightness, PICTURE, torch.zeros(1, 5, 5), torch.zeros(1), BOX)
+
+
+def test_the_same_picture_is_shown_once():
+    shown = []
+
+    def count(pictures, classes, boxes, where):
+        shown.extend(pictures)
+        return brightness(pictures, classes, boxes, where)
+
+    # The third object's box is as large as the picture: its last steps show noise alone, and the untouched picture.
+    boxes = torch.tensor([[2.0, 3, 7, 7], [1, 1, 3, 9], [0, 0, 10, 10]])
+    heat = torch.rand(3, 10, 10)
+    curves = faithfulness_curves(count, PICTURE, heat, torch.zeros(3), boxes)
+    # Untouched, empty, noise, ten steps of each of two objects and nine of the third, both ways.
+    assert len(shown) == 3 + 2 * 29
+    assert torch.equal(curves.insertion[2, -1], curves.untouched[2])
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = faithfulness_curves(brightness, PICTURE, heat[one], torch.zeros(1), boxes[one])
+        assert torch.equal(alone.deletion, curves.deletion[one]) and torch.equal(alone.insertion, curves.insertion[one])

@@ -259,3 +259,21 @@ def test_training_mode_is_refused(model):
             model.trace(INPUTS)
     finally:
         model.eval()
+
+
+def test_candidates_are_all_queries(model):
+    with torch.no_grad():
+        candidates, found = model.candidates(INPUTS), model(INPUTS)
+    for (boxes, scores), result, entry in zip(candidates, found, INPUTS, strict=True):
+        result = result["instances"]
+        assert boxes.shape == (6, 4) and scores.shape == (6, 3)
+        # DETR reports each query in its likeliest class, the others any pair of query and class.
+        pool = scores.max(1).values if model.architecture.name.startswith("Detr") else scores.flatten()
+        # Five at most; what has no size in the picture is dropped.
+        assert set(result.scores.tolist()) <= set(pool.topk(5).values.tolist()) and len(result)
+        scale = entry["width"] / entry["image"].shape[2]
+        for box, score, label in zip(result.pred_boxes.tensor, result.scores, result.pred_classes, strict=True):
+            (row,) = (scores[:, label] == score).nonzero()[:, 0].tolist()
+            height, width = result.image_size
+            clipped = (boxes[row] * scale).clamp(min=0).minimum(torch.tensor([width, height] * 2))
+            assert torch.allclose(clipped, box, atol=1e-4)

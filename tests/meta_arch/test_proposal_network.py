@@ -223,3 +223,20 @@ def test_a_head_of_ones_own_hands_over_with_one_warning(network):
     finally:
         head.__class__ = stock
     assert len(found) and bool(found.values.any())
+
+
+def test_candidates_are_all_anchors(network):
+    with torch.no_grad():
+        candidates, found = network.candidates(INPUTS), network(INPUTS)
+    for (boxes, scores), result, entry in zip(candidates, found, INPUTS, strict=True):
+        proposals = result["proposals"]
+        assert boxes.shape == (len(scores), 4) and scores.shape[1] == 1
+        for box, logit in zip(proposals.proposal_boxes.tensor, proposals.objectness_logits, strict=True):
+            rows = ((scores[:, 0] - logit.sigmoid()).abs() < 1e-6).nonzero()[:, 0]
+            height, width = proposals.image_size
+            clipped = (
+                (boxes[rows] * (entry["width"] / entry["image"].shape[2]))
+                .clamp(min=0)
+                .minimum(torch.tensor([width, height] * 2))
+            )
+            assert bool((clipped - box).abs().amax(1).lt(1e-3).any())

@@ -1,0 +1,40 @@
+"""A line for each method over the stages that a detector went through."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from ..utils.files import atomic_write
+
+
+def write_stage_chart(
+    path: str | os.PathLike,
+    curves: Mapping[str, Sequence[float]],
+    stages: Sequence[str],
+    ylabel: str,
+    threshold: float,
+    title: str = "",
+) -> None:
+    """Writes the chart as PNG, whole or not at all.
+
+    Args:
+        path: the file.
+        curves: method -> a value for each stage; NaN leaves a gap.
+        stages: their names, in their order.
+        ylabel: what the values are.
+        threshold: drawn as a dashed line.
+        title: above the chart.
+    """
+    figure = Figure(figsize=(2.5 + 0.9 * len(stages), 4.5), layout="constrained")
+    axes = figure.subplots()
+    for method, values in curves.items():
+        axes.plot(range(len(stages)), list(values), marker="o", markersize=3, label=method)
+    axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label=f"at most {threshold:g} at the end")
+    axes.set_xticks(range(len(stages)), list(stages), rotation=45, ha="right", fontsize=8)
+    axes.set_ylabel(ylabel)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=120)

@@ -1,0 +1,101 @@
+"""Sanity checks: correlations by hand, a method that shows nothing of the detector, and the weights afterwards."""
+
+import pytest
+import torch
+
+from odam_d2.evaluation import sanity_checks
+from odam_d2.evaluation.sanity import LABELS, SanityReport, cosine, rank_correlation
+from odam_d2.explain import METHODS, Explainer
+from tests.helpers import compact_detector, given, random_input
+
+SUBJECTS = [
+    (random_input(128, 160), given((128, 160), [[20, 20, 90, 100], [60, 30, 150, 120]], [0, 2])),
+    (random_input(96, 128, seed=1), given((96, 128), [[30, 10, 100, 80]], [1])),
+]
+
+
+class Ramp(Explainer):
+    """The same picture whatever the detector: brighter from cell to cell."""
+
+    def combine(self, chunk):
+        n, k, _, h, w = chunk.gradients.shape
+        return torch.arange(1.0, h * w + 1).view(h, w).expand(n, k, h, w)
+
+
+class Failing(Explainer):
+    """Explains once, and never again."""
+
+    calls = 0
+
+    def combine(self, chunk):
+        type(self).calls += 1
+        if self.calls > len(SUBJECTS):
+            raise ZeroDivisionError
+        return chunk.gradients.sum(2)
+
+
+def tensor(*values):
+    return torch.tensor(values)
+
+
+def test_rank_correlation_by_hand():
+    assert rank_correlation(tensor(1.0, 2, 3), tensor(1.0, 20, 300)).item() == pytest.approx(1.0)
+    assert rank_correlation(tensor(1.0, 2, 3), tensor(3.0, 2, 1)).item() == pytest.approx(-1.0)
+    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: centred -1.5, 0, 0, 1.5 and -1.5, -.5, .5, 1.5: 4.5 / sqrt(4.5 * 5).
+    assert rank_correlation(tensor(1.0, 5, 5, 9), tensor(1.0, 2, 3, 4)).item() == pytest.approx(0.9**0.5)
+    # Two zeros in common don't count: what is left is 1, 2 and 2, 1.
+    assert rank_correlation(tensor(0.0, 1, 2, 0), tensor(0.0, 2, 1, 0)).item() == pytest.approx(-1.0)
+    for nothing in (tensor(0.0, 0), tensor(3.0, 3)):
+        assert rank_correlation(nothing, nothing).item() == 0.0
+
+
+def test_cosine_by_hand():
+    assert cosine(tensor(1.0, 0), tensor(1.0, 1)).item() == pytest.approx(0.5**0.5)
+    assert cosine(tensor(0.0, 0), tensor(1.0, 1)).item() == 0.0
+
+
+@pytest.fixture(scope="module")
+def model():
+    return compact_detector("faster_rcnn")
+
+
+def test_a_method_that_does_not_look_at_the_detector_fails_in_words(model, monkeypatch):
+    monkeypatch.setitem(METHODS, "ramp", Ramp)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    report = sanity_checks(model, SUBJECTS, ["odam", "ramp"], num_classes=3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert len(report.stages) == 7 and report.stages[-1].endswith("stem")
+    assert report.rank["ramp"][report.stages[-1]].tolist() == pytest.approx([1.0] * 3)
+    verdicts = report.verdicts()
+    assert [passed for _, passed, _ in verdicts["ramp"]] == [False, False]
+    assert verdicts["odam"][0][1] and float(report.rank["odam"][report.stages[-1]].mean()) < 0.7
+    text = report.text()
+    assert "ramp FAILS (all layers randomised): THE MAPS DO NOT CHANGE" in text and "odam passes" in text
+    assert set(report.curves()) == {"odam", "ramp"} and len(report.curves()["odam"]) == 7
+    rows = report.rows()
+    assert len(rows) == 2 * 8 and {row["objects"] for row in rows} == {3}
+    assert [row["cosine"] for row in rows if row["method"] == "ramp"] == pytest.approx([1.0] * 8)
+
+
+def test_weights_come_back_after_an_error(model, monkeypatch):
+    monkeypatch.setitem(METHODS, "failing", Failing)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ZeroDivisionError):
+        sanity_checks(model, SUBJECTS, ["failing"], num_classes=3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not model.training
+
+
+def test_a_single_class_and_no_objects(model):
+    none = [(SUBJECTS[0][0], given((128, 160), [], []))]
+    report = sanity_checks(model, none, ["odam"], num_classes=1)
+    assert LABELS not in report.rank["odam"] and report.verdicts() == {"odam": []}
+    assert report.rows()[0]["rank_correlation"] is None and "a single class" in report.text()
+
+
+def test_the_threshold_is_the_border():
+    report = SanityReport(["stem"], {"m": {"stem": tensor(0.6, 0.8)}}, {"m": {"stem": tensor(1.0, 1.0)}}, 0.71)
+    ((check, passed, text),) = report.verdicts()["m"]
+    assert passed and "rank correlation 0.70, at most 0.71." in text
+    report.threshold = 0.69
+    assert not report.verdicts()["m"][0][1]
