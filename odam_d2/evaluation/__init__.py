@@ -2,7 +2,9 @@
 
 from .bootstrap import bootstrap_interval
 from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
+from .explanation_evaluator import ExplanationEvaluator, GuardedComparison
 from .faithfulness import FaithfulnessCurves, faithfulness_curves
+from .ground_truth import TrueObjects, records_from_coco, records_from_dataset
 from .localization import (
     compactness,
     energy_inside,
@@ -12,10 +14,23 @@ from .localization import (
     visual_explanation_accuracy,
 )
 from .matching import Matches, match_detections
+from .measuring import Measuring
+from .metrics import METRICS, ExplainedObjects, Metric, register_metric
+from .store import ResultStore
+from .timing import TimedComparison
 
 __all__ = [
+    "METRICS",
+    "ExplainedObjects",
+    "ExplanationEvaluator",
     "FaithfulnessCurves",
+    "GuardedComparison",
     "Matches",
+    "Measuring",
+    "Metric",
+    "ResultStore",
+    "TimedComparison",
+    "TrueObjects",
     "bootstrap_interval",
     "compactness",
     "energy_in_objects",
@@ -26,6 +41,9 @@ __all__ = [
     "object_discrimination_index",
     "pairs_of_objects",
     "pointing_game",
+    "records_from_coco",
+    "records_from_dataset",
+    "register_metric",
     "sparsity",
     "visual_explanation_accuracy",
 ]
