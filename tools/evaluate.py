@@ -146,6 +146,8 @@ class Setup:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The detector with its weights."""
+        if self.cfg.MODEL.DEVICE == "cpu":  # sums depend on how many threads share them; processes share pictures
+            torch.set_num_threads(1)
         model = build_detector(self.cfg)
         load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
         return model
@@ -182,7 +184,10 @@ class Setup:
         if any(METRICS[name].needs_detector for name in args.metrics):
             from odam_d2.evaluation.candidates import object_scorer
 
-            score = object_scorer(self.model)
+            try:
+                score = object_scorer(self.model)
+            except TypeError as error:
+                raise ValueError(f"{error}; or leave deletion, insertion, overall and untouched out") from error
         return Measuring(tuple(args.metrics), args.iou_threshold, args.attribute, score, args.seed)
 
     def settings(self) -> dict[str, Any]:
@@ -203,12 +208,10 @@ def measure(setup: Setup, command: str) -> None:
     """Measures this process's share of the pictures; the main process writes the results of all."""
     args, records = setup.args, setup.records[: setup.args.max_images]
     torch.manual_seed(args.seed)
-    on_cpu = setup.cfg.MODEL.DEVICE == "cpu"
-    if on_cpu:  # sums depend on how many threads share them
-        torch.set_num_threads(1)
     store, main_process = ResultStore(args.output), comm.is_main_process()
     read = ((r["image_id"], store.pictures.read(r["image_id"])) for r in (records if main_process else ()))
     finished = {image_id: result for image_id, result in read if result is not None}
+    # What the main process has counts, also where machines don't share the folder.
     done = set(comm.all_gather(list(finished))[0])
     rest = [record for record in records if record["image_id"] not in done]
     rgb = setup.cfg.INPUT.FORMAT == "RGB"
@@ -222,7 +225,7 @@ def measure(setup: Setup, command: str) -> None:
         ),
         batch_size=1,
         collate_fn=as_they_are,
-        num_workers=0 if on_cpu else setup.cfg.DATALOADER.NUM_WORKERS,
+        num_workers=0 if setup.cfg.MODEL.DEVICE == "cpu" else setup.cfg.DATALOADER.NUM_WORKERS,
     )
     keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)
     evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)

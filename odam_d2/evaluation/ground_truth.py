@@ -101,8 +101,12 @@ def _decode(segmentation: Any, size: tuple[int, int], name: Any) -> np.ndarray:
             packed = mask_util.frPyObjects(segmentation, *size)
             packed = mask_util.merge(packed) if isinstance(packed, list) else packed
         mask = mask_util.decode(packed).astype(bool)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"the mask of annotation {name} must be COCO's polygons or run lengths; {error}") from error
+    # pycocotools says "input type is not supported" with a bare Exception.
+    except Exception as error:
+        raise ValueError(
+            f"the mask of annotation {name} must be COCO's polygons or run lengths; got something else ({error}): mend "
+            "the annotations, or leave the mask out"
+        ) from error
     if mask.shape != tuple(size):
         raise ValueError(
             f"the mask of annotation {name} must be of the picture's size {size[1]} x {size[0]}; got {mask.shape[1]} x "
