@@ -71,9 +71,9 @@ def argument_parser() -> argparse.ArgumentParser:
         default=[name for name in METRICS if name not in ON_REQUEST],
         help="; ".join(METRICS) + f" (default: all but {', '.join(ON_REQUEST)})")  # fmt: skip
     add("--attribute", default="score", help="which maps to judge (default: score)")
-    add("--iou-threshold", type=float, default=0.9, metavar="T",
+    add("--iou-threshold", type=_share, default=0.9, metavar="T",
         help="how far a detection and its object must overlap (default: 0.9, as published)")  # fmt: skip
-    add("--score-threshold", type=float, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
+    add("--score-threshold", type=_share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
     add("--max-detections", type=_count, default=100, metavar="N", help="most boxes of a picture (default: 100)")
     add("--max-images", type=_count, metavar="N", help="the first N pictures (default: all)")
     add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
@@ -95,6 +95,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1); got {text}")
     return value
 
 

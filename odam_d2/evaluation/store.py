@@ -34,9 +34,9 @@ class CheckedFiles:
             return None
         return json.loads(body) if checksum == _checksum(body.removesuffix("\n")) else None
 
-    def clear(self) -> None:
-        """Removes all that was written."""
-        for old in self.folder.glob("*.json"):
+    def clear(self, pattern: str = "*.json") -> None:
+        """Removes all that was written; or, with ``".*.tmp"``, what a writer left that was killed."""
+        for old in self.folder.glob(pattern):
             old.unlink()
 
     def _path(self, name: int | str) -> Path:
@@ -73,6 +73,8 @@ class ResultStore:
             ValueError: if those results were made with other settings.
         """
         settings = json.loads(json.dumps(settings))
+        for files in (self.pictures, self.examples):
+            files.clear(".*.tmp")
         if resume and self.settings.is_file():
             try:
                 before = json.loads(self.settings.read_text(encoding="utf-8"))

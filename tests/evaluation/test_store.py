@@ -34,8 +34,10 @@ def test_going_on_needs_the_same_settings(tmp_path):
     store, settings = ResultStore(tmp_path), {"seed": 0, "metrics": ("vea",)}
     store.start(settings, resume=True)
     store.pictures.write(1, {})
+    left = tmp_path / "pictures" / ".2.json.0123abcd.tmp"  # by a writer that was killed
+    left.write_text("{")
     store.start(settings, resume=True)
-    assert store.pictures.read(1) == {}
+    assert store.pictures.read(1) == {} and not left.exists()
     with pytest.raises(ValueError, match=r"same settings to resume; .* differs in \['seed'\]"):
         store.start({**settings, "seed": 1}, resume=True)
     assert store.pictures.read(1) == {}

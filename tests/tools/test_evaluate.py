@@ -185,6 +185,7 @@ def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
         (("--metrics", "beauty"), "invalid choice: 'beauty'"),
         (("--method-option", "num_masks=3"), "must be METHOD.NAME=VALUE; got 'num_masks=3'"),
         (("--max-images", "0"), "must be at least 1"),
+        (("--iou-threshold", "1.5"), "must be in [0, 1); got 1.5"),
     ],
 )
 def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):
@@ -198,7 +199,6 @@ def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):
     [
         (("--method-option", "drise.num_masks=3"), "`--method-option` must be for one of --methods; got 'drise'"),
         (("--method-option", "odam.what=3"), "options of method 'odam' must be left out"),
-        (("--iou-threshold", "1.5"), r"`iou_threshold` must be in \[0, 1\)"),
         (("--attribute", "beauty"), "beauty"),
         (("--annotations", "gone.json"), "json file in the COCO format; got 'gone.json'"),
     ],
