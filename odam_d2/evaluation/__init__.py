@@ -15,7 +15,8 @@ from .localization import (
 )
 from .matching import Matches, match_detections
 from .measuring import Measuring
-from .metrics import METRICS, ExplainedObjects, Metric, register_metric
+from .metric import ExplainedObjects, Metric, register_metric
+from .metrics import METRICS
 from .store import ResultStore
 from .timing import TimedComparison
 

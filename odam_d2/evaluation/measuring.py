@@ -14,7 +14,8 @@ from torch import Tensor
 from .faithfulness import ScoreObjects
 from .ground_truth import TrueObjects
 from .matching import Matches, match_detections
-from .metrics import METRICS, ExplainedObjects
+from .metric import ExplainedObjects
+from .metrics import METRICS
 
 # Maps of a picture are judged some at a time: this many pixels, of which some metrics take several doubles each.
 _PIXELS_AT_ONCE = 2**24
