@@ -23,21 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
-from detectron2.modeling import build_model
 from PIL import Image
 from tqdm import tqdm
 
 import odam_d2.data
 import odam_d2.meta_arch
 import odam_d2.modeling  # noqa: F401  these three register data sets and detectors
-from odam_d2 import model_zoo
-from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.data.images import find_images, read_image_bgr
 from odam_d2.env import collect_versions
 from odam_d2.explain import METHODS, Explainer, build_explainer
+from odam_d2.model_zoo.runs import build_detector, known_class_names, read_run_config
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from odam_d2.utils.files import atomic_write, write_json
 from odam_d2.utils.imports import import_file_or_module
@@ -98,55 +95,6 @@ def _option(text: str) -> tuple[str, Any]:
     return name, yaml.safe_load(value)
 
 
-def read_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the run: yaml or model zoo name, then options, then what this machine can do.
-
-    Raises:
-        ValueError: if there is no such config, an option is unknown, or no weights are named.
-    """
-    cfg = get_cfg()
-    add_odam_config(cfg)
-    file = args.config_file if os.path.isfile(args.config_file) else model_zoo.get_config_file(args.config_file)
-    try:
-        cfg.merge_from_file(file)
-        if not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
-        cfg.merge_from_list(args.opts)
-    except (KeyError, AssertionError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"the config must be Detectron2's with the node ODAM; {file!r} with {args.opts}: {error}"
-        ) from error
-    # What a bundled detector's own yaml names are the weights that its training began with.
-    for name in model_zoo.available() if "MODEL.WEIGHTS" not in args.opts else ():
-        if os.path.samefile(file, model_zoo.get_config_file(name)):
-            cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_path(name)
-    if not cfg.MODEL.WEIGHTS:
-        raise ValueError(
-            f"MODEL.WEIGHTS must name a checkpoint; {file!r} names none: add MODEL.WEIGHTS PATH at the end"
-        )
-    if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-        raise ValueError(f"INPUT.FORMAT must be BGR or RGB; got {cfg.INPUT.FORMAT!r}: other formats can't be shown")
-    for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.ODAM.FCOS):
-        node.SCORE_THRESH_TEST = args.score_threshold
-    cfg.TEST.DETECTIONS_PER_IMAGE = min(cfg.TEST.DETECTIONS_PER_IMAGE, args.max_detections)
-    use_traced_architectures(cfg)
-    cfg.freeze()
-    return cfg
-
-
-def build_detector(cfg: CfgNode) -> torch.nn.Module:
-    """The detector that the config describes, in eval mode, at its random start.
-
-    Raises:
-        ValueError: if it can't be built.
-    """
-    try:
-        return build_model(cfg).eval()
-    # A config can be wrong in about any way, and each part of a detector complains in its own.
-    except Exception as error:
-        raise ValueError(f"the config must describe a detector; building it failed: {error}") from error
-
-
 def explainer_options(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
     """What :func:`build_explainer` is called with: an argument where given, else the config's word.
 
@@ -159,15 +107,6 @@ def explainer_options(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
     if limit and args.attributes is None:
         options["attributes"] = [name for name in options["attributes"] if name in limit]
     return options
-
-
-def known_class_names(cfg: CfgNode) -> tuple[str, ...] | None:
-    """Class names of the first data set in the config that has some."""
-    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        names = MetadataCatalog.get(dataset).get("thing_classes")
-        if names:
-            return tuple(names)
-    return None
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
@@ -271,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = find_images(args.input)
         for name in args.imports:
             import_file_or_module(name)
-        cfg = read_config(args)
+        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections)
         options = explainer_options(args, cfg)
         class_names = known_class_names(cfg)
         annotations = CocoAnnotations(args.annotations, class_names) if args.annotations else None

@@ -3,7 +3,9 @@
 from .bootstrap import bootstrap_interval
 from .candidates import object_scorer
 from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
+from .explanation_evaluator import ExplanationEvaluator, GuardedComparison
 from .faithfulness import FaithfulnessCurves, faithfulness_curves
+from .ground_truth import TrueObjects, records_from_coco, records_from_dataset
 from .localization import (
     compactness,
     energy_inside,
@@ -13,12 +15,26 @@ from .localization import (
     visual_explanation_accuracy,
 )
 from .matching import Matches, match_detections
+from .measuring import Measuring
+from .metric import ExplainedObjects, Metric, register_metric
+from .metrics import METRICS
 from .sanity import SanityReport, sanity_checks
+from .store import ResultStore
+from .timing import TimedComparison
 
 __all__ = [
+    "METRICS",
+    "ExplainedObjects",
+    "ExplanationEvaluator",
     "FaithfulnessCurves",
+    "GuardedComparison",
     "Matches",
     "SanityReport",
+    "Measuring",
+    "Metric",
+    "ResultStore",
+    "TimedComparison",
+    "TrueObjects",
     "bootstrap_interval",
     "compactness",
     "energy_in_objects",
@@ -31,6 +47,9 @@ __all__ = [
     "pairs_of_objects",
     "pointing_game",
     "sanity_checks",
+    "records_from_coco",
+    "records_from_dataset",
+    "register_metric",
     "sparsity",
     "visual_explanation_accuracy",
 ]

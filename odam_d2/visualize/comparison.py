@@ -16,13 +16,12 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import tensor
 
 from ..utils.files import write_text
+from .crops import QUALITY, crop_uri, region_around
 from .ground_truth import Annotation, match_objects
-from .overlay import draw_boxes, draw_heatmap, fit_size, instance_color, outline_box, resize_picture
+from .overlay import draw_boxes, fit_size, instance_color, resize_picture
 from .report import TEMPLATES, jpeg_uri, style_sheet
 
-_CELL = (190, 220)  # highest and widest crop, in pixels
 _OVERVIEW_SIDE = 720  # longest side of the picture with all objects
-_QUALITY = 82
 _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as in the report
 
 
@@ -69,14 +68,14 @@ def comparison_entry(
     shown = sorted((o for o in range(len(objects)) if any(o in match for match in matches)), key=_area_of(objects))
     rows = []
     for number, o in enumerate(shown, 1):
-        region = _region(np.array(objects[o].box), *image.shape[:2])
+        region = region_around(np.array(objects[o].box), *image.shape[:2])
         cells = [
             {"state": "absent"} if one is None
-            else {"state": "missed", "crop": _crop(image, region, objects[o].box)} if o not in match
+            else {"state": "missed", "crop": crop_uri(image, region, objects[o].box)} if o not in match
             else _cell(image, region, objects[o], one, match[o], attributes)
             for one, match in zip(findings, matches, strict=True)
         ]  # fmt: skip
-        plain = _crop(image, region, objects[o].box, color=_TRUTH)
+        plain = crop_uri(image, region, objects[o].box, color=_TRUTH)
         rows.append({"number": number, "label": objects[o].label, "crop": plain, "cells": cells})
     boxes = np.array([objects[o].box for o in shown]).reshape(-1, 4)
     picture, factors = resize_picture(image, *fit_size(*image.shape[:2], _OVERVIEW_SIDE / max(image.shape[:2])))
@@ -84,7 +83,7 @@ def comparison_entry(
     overview = draw_boxes(picture, boxes * factors, labels, [instance_color(k) for k in range(len(rows))])
     return {
         "name": name,
-        "overview": jpeg_uri(overview, _OVERVIEW_SIDE, _QUALITY),
+        "overview": jpeg_uri(overview, _OVERVIEW_SIDE, QUALITY),
         "size": [overview.shape[1], overview.shape[0]],
         "objects": len(objects),
         "found": [len(match) for match in matches],
@@ -130,20 +129,6 @@ def _area_of(objects: Sequence[Annotation]):
     return key
 
 
-def _region(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part (x1, y1, x2, y2) of a picture around a box, the same for all detectors, in the shape of a cell.
-
-    It moves, and shrinks if it must, to lie inside the picture.
-    """
-    size = 1.5 * (box[2:] - box[:2]) + 16
-    cell = np.array([_CELL[1], _CELL[0]])
-    size = np.minimum(cell * (size / cell).max(), [width, height])
-    low = np.clip((box[:2] + box[2:] - size) / 2, 0, [width, height] - size)
-    x1, y1 = np.floor(low).astype(int).tolist()
-    x2, y2 = np.maximum(np.ceil(low + size), [x1 + 1, y1 + 1]).astype(int).tolist()
-    return x1, y1, min(x2, width), min(y2, height)
-
-
 def _cell(image, region, annotation: Annotation, one: Findings, k: int, attributes: Sequence[str]) -> dict[str, Any]:
     """A detector's detection `k` of an object: a crop for each attribute, and what it says."""
     box = one.instances.pred_boxes.tensor[k]
@@ -151,22 +136,6 @@ def _cell(image, region, annotation: Annotation, one: Findings, k: int, attribut
     crops = {}
     for name in attributes:
         heat = one.instances.heatmaps[k].to_image(name, size=image.shape[:2])[0].cpu().numpy().clip(0.0, 1.0)
-        crops[name] = _crop(image, region, box.cpu().numpy(), heat)
+        crops[name] = crop_uri(image, region, box.cpu().numpy(), heat)
     score = float(one.instances.scores[k])
     return {"state": "found", "crops": crops, "score": score, "iou": iou, "link": one.link.format(k)}
-
-
-def _crop(
-    image: np.ndarray,
-    region: tuple[int, int, int, int],
-    box: Sequence[float],
-    heat: np.ndarray | None = None,
-    color: tuple[float, float, float] = (1.0, 1.0, 1.0),
-) -> str:
-    """The region of a picture with a box and, if given, the picture's (h, w) heat map, as a JPEG data URI."""
-    x1, y1, x2, y2 = region
-    part = image[y1:y2, x1:x2]
-    if heat is not None:
-        part = draw_heatmap(part, heat[y1:y2, x1:x2])
-    crop, factors = resize_picture(part, *fit_size(y2 - y1, x2 - x1, min(_CELL[0] / (y2 - y1), _CELL[1] / (x2 - x1))))
-    return jpeg_uri(outline_box(crop, (np.asarray(box) - [x1, y1, x1, y1]) * factors, color), max(_CELL), _QUALITY)

@@ -372,14 +372,3 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
 def test_bundled_weights_are_found(run, tmp_path, config):
     code, output = run(picture(tmp_path / "cat.png"), config=config, checkpoint=None)
     assert code == 0 and run_json(output)["weights"] == model_zoo.get_checkpoint_path(ZOO_NAME)
-
-
-def test_bundled_weights_come_before_those_that_a_bundled_yaml_begins_its_training_with(tool):
-    name = "synthetic/fcos_compact_FPN"
-    if name not in model_zoo.available():
-        pytest.skip(f"no weights of {name} are bundled")
-    arguments = ["--config-file", name, "--input", "x", "--output", "y"]
-    args = tool.argument_parser().parse_args(arguments)
-    assert tool.read_config(args).MODEL.WEIGHTS == model_zoo.get_checkpoint_path(name)
-    args = tool.argument_parser().parse_args([*arguments, "MODEL.WEIGHTS", "mine.pth"])
-    assert tool.read_config(args).MODEL.WEIGHTS == "mine.pth"

@@ -1,0 +1,132 @@
+"""From the explained detections of one picture to the numbers of its objects.
+
+Shape letters: R matched objects of the picture.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .faithfulness import ScoreObjects
+from .ground_truth import TrueObjects
+from .matching import Matches, match_detections
+from .metric import ExplainedObjects
+from .metrics import METRICS
+
+# Maps of a picture are judged some at a time: this many pixels, of which some metrics take several doubles each.
+_PIXELS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured, and how; the same for all pictures of a run.
+
+    Attributes:
+        metrics: names in :data:`METRICS`.
+        iou_threshold: a detection and its object must overlap by more than this.
+        attribute: which maps are judged.
+        score: asks the detector, for metrics that need it.
+        seed: of deletion's noise.
+    """
+
+    metrics: Sequence[str]
+    iou_threshold: float = 0.9
+    attribute: str = "score"
+    score: ScoreObjects | None = None
+    seed: int = 0
+
+    def picture(self, record: dict, picture: Tensor, output: dict) -> tuple[dict[str, Any], Matches]:
+        """Measures all methods on the same objects: those that a detection matches.
+
+        Args:
+            record: the picture's, with its annotations.
+            picture: (3, h', w') the model input.
+            output: what a comparison gives: ``instances``, ``heatmaps`` by method and perhaps ``seconds`` by method.
+
+        Returns:
+            What JSON can hold, null where a metric has no value: ``counts`` of what each filter dropped; ``objects``,
+            R dicts; by method and metric ``values`` (R numbers), ``curves`` and ``pairs``. And the matches.
+
+        Raises:
+            ValueError: if a mask can't be decoded.
+        """
+        truth = TrueObjects.of(record)
+        found = output["instances"].to("cpu")
+        matches = match_detections(
+            found.pred_boxes.tensor,
+            found.scores,
+            found.pred_classes,
+            truth.boxes,
+            truth.classes,
+            self.iou_threshold,
+        )
+        result = {
+            "image_id": record["image_id"],
+            "file_name": record["file_name"],
+            "counts": {**truth.dropped, **matches.counts},
+            "objects": [
+                {
+                    "annotation_id": truth.ids[o],
+                    "class": int(truth.classes[o]),
+                    "score": float(found.scores[d]),
+                    "iou": iou,
+                    "has_mask": bool(truth.has_mask[o]),
+                    "box": truth.boxes[o].tolist(),
+                }
+                for d, o, iou in zip(
+                    matches.detections.tolist(), matches.objects.tolist(), matches.iou.tolist(), strict=True
+                )
+            ],
+            "values": {},
+            "curves": {},
+            "pairs": {},
+        }
+        for method, heatmaps in output["heatmaps"].items():
+            seconds = output.get("seconds", {}).get(method)
+            measured = self._method(heatmaps, truth, matches, picture, seconds)
+            for kind, numbers in measured.items():
+                result[kind][method] = numbers
+        return result, matches
+
+    def _method(self, heatmaps, truth, matches, picture, seconds) -> dict[str, dict[str, list]]:
+        names = ("values", "curves", "pairs")
+        measured: dict[str, dict[str, list]] = {kind: {} for kind in names}
+        at_once = max(1, _PIXELS_AT_ONCE // (truth.size[0] * truth.size[1]))
+        for rows in torch.arange(len(matches.objects)).split(at_once):
+            seen = ExplainedObjects(
+                heatmaps[matches.detections[rows].to(heatmaps.device)],
+                self.attribute,
+                matches.objects[rows],
+                truth,
+                picture,
+                self.score,
+                seconds,
+                self.seed,
+            )
+            for name in self.metrics:
+                metric = METRICS[name]
+                values = metric.measure(seen)
+                measured["values"].setdefault(name, []).extend(_numbers(values))
+                has = bool(metric.has_value(seen).any())
+                curves = metric.curves(seen) if has else None
+                if metric.axis is not None:
+                    nothing = [[None] * len(metric.axis[1])] * len(rows)
+                    numbers = nothing if curves is None else _numbers(curves)
+                    kept = [one if value is not None else nothing[0] for one, value in zip(numbers, _numbers(values))]
+                    measured["curves"].setdefault(name, []).extend(kept)
+                pairs = metric.pairs(seen) if has else None
+                if pairs is not None:
+                    pairs = pairs + pairs.new_tensor([float(rows[0]), 0.0, 0.0, 0.0])
+                    measured["pairs"].setdefault(name, []).extend(_numbers(pairs))
+        return measured
+
+
+def _numbers(values: Tensor) -> list:
+    """A tensor as nested lists, None for NaN, which JSON doesn't know."""
+    if values.dim() > 1:
+        return [_numbers(row) for row in values.cpu()]
+    return [None if math.isnan(value) else value for value in values.tolist()]

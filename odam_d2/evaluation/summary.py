@@ -1,0 +1,120 @@
+"""From the results of pictures to a table: means over the same objects for every method, with their intervals."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from .bootstrap import bootstrap_interval
+from .metrics import METRICS
+
+_ARROWS = {True: "+", False: "-", None: ""}
+
+
+def summarise(
+    results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str], seed: int = 0
+) -> dict[str, Any]:
+    """Sums up pictures.
+
+    Args:
+        results: of :meth:`Measuring.picture`, in an order that doesn't depend on who measured them.
+        methods: in the order of the table.
+        metrics: likewise.
+        seed: of the bootstrap.
+
+    Returns:
+        What JSON can hold. ``counts``: sums over pictures. ``metrics``: name -> direction, ``objects`` (how many have
+        a value), and by method ``mean`` and the 95 % ``interval``; ``why_none`` in words where no object has a value.
+        ``curves``: name -> ``axis``, ``places``, and by method the mean curve.
+    """
+    counts: Counter[str] = Counter({"pictures": len(results)})
+    for result in results:
+        counts.update(result["counts"])
+    pictures = np.array([k for k, result in enumerate(results) for _ in result["objects"]], dtype=np.int64)
+    masks = any(one["has_mask"] for result in results for one in result["objects"])
+    table, curves = {}, {}
+    for name in metrics:
+        metric = METRICS[name]
+        values = {method: _column(results, "values", method, name) for method in methods}
+        # All methods are judged on the same objects.
+        valid = np.all([~np.isnan(column) for column in values.values()], axis=0)
+        row: dict[str, Any] = {"higher_is_better": metric.higher_is_better, "objects": int(valid.sum()), "methods": {}}
+        if not valid.any():
+            row["why_none"] = (
+                "no objects" if not len(pictures)
+                else "no masks" if metric.needs_masks and not masks
+                else "no neighbours" if metric.needs_neighbours
+                else "no values"
+            )  # fmt: skip
+        for method in methods if valid.any() else ():
+            column = values[method][valid]
+            interval = bootstrap_interval(column, pictures[valid], seed=seed)
+            row["methods"][method] = {"mean": float(column.mean()), "interval": list(interval)}
+        table[name] = row
+        if metric.axis is not None and valid.any():
+            label, places = metric.axis
+            means = {m: _column(results, "curves", m, name)[valid].mean(0).tolist() for m in methods}
+            curves[name] = {"axis": label, "places": list(places), "methods": means}
+    return {"counts": dict(counts), "metrics": table, "curves": curves}
+
+
+def _column(results: Sequence[Mapping[str, Any]], kind: str, method: str, name: str) -> np.ndarray:
+    """Numbers of one metric, object by object, as float64 with NaN for None."""
+    rows = [one for result in results if result["objects"] for one in result[kind][method][name]]
+    return np.array(rows, dtype=np.float64)
+
+
+def format_summary(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
+    """The table for a terminal: a row for each metric with its direction, a column for each method."""
+    rows = []
+    for name, row in summary["metrics"].items():
+        cells = [row["methods"].get(method) for method in methods]
+        texts = [
+            f"{c['mean']:.3f} [{c['interval'][0]:.3f}, {c['interval'][1]:.3f}]" if c else row["why_none"] for c in cells
+        ]
+        rows.append((name, _ARROWS[row["higher_is_better"]], *texts, row["objects"]))
+    return tabulate(rows, headers=("metric", "", *methods, "objects"), disable_numparse=True)
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """What was found, matched and dropped, in two lines."""
+    return (
+        f"{counts['pictures']} pictures. Of the annotations {counts.get('crowd', 0)} are crowds, "
+        f"{counts.get('ignored', 0)} to be ignored, {counts.get('empty', 0)} without size; {counts.get('objects', 0)} "
+        f"are objects, of which {counts.get('matched', 0)} matched.\n"
+        f"Of {counts.get('detections', 0)} detections {counts.get('no_object_of_class', 0)} had no object of their "
+        f"class, {counts.get('low_iou', 0)} overlapped too little, {counts.get('taken', 0)} found their object taken."
+    )
+
+
+def objects_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:
+    """A line for each object and method; empty where a metric has no value."""
+    about = ("annotation_id", "class", "score", "iou")
+    lines = [
+        (result["image_id"], result["file_name"], *(one[key] for key in about), method,
+         *(result["values"][method][name][k] for name in metrics))
+        for result in results for k, one in enumerate(result["objects"]) for method in methods
+    ]  # fmt: skip
+    return _csv(("image_id", "file_name", *about, "method", *metrics), lines)
+
+
+def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:
+    """A line for each object, other object of its picture, and method: how near they are, how much heat strays."""
+    lines = [
+        (result["image_id"], result["objects"][int(row)]["annotation_id"], int(other), method, name, diou, share)
+        for result in results if result["objects"] for method in methods for name in metrics
+        for row, other, diou, share in result["pairs"][method].get(name, ())
+    ]  # fmt: skip
+    return _csv(("image_id", "annotation_id", "other_object", "method", "metric", "diou", "share"), lines)
+
+
+def _csv(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()

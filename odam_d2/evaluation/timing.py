@@ -1,0 +1,43 @@
+"""What each method of a comparison costs."""
+
+import time
+
+import torch
+from detectron2.structures import Instances
+
+from ..explain import MethodComparison
+from ..structures import DetectionTrace, HeatMaps
+
+
+class TimedComparison(MethodComparison):
+    """Explains the same detections by several methods one after the other, and takes the time of each.
+
+    The trace is shared and not part of the time; gradients are computed for each method anew, so that it pays for its
+    own. Results hold ``seconds`` besides: method -> seconds for a detection.
+    """
+
+    @classmethod
+    def of(cls, comparison: MethodComparison) -> "TimedComparison":
+        """The same comparison with a clock."""
+        return cls(comparison.model, comparison.attributes, comparison.choose_engine, comparison.explainers)
+
+    def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[dict[str, HeatMaps]]:
+        """See :meth:`MethodComparison.explain`."""
+        maps, self._seconds = {}, {}
+        for name, one in self.explainers.items():
+            start = _now(trace.boxes.device)
+            maps[name] = one.explain(trace, batched_inputs, instances)
+            self._seconds[name] = (_now(trace.boxes.device) - start) / max(len(trace), 1)
+        return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
+
+    def result(self, found: Instances, heatmaps: dict[str, HeatMaps], number: int) -> dict:
+        """See :meth:`MethodComparison.result`."""
+        return {**super().result(found, heatmaps, number), "seconds": dict(self._seconds)}
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,43 @@
+"""Several processes of one machine that compute on its CPU."""
+
+import datetime
+import socket
+from collections.abc import Callable
+
+import torch
+from detectron2.utils import comm
+
+
+def launch_on_cpu(function: Callable[..., None], num_processes: int, args: tuple = ()) -> None:
+    """Runs ``function(*args)`` in several processes at once that find each other through ``detectron2.utils.comm``.
+
+    Detectron2's ``launch`` does so with one process for each GPU; where there are GPUs it can't do it without them.
+
+    Args:
+        function: importable in a new process.
+        num_processes: how many, on this machine.
+        args: what can be pickled.
+
+    Raises:
+        torch.multiprocessing.ProcessRaisedException: if one of them raises.
+    """
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{one.getsockname()[1]}"
+    torch.multiprocessing.spawn(_worker, (function, num_processes, address, args), nprocs=num_processes)
+
+
+def _worker(rank: int, function: Callable[..., None], num_processes: int, address: str, args: tuple) -> None:
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=address,
+        world_size=num_processes,
+        rank=rank,
+        # The quickest waits at the end for the slowest, however long that takes.
+        timeout=datetime.timedelta(days=7),
+    )
+    try:
+        comm.create_local_process_group(num_processes)
+        function(*args)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,44 @@
+"""The part of a picture around an object, with its box and a heat map: what pages put side by side.
+
+Pictures are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .overlay import draw_heatmap, fit_size, outline_box, resize_picture
+from .report import jpeg_uri
+
+QUALITY = 82  # of JPEG
+_CELL = (190, 220)  # highest and widest crop, in pixels
+
+
+def region_around(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+    """The part (x1, y1, x2, y2) of a picture around a box, the same for all detectors, in the shape of a cell.
+
+    It moves, and shrinks if it must, to lie inside the picture.
+    """
+    size = 1.5 * (box[2:] - box[:2]) + 16
+    cell = np.array([_CELL[1], _CELL[0]])
+    size = np.minimum(cell * (size / cell).max(), [width, height])
+    low = np.clip((box[:2] + box[2:] - size) / 2, 0, [width, height] - size)
+    x1, y1 = np.floor(low).astype(int).tolist()
+    x2, y2 = np.maximum(np.ceil(low + size), [x1 + 1, y1 + 1]).astype(int).tolist()
+    return x1, y1, min(x2, width), min(y2, height)
+
+
+def crop_uri(
+    image: np.ndarray,
+    region: tuple[int, int, int, int],
+    box: Sequence[float],
+    heat: np.ndarray | None = None,
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> str:
+    """The region of a picture with a box and, if given, the picture's (h, w) heat map, as a JPEG data URI."""
+    x1, y1, x2, y2 = region
+    part = image[y1:y2, x1:x2]
+    if heat is not None:
+        part = draw_heatmap(part, heat[y1:y2, x1:x2])
+    crop, factors = resize_picture(part, *fit_size(y2 - y1, x2 - x1, min(_CELL[0] / (y2 - y1), _CELL[1] / (x2 - x1))))
+    return jpeg_uri(outline_box(crop, (np.asarray(box) - [x1, y1, x1, y1]) * factors, color), max(_CELL), QUALITY)

@@ -1,0 +1,66 @@
+"""Measurements of explanations as pictures: curves, and a page with the worst and best objects of each metric."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from ..utils.files import atomic_write, write_text
+from .report import TEMPLATES, style_sheet
+
+_ARROWS = {True: "higher is better", False: "lower is better", None: ""}
+
+
+def draw_curves(path: str | os.PathLike, name: str, curve: Mapping[str, Any]) -> None:
+    """Writes the mean curves of all methods as a PNG.
+
+    Args:
+        path: the file.
+        name: of the metric.
+        curve: ``axis`` (what the places are), ``places`` (T numbers), ``methods``: method -> T numbers.
+    """
+    # Without pyplot: no display, and no figures that stay in memory.
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for method, values in curve["methods"].items():
+        axes.plot(curve["places"], values, marker="o", markersize=3, label=method)
+    axes.set(title=name, xlabel=curve["axis"], ylabel="mean over objects")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with atomic_write(path, "wb") as handle:
+        figure.savefig(handle, format="png", dpi=120)
+
+
+def write_examples(
+    path: str | os.PathLike,
+    sections: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    methods: Sequence[str],
+    notes: Sequence[str] = (),
+    title: str = "Explanations, measured",
+) -> None:
+    """Writes the page, whole or not at all; it holds everything that it shows but the curves beside it.
+
+    Args:
+        path: the html file.
+        sections: of each metric its name ``metric`` and ``rows``: the objects to show, with crops as data URIs.
+        summary: ``metrics`` with the table of means, ``curves``.
+        methods: columns.
+        notes: what else to say, a paragraph each.
+        title: heading of the page.
+    """
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(TEMPLATES)), autoescape=True)
+    page = environment.get_template("measurements.html").render(
+        title=title,
+        css=style_sheet("comparison.css"),
+        sections=sections,
+        table=summary["metrics"],
+        curves=list(summary["curves"]),
+        methods=methods,
+        notes=notes,
+        arrows=_ARROWS,
+    )
+    write_text(path, page)

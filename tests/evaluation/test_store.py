@@ -1,0 +1,55 @@
+"""Results on disk: whole, or as if they weren't there."""
+
+import json
+
+import pytest
+
+from odam_d2.evaluation import ResultStore
+
+
+def test_results_come_back_to_the_last_bit(tmp_path):
+    store = ResultStore(tmp_path)
+    result = {"values": [0.1 + 0.2, None, 1e-300], "name": "grün"}
+    store.pictures.write(3, result)
+    assert store.pictures.read(3) == result and store.pictures.read(4) is None
+
+
+@pytest.mark.parametrize("keep", [0, 10, 64, 65, -5, -2])
+def test_a_file_that_was_cut_short_counts_as_none(tmp_path, keep):
+    store = ResultStore(tmp_path)
+    store.pictures.write(3, {"values": list(range(50))})
+    (file,) = (tmp_path / "pictures").iterdir()
+    file.write_bytes(file.read_bytes()[:keep])
+    assert store.pictures.read(3) is None
+
+
+def test_names_that_no_file_can_have_stay_apart(tmp_path):
+    files = ResultStore(tmp_path).pictures
+    for name in ("a/b", "a_b", "a\\b", "x" * 300, "x" * 299):
+        files.write(name, name)
+    assert all(files.read(name) == name for name in ("a/b", "a_b", "a\\b", "x" * 300, "x" * 299))
+
+
+def test_going_on_needs_the_same_settings(tmp_path):
+    store, settings = ResultStore(tmp_path), {"seed": 0, "metrics": ("vea",)}
+    store.start(settings, resume=True)
+    store.pictures.write(1, {})
+    left = tmp_path / "pictures" / ".2.json.0123abcd.tmp"  # by a writer that was killed
+    left.write_text("{")
+    store.start(settings, resume=True)
+    assert store.pictures.read(1) == {} and not left.exists()
+    with pytest.raises(ValueError, match=r"same settings to resume; .* differs in \['seed'\]"):
+        store.start({**settings, "seed": 1}, resume=True)
+    assert store.pictures.read(1) == {}
+    store.start({**settings, "seed": 1}, resume=False)
+    assert store.pictures.read(1) is None and json.loads((tmp_path / "settings.json").read_text())["seed"] == 1
+
+
+def test_results_without_settings_are_not_trusted(tmp_path):
+    store = ResultStore(tmp_path)
+    store.pictures.write(1, {})
+    store.start({}, resume=True)
+    assert store.pictures.read(1) is None
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(ValueError, match="differs in"):
+        store.start({"seed": 0}, resume=True)

@@ -1,0 +1,216 @@
+"""tools/evaluate.py from end to end, on tiny pictures and a detector with random weights."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from odam_d2 import model_zoo
+from odam_d2.data.inputs import PictureInputs
+from odam_d2.explain import build_explainer
+from tests.helpers import load_tool
+from tests.tools.test_explain import TINY, ZOO_NAME, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+METRICS = ["pointing_box", "energy_mask", "vea", "odi_box"]
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_tool("evaluate")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tool):
+    """Pictures, a checkpoint, and annotations that are the detector's own boxes."""
+    root = tmp_path_factory.mktemp("evaluate")
+    torch.manual_seed(0)
+    torch.save({"model": build_model(model_zoo.get_config(ZOO_NAME, trained=False)).state_dict()}, root / "random.pth")
+    for k in range(COUNT):
+        picture(root / "pictures" / f"{k}.png", seed=k)
+    setup = tool.Setup(tool.argument_parser().parse_args(arguments(root, root / "none")))
+    images = [{"id": 30 + k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(COUNT)]
+    records = [{**one, "image_id": one["id"], "file_name": str(root / "pictures" / one["file_name"])} for one in images]
+    items = []
+    for entry in PictureInputs(records, setup.cfg.INPUT.MIN_SIZE_TEST, setup.cfg.INPUT.MAX_SIZE_TEST):
+        found = build_explainer(setup.model, "odam", ("score",))([entry])[0]["instances"]
+        for (x1, y1, x2, y2), label in zip(found.pred_boxes.tensor.tolist(), found.pred_classes.tolist()):
+            about = {"id": len(items), "image_id": entry["image_id"], "category_id": 1 + label}
+            corners = [x1, y1, x2, y1, x2, y2, x1, y2]
+            items.append({**about, "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": [corners]})
+    assert len(items) > COUNT
+    # One object is smaller than a cell of any level; nothing matches it.
+    items.append({"id": 900, "image_id": 30, "category_id": 1, "bbox": [1, 1, 0.5, 0.5]})
+    items.append({"id": 901, "image_id": 30, "category_id": 1, "bbox": [5, 5, 20, 20], "iscrowd": 1})
+    categories = [{"id": 1 + k, "name": name} for k, name in enumerate(("person", "dog", "car"))]
+    (root / "coco.json").write_text(json.dumps({"images": images, "annotations": items, "categories": categories}))
+    return root
+
+
+def arguments(folder, output, *options, metrics=METRICS, opts=()):
+    found = ["--config-file", ZOO_NAME, "--annotations", folder / "coco.json", "--images", folder / "pictures"]
+    found += ["--methods", "odam", "gradcam", "--metrics", *metrics, "--score-threshold", "0.1"]
+    found += [
+        "--max-detections",
+        "3",
+        "--output",
+        output,
+        *options,
+        *TINY,
+        "MODEL.WEIGHTS",
+        folder / "random.pth",
+        *opts,
+    ]
+    return [str(a) for a in found]
+
+
+def numbers(output):
+    """All that doesn't tell when and how a run was made."""
+    page = re.sub(r"<p>tools/evaluate.py.*?</p>", "", (output / "index.html").read_text())
+    metrics = json.loads((output / "metrics.json").read_text())
+    del metrics["run"]
+    return page, metrics, (output / "per_object.csv").read_text(), (output / "pairs.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tool, folder, tmp_path_factory):
+    """The output of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    assert tool.main(arguments(folder, output)) == 0
+    return output
+
+
+def test_what_a_run_leaves(whole):
+    page, metrics, _, _ = numbers(whole)
+    run = json.loads((whole / "metrics.json").read_text())["run"]
+    assert run["seed"] == 0 and "torch" in run["versions"] and run["command"].startswith("tools/evaluate.py --config")
+    assert list(metrics["metrics"]) == METRICS and metrics["failures"] == []
+    assert metrics["counts"]["pictures"] == COUNT and metrics["counts"]["crowd"] == 1
+    matched = metrics["counts"]["matched"]
+    assert 0 < matched < metrics["counts"]["objects"]
+    rows = list(csv.DictReader((whole / "per_object.csv").open()))
+    assert len(rows) == 2 * matched and {row["method"] for row in rows} == {"odam", "gradcam"}
+    for method in ("odam", "gradcam"):
+        values = [float(row["energy_mask"]) for row in rows if row["method"] == method]
+        assert metrics["metrics"]["energy_mask"]["methods"][method]["mean"] == pytest.approx(sum(values) / len(values))
+    assert (whole / "curve_vea.png").read_bytes().startswith(b"\x89PNG")
+    assert page.count("data:image/jpeg") >= 3 * 2 and "map of gradcam" in page
+
+
+def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, capsys):
+    output, keep, seen = tmp_path / "out", tool.ExampleKeeper.__call__, []
+
+    def interrupted(self, number, *rest):
+        seen.append(number)
+        if seen == [0, 1, 2]:
+            raise KeyboardInterrupt
+        keep(self, number, *rest)
+
+    monkeypatch.setattr(tool.ExampleKeeper, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tool.main(arguments(folder, output))
+    assert not (output / "metrics.json").exists()
+    # The second picture's result was cut short besides.
+    first, second = sorted((output / "pictures").iterdir())
+    second.write_bytes(second.read_bytes()[:-20])
+    assert tool.main(arguments(folder, output, "--resume")) == 0
+    assert seen == [0, 1, 2, 1, 2, 3]
+    assert numbers(output) == numbers(whole)
+    assert tool.main(arguments(folder, output, "--resume", "--seed", "1")) == 1
+    assert "same settings to resume" in capsys.readouterr().err
+    assert numbers(output) == numbers(whole)
+
+
+def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path):
+    assert tool.main(arguments(folder, tmp_path, "--max-images", "2")) == 0
+    assert numbers(tmp_path)[1]["counts"]["pictures"] == 2
+    assert tool.main(arguments(folder, tmp_path, "--resume")) == 0
+    assert numbers(tmp_path) == numbers(whole)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):
+    command = [sys.executable, ROOT / "tools" / "evaluate.py", *arguments(folder, tmp_path, "--num-processes", "2")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert told.returncode == 0, told.stderr
+    assert numbers(tmp_path) == numbers(whole)
+
+
+def test_missing_pictures_are_counted_listed_and_an_error(tool, folder, whole, tmp_path, capsys):
+    content = json.loads((folder / "coco.json").read_text())
+    content["images"] += [{"id": 99, "file_name": "gone.png", "height": 40, "width": 60}]
+    content["images"][1]["width"] = 61
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    code = tool.main(arguments(folder, tmp_path / "out", "--annotations", other))
+    error = capsys.readouterr().err
+    assert code == 1 and re.search("missing: .*gone.png", error) and re.search("failed: .*1.png.*61 x 40", error)
+    metrics = numbers(tmp_path / "out")[1]
+    assert (metrics["counts"]["missing"], metrics["counts"]["failed"], metrics["counts"]["pictures"]) == (1, 1, 3)
+
+
+def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
+    """The detector's answers are another file's business: here it is as sure as the picture is bright."""
+
+    def object_scorer(model):
+        return lambda pictures, classes, boxes, where=None: (
+            pictures.mean((1, 2, 3))[slice(None) if where is None else where] / 255
+        )
+
+    stub = types.ModuleType("odam_d2.evaluation.candidates")
+    stub.object_scorer = object_scorer
+    monkeypatch.setitem(sys.modules, "odam_d2.evaluation.candidates", stub)
+    names = ["deletion", "insertion", "overall", "untouched", "runtime"]
+    assert tool.main(arguments(folder, tmp_path, "--max-images", "1", metrics=names)) == 0
+    found = {name: row["methods"]["odam"]["mean"] for name, row in numbers(tmp_path)[1]["metrics"].items()}
+    assert found["overall"] == pytest.approx(found["insertion"] - found["deletion"], abs=1e-6)
+    assert found["untouched"] == pytest.approx(0.5, abs=0.05) and found["runtime"] > 0
+    assert (tmp_path / "curve_deletion.png").is_file() and (tmp_path / "curve_insertion.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--dataset", "nothing"), "either --dataset, or --annotations and --images"),
+        (("--metrics", "beauty"), "invalid choice: 'beauty'"),
+        (("--method-option", "num_masks=3"), "must be METHOD.NAME=VALUE; got 'num_masks=3'"),
+        (("--max-images", "0"), "must be at least 1"),
+        (("--iou-threshold", "1.5"), "must be in [0, 1); got 1.5"),
+    ],
+)
+def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(arguments(folder, tmp_path / "out", *options))
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--method-option", "drise.num_masks=3"), "`--method-option` must be for one of --methods; got 'drise'"),
+        (("--method-option", "odam.what=3"), "options of method 'odam' must be left out"),
+        (("--attribute", "beauty"), "beauty"),
+        (("--annotations", "gone.json"), "json file in the COCO format; got 'gone.json'"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_a_sentence(tool, folder, tmp_path, options, message, capsys):
+    assert tool.main(arguments(folder, tmp_path / "out", *options)) == 1
+    assert re.search(f"error: .*{message}", capsys.readouterr().err) and not (tmp_path / "out").exists()
+
+
+def test_categories_of_another_detector(tool, folder, tmp_path, capsys):
+    content = json.loads((folder / "coco.json").read_text())
+    content["categories"][0]["name"] = "tree"
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    assert tool.main(arguments(folder, tmp_path / "out", "--annotations", tmp_path / "other.json")) == 1
+    assert "['tree', 'dog', 'car'], the detector ['person', 'dog', 'car']" in capsys.readouterr().err
