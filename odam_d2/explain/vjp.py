@@ -14,8 +14,9 @@ from .memory import Halving, out_of_memory
 # Scalars that one backward pass may take; more gain nothing.
 MAX_AT_ONCE = 64
 # Floats that the gradients of one pass may hold at its leaves; what lies between may be many times as large. On CPUs
-# what doesn't fit the caches is slower than a loop: DETR's 100 maps took 8 s by 5 or 10 at a time and 12 s by 25.
-CHUNK_FLOATS = {"cpu": 2_000_000}
+# large passes gain nothing: a hundred maps of DETR (R50, 800 x 1088, one thread) through its encoder took 78 s by eight
+# at a time and 48 s one by one; small networks gain, since there the calls themselves cost most.
+CHUNK_FLOATS = {"cpu": 200_000}
 CHUNK_FLOATS_ELSEWHERE = 32_000_000
 
 
