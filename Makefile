@@ -10,7 +10,7 @@ LABGYM := LabGym==3.1.2
 ALIAS := packaging/detectron2_alias
 
 # Names of the model zoo, one of each family; `make demo DEMO_DETECTORS=...` shows others.
-DEMO_DETECTORS := $(addprefix synthetic/,$(addsuffix _compact_FPN,faster_rcnn retinanet fcos))
+DEMO_DETECTORS := $(addprefix synthetic/,$(addsuffix _compact_FPN,faster_rcnn fcos rtdetr))
 
 # A finished set-up leaves a stamp named after the content of what it depends on, and after this folder, where the
 # editable install points. So a fresh checkout or a moved one never mistakes a set-up for its own, and an unchanged one

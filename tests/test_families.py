@@ -96,7 +96,9 @@ def test_an_attribute_of_other_families_is_an_error_that_lists_what_there_is(one
     assert family.lacks not in known_attributes(ours)
 
 
+@pytest.mark.parametrize("case", [f for f in FAMILIES if f.key == "instances"], indirect=True, ids=lambda f: f.name)
 def test_stock_suppression_of_the_candidates_leaves_the_stock_detections(case):
+    """Proposals, which no class is compared for, have a test of their own with their network."""
     _, ours, stock = case
     dense = hasattr(stock, "test_nms_thresh")
     if dense:

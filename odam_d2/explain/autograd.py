@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace, Predictions
 from .base import GradientEngine, register_engine
+from .norm_gradients import contiguous_norm_gradients
 from .targets import target_scalars
 from .vjp import BatchedGradients
 from .windows import GradientWindows
@@ -38,7 +39,7 @@ class AutogradEngine(GradientEngine):
 
         A detection whose sources share a level has one window for them, under the number of the first.
         """
-        with torch.enable_grad():
+        with torch.enable_grad(), contiguous_norm_gradients(self.model):
             leaves, strides, levels, predictions = self._predict(trace)
             targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
         used = {name: self._sources(trace, name) for name in attributes}

@@ -22,6 +22,7 @@ from ..ops.roi_align import roi_align_weights
 from ..ops.smoothing import smooth_window_weights
 from ..structures import DetectionTrace, HeatMaps
 from .base import GradientEngine, register_engine
+from .norm_gradients import contiguous_norm_gradients
 from .targets import target_scalars
 from .windows import GradientWindows, MapWindows, assemble, gather_windows
 
@@ -119,10 +120,11 @@ class RoIEngine(GradientEngine):
                     do = partial(on_level.work, work=work, height=height, width=width)
                     yield from self.halving(chosen, size, do)
 
-    @staticmethod
-    def _pooled_gradients(trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]) -> list[Tensor]:
+    def _pooled_gradients(
+        self, trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]
+    ) -> list[Tensor]:
         """For each source (D, K, C, P, Q): one backward pass an attribute, of the sum over detections."""
-        with torch.enable_grad():
+        with torch.enable_grad(), contiguous_norm_gradients(self.model):
             # The mask branch pools when it is first asked for, so only if it is.
             asked = {*range(trace.head.num_box_stages), *sources}
             pooled = {number: trace.head.stages[number].pooled.detach().requires_grad_() for number in asked}

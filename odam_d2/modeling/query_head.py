@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..structures import DetectionTrace, Predictions
 from .query_architecture import STAGES, QueryArchitecture
@@ -94,6 +96,14 @@ def answering(answers: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
                 module.forward = forward
 
 
+class WholeGraph(TorchFunctionMode):
+    """``tensor.detach()`` gives the tensor itself inside the block, in this thread alone."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """See :class:`torch.overrides.TorchFunctionMode`."""
+        return args[0] if func is torch.Tensor.detach else func(*args, **(kwargs or {}))
+
+
 class TracedQueryHead:
     """Says again what the traced queries said.
 
@@ -124,11 +134,12 @@ class TracedQueryHead:
     def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
         """Predictions of the traced queries from the stage's (N, C, H, W) maps, with a graph back to them.
 
-        RT-DETR refines a box layer by layer and, in inference as in training, cuts the graph between layers: its sides
-        are explained by their last refinement, as its authors' gradients are.
+        Where a network cuts its graph for the sake of training (RT-DETR makes queries and first boxes of the encoder's
+        output, and boxes of earlier ones, and detaches them all), it is left whole here: derivatives are those of what
+        the network computes.
         """
         maps = [features[name] for name in trace.level_names]
-        with answering(self.record.answers(self.network, self.architecture, self.stage, maps)):
+        with WholeGraph(), answering(self.record.answers(self.network, self.architecture, self.stage, maps)):
             output = self.network(pixel_values=self.pixels[0], pixel_mask=self.pixels[1])
         return self.of_rows(output.logits, self.decode(output.pred_boxes), trace)
 
