@@ -1,7 +1,9 @@
 """Several processes of one machine that compute on its CPU."""
 
 import datetime
+import os
 import socket
+import sys
 from collections.abc import Callable
 
 import torch
@@ -39,5 +41,10 @@ def _worker(rank: int, function: Callable[..., None], num_processes: int, addres
     try:
         comm.create_local_process_group(num_processes)
         function(*args)
+        comm.synchronize()
     finally:
         torch.distributed.destroy_process_group()
+    # The interpreter's own end now and then aborts in a thread that gloo has left running, with the work long done.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

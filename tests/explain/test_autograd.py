@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import build_model
 
 from odam_d2.explain import AutogradEngine, build_explainer
+from odam_d2.explain.norm_gradients import contiguous_norm_gradients
 from odam_d2.explain.targets import target_scalars
 from odam_d2.modeling.query_architecture import ARCHITECTURES, STAGES
 from tests.helpers import given, query_config, random_input, relative_error
@@ -26,7 +27,8 @@ def model(request):
 def maps_one_by_one(trace):
     """For each source (D, K, H, W): gradient times features, summed over channels, before the ReLU."""
     leaves = {name: feature.clone().requires_grad_() for name, feature in trace.features.items()}
-    targets = target_scalars(trace.head.predict(leaves, trace), ATTRIBUTES)
+    with contiguous_norm_gradients(trace.head.network):
+        targets = target_scalars(trace.head.predict(leaves, trace), ATTRIBUTES)
     maps = {name: [] for name in leaves}
     for index, number in enumerate(trace.image_index.tolist()):
         for target in targets:
