@@ -25,7 +25,7 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.SMOOTHING = 0.0
     # "auto" takes the fast engine that recognises the detector, else "autograd"; or an engine's name.
     cfg.ODAM.ENGINE = "auto"
-    # How group norm (in FCOS's head) is taken: "frozen", at its statistics, near and quick; "exact", slower.
+    # How group norm (in FCOS's head) is taken: "frozen", at its statistics, quick and approximate; "exact", slower.
     cfg.ODAM.GROUP_NORM = "frozen"
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""

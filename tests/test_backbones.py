@@ -135,7 +135,7 @@ def _short(stock):
     return type(stock).__name__.replace("Generalized", "")
 
 
-@pytest.mark.filterwarnings("error:explaining by one autograd call")
+@pytest.mark.filterwarnings("error:explaining by plain autograd")
 def test_maps_are_autograds(pair):
     ours, _ = pair
     fast, plain = (

@@ -72,7 +72,7 @@ def test_detections_are_the_stock_models_bit_for_bit(case):
     assert list(ours.state_dict()) == list(stock.state_dict())
 
 
-@pytest.mark.filterwarnings("error:explaining by plain autograd", "error:maps are near")
+@pytest.mark.filterwarnings("error:explaining by plain autograd", "error:maps are approximate")
 def test_every_attribute_of_every_detection(one):
     found = assert_good_maps(*one)
     for name in ("score", "left"):

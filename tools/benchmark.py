@@ -16,7 +16,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from odam_d2.env import collect_versions
 from odam_d2.explain import build_explainer
 from odam_d2.structures import DetectionTrace
 from odam_d2.utils.calibration import calibrate_frozen_norms
+from odam_d2.utils.clock import now
 from odam_d2.utils.files import write_json
 from odam_d2.utils.imports import import_file_or_module
 
@@ -138,10 +138,10 @@ def timed(label: str, work: Callable[[], Any], args: argparse.Namespace) -> dict
     """Median, extremes and all seconds of `work`, after a warm-up."""
     seconds = []
     for number in tqdm(range(args.warmup + args.repeats), desc=label, leave=False):
-        begin = _now()
+        begin = now()
         work()
         if number >= args.warmup:
-            seconds.append(_now() - begin)
+            seconds.append(now() - begin)
     return _row(label, seconds, statistics.median(seconds))
 
 
@@ -151,13 +151,13 @@ def per_map_loop(model: torch.nn.Module, trace: DetectionTrace, label: str) -> d
     engine, seconds = explainer.choose_engine(trace), []
     engine.gradients.batched = False
     with tqdm(total=len(trace) * len(ATTRIBUTES), desc=label, leave=False) as progress:
-        begin = _now()
+        begin = now()
         for chunk in engine.gradient_windows(trace, ATTRIBUTES, smoothing=0.0):
             explainer.combine(chunk)
             maps = len(chunk.detections) * len(ATTRIBUTES)
-            now = _now()
-            seconds += [(now - begin) / maps] * maps
-            begin = now
+            moment = now()
+            seconds += [(moment - begin) / maps] * maps
+            begin = moment
             progress.update(maps)
     return _row(label, seconds, sum(seconds)) | {"seconds_per_map": statistics.median(seconds)}
 
@@ -250,12 +250,6 @@ def _peak_mib(device: torch.device) -> float:
     if status.is_file():  # Linux' ru_maxrss starts at the parent's peak, which is that of the whole benchmark
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main(argv: list[str] | None = None) -> int:

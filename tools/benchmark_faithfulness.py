@@ -13,7 +13,6 @@ heat is random.
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from odam_d2 import model_zoo
 from odam_d2.env import collect_versions
 from odam_d2.evaluation import FaithfulnessCurves, faithfulness_curves, object_scorer
+from odam_d2.utils.clock import now
 from odam_d2.utils.files import write_json
 
 LOOP, TOGETHER, SIDE_BY_SIDE = "one by one", "together", "together, side by side"
@@ -94,10 +94,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     curves: dict[str, FaithfulnessCurves] = {}
     for number in tqdm(range(args.warmup + args.repeats), desc="rounds"):
         for name, job in jobs.items():
-            begin = _now()
+            begin = now()
             curves[name] = job()
             if number >= args.warmup:
-                seconds[name].append(_now() - begin)
+                seconds[name].append(now() - begin)
     rows = {}
     for name, values in seconds.items():
         ratios = [loop / own for loop, own in zip(seconds[LOOP], values, strict=True)]
@@ -139,12 +139,6 @@ def table(figures: dict[str, Any]) -> str:
         f"{settings['threads']} threads, batches of {settings['batch_size']}; {figures['device']}.",
     ]
     return "\n".join(lines)
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,7 +12,6 @@ masks as are asked for. Weights are random where none are bundled: times hardly 
 import argparse
 import statistics
 import sys
-import time
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from tabulate import tabulate
 from odam_d2 import model_zoo
 from odam_d2.env import collect_versions
 from odam_d2.explain import METHODS, Explainer, build_comparison, build_explainer
+from odam_d2.utils.clock import now
 from odam_d2.utils.files import write_json
 
 TOGETHER = "all gradient methods together"
@@ -65,10 +65,10 @@ def timed(explainer: Explainer, subject: tuple, repeats: int, warmup: int = 1) -
     """Median and all seconds of whole calls."""
     seconds = []
     for number in range(warmup + repeats):
-        begin = _now()
+        begin = now()
         explainer(*subject)
         if number >= warmup:
-            seconds.append(_now() - begin)
+            seconds.append(now() - begin)
     return {"seconds": statistics.median(seconds), "all_seconds": seconds}
 
 
@@ -117,12 +117,6 @@ def table(figures: dict[str, Any]) -> str:
     height, width = settings["size"]
     lines.append(f"{settings['boxes']} boxes on {height} x {width}, {settings['config_file']}; {figures['device']}.")
     return "\n".join(lines)
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main(argv: list[str] | None = None) -> int:

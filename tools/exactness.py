@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compares the fast engine's maps with those of one autograd call a map, and prints the largest difference.
+"""Compares the fast engine's maps with those of plain autograd, and prints the largest difference.
 
     tools/exactness.py --config-file synthetic/faster_rcnn_compact_FPN
     tools/exactness.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml MODEL.ROI_BOX_HEAD.POOLER_TYPE ROIAlign

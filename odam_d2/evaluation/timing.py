@@ -1,12 +1,10 @@
 """What each method of a comparison costs."""
 
-import time
-
-import torch
 from detectron2.structures import Instances
 
 from ..explain import MethodComparison
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.clock import now
 
 
 class TimedComparison(MethodComparison):
@@ -27,17 +25,11 @@ class TimedComparison(MethodComparison):
         """See :meth:`MethodComparison.explain`."""
         maps, self._seconds = {}, {}
         for name, one in self.explainers.items():
-            start = _now(trace.boxes.device)
+            start = now()
             maps[name] = one.explain(trace, batched_inputs, instances)
-            self._seconds[name] = (_now(trace.boxes.device) - start) / max(len(trace), 1)
+            self._seconds[name] = (now() - start) / max(len(trace), 1)
         return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
 
     def result(self, found: Instances, heatmaps: dict[str, HeatMaps], number: int) -> dict:
         """See :meth:`MethodComparison.result`."""
         return {**super().result(found, heatmaps, number), "seconds": dict(self._seconds)}
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -41,8 +41,8 @@ def build_explainer(
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. ODAM's own.
-        group_norm: how the fast engine of dense heads takes group norm: ``frozen``, at its statistics, which is near
-            and quick, or ``exact``, through the whole grid.
+        group_norm: how the fast engine of dense heads takes group norm: ``frozen``, at its statistics, which is
+            quick, but off by much on coarse grids (docs/benchmarks.md), or ``exact``, through the whole grid.
         options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
 
     Returns:
@@ -166,7 +166,7 @@ class _EngineChoice:
     def _say(self, approximation: str | None) -> None:
         if approximation and not self.warned:
             self.warned = True
-            warnings.warn(f"maps are near, not exact, since {approximation}; engine='autograd' is exact", stacklevel=6)
+            warnings.warn(f"maps are approximate, since {approximation}; engine='autograd' is exact", stacklevel=6)
 
 
 def _require_traced(model: nn.Module) -> None:

@@ -120,7 +120,7 @@ def test_group_norm_is_taken_at_its_frozen_statistics():
     norms = [module for module in model.head.modules() if type(module) is nn.GroupNorm]
     assert len(norms) == 8
     explainer = build_explainer(model, attributes=("score", "left"))
-    with pytest.warns(UserWarning, match="near, not exact.*group norm"):
+    with pytest.warns(UserWarning, match="approximate, since group norm"):
         fast = explainer(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
     for norm in norms:
         norm.__class__ = FrozenGroupNorm
