@@ -7,7 +7,8 @@
         --method-option drise.num_masks=500 --output output/measured MODEL.WEIGHTS my.pth
 
 In --output: metrics.json, per_object.csv, pairs.csv, curves as pictures, and index.html with the worst and the best
-objects. What is finished of a run that was interrupted lies there too; --resume goes on from it.
+objects; with --sanity also sanity.json and sanity.png. What is finished of a run that was interrupted lies there too;
+--resume goes on from it.
 
 Exit code: 0; 1 if a picture is missing or failed, or the set-up did; 2 if an argument is wrong.
 """
@@ -31,6 +32,7 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.evaluation import inference_on_dataset
+from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from tqdm import tqdm
 
@@ -39,7 +41,16 @@ import odam_d2.meta_arch
 import odam_d2.modeling  # noqa: F401  these three register data sets and detectors
 from odam_d2.data.inputs import PictureInputs, as_they_are
 from odam_d2.env import collect_versions
-from odam_d2.evaluation import METRICS, ExplanationEvaluator, GuardedComparison, Measuring, ResultStore, TimedComparison
+from odam_d2.evaluation import (
+    METRICS,
+    ExplanationEvaluator,
+    GuardedComparison,
+    Measuring,
+    ResultStore,
+    SanityReport,
+    TimedComparison,
+    sanity_checks,
+)
 from odam_d2.evaluation.examples import ExampleKeeper, example_sections
 from odam_d2.evaluation.ground_truth import records_from_coco, records_from_dataset
 from odam_d2.evaluation.summary import format_counts, format_summary, objects_csv, pairs_csv
@@ -50,9 +61,11 @@ from odam_d2.utils.files import write_json, write_text
 from odam_d2.utils.imports import import_file_or_module
 from odam_d2.utils.processes import launch_on_cpu
 from odam_d2.visualize.measurements import draw_curves, write_examples
+from odam_d2.visualize.stage_chart import write_stage_chart
 
 # The only one that changes from run to run, and that makes a run longer.
 ON_REQUEST = ("runtime",)
+SANITY_CHART = "sanity.png"
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -76,6 +89,9 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--score-threshold", type=_share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
     add("--max-detections", type=_count, default=100, metavar="N", help="most boxes of a picture (default: 100)")
     add("--max-images", type=_count, metavar="N", help="the first N pictures (default: all)")
+    add("--sanity", type=_count, nargs="?", const=4, metavar="N",
+        help="also let the detector forget layer by layer, and see whether maps of N pictures change "
+        "(default N: 4, the first with matched objects)")  # fmt: skip
     add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
     add("--output", required=True, metavar="DIR", help="folder for the results")
     add("--resume", action="store_true", help="go on with what --output holds; without it a run starts anew")
@@ -195,7 +211,14 @@ class Setup:
                 score = object_scorer(self.model)
             except TypeError as error:
                 raise ValueError(f"{error}; or leave deletion, insertion, overall and untouched out") from error
-        return Measuring(tuple(args.metrics), args.iou_threshold, args.attribute, score, args.seed)
+        return Measuring(
+            tuple(args.metrics), args.iou_threshold, args.attribute, score, args.seed, explain=self.comparison
+        )
+
+    def inputs(self, records: Sequence[dict]) -> PictureInputs:
+        """Pictures as the detector takes them."""
+        sides = self.cfg.INPUT
+        return PictureInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
 
     def settings(self) -> dict[str, Any]:
         """All that results of pictures depend on. Not how many there are: a run can be made longer."""
@@ -224,12 +247,7 @@ def measure(setup: Setup, command: str) -> None:
     rgb = setup.cfg.INPUT.FORMAT == "RGB"
     methods, metrics = list(setup.methods), args.metrics
     loader = torch.utils.data.DataLoader(
-        PictureInputs(
-            rest[comm.get_rank() :: comm.get_world_size()],
-            setup.cfg.INPUT.MIN_SIZE_TEST,
-            setup.cfg.INPUT.MAX_SIZE_TEST,
-            rgb,
-        ),
+        setup.inputs(rest[comm.get_rank() :: comm.get_world_size()]),
         batch_size=1,
         collate_fn=as_they_are,
         num_workers=0 if setup.cfg.MODEL.DEVICE == "cpu" else setup.cfg.DATALOADER.NUM_WORKERS,
@@ -239,10 +257,33 @@ def measure(setup: Setup, command: str) -> None:
     progress = tqdm(loader, desc="measuring", unit="picture", disable=not main_process)
     inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
     if main_process:
-        write_results(setup, evaluator, command)
+        report = check_sanity(setup, evaluator) if args.sanity else None
+        write_results(setup, evaluator, command, report)
 
 
-def write_results(setup: Setup, evaluator: ExplanationEvaluator, command: str) -> None:
+def check_sanity(setup: Setup, evaluator: ExplanationEvaluator) -> SanityReport:
+    """Whether maps of the first matched objects need what the detector learned; the boxes are the annotated ones."""
+    args, output = setup.args, Path(setup.args.output)
+    chosen = [result for result in evaluator.results if result["objects"]][: args.sanity]
+    subjects = []
+    for entry, result in zip(setup.inputs([evaluator.records[r["image_id"]] for r in chosen]), chosen, strict=True):
+        boxes = Boxes(torch.tensor([one["box"] for one in result["objects"]]))
+        classes = torch.tensor([one["class"] for one in result["objects"]])
+        size = (entry["height"], entry["width"])
+        subjects.append((entry, Instances(size, pred_boxes=boxes, pred_classes=classes)))
+    report = sanity_checks(
+        setup.comparison, subjects, count_classes(setup.model), args.attribute, seed=args.seed, progress=True
+    )
+    verdicts = {name: [text for _, _, text in found] for name, found in report.verdicts().items()}
+    write_json(output / "sanity.json", {"rows": report.rows(), "verdicts": verdicts, "threshold": report.threshold})
+    title, label = f"{len(subjects)} pictures, layers randomised from the heads down", "rank correlation of maps"
+    write_stage_chart(output / SANITY_CHART, report.curves(), report.stages, label, report.threshold, title)
+    return report
+
+
+def write_results(
+    setup: Setup, evaluator: ExplanationEvaluator, command: str, sanity: SanityReport | None = None
+) -> None:
     """Files of the whole run, and the table on the terminal."""
     args, output, summary = setup.args, Path(setup.args.output), evaluator.summary
     methods, metrics, results = evaluator.methods, args.metrics, evaluator.results
@@ -266,11 +307,16 @@ def write_results(setup: Setup, evaluator: ExplanationEvaluator, command: str) -
     store = ResultStore(output)
     names = setup.class_names or ()
     sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
-    notes = [command, *format_counts(counts).splitlines()]
-    write_examples(output / "index.html", sections, summary, methods, notes)
+    notes, charts = [command, *format_counts(counts).splitlines()], {}
+    if sanity is not None:
+        notes += [text for verdicts in sanity.verdicts().values() for _, _, text in verdicts]
+        charts = {SANITY_CHART: "how alike the maps are while the detector forgets"}
+    write_examples(output / "index.html", sections, summary, methods, notes, charts=charts)
     write_json(output / "metrics.json", {**summary, "counts": counts, "failures": evaluator.failures, "run": about})
     print(format_summary(summary, methods))
     print(format_counts(counts))
+    if sanity is not None:
+        print(sanity.text())
     print(
         f"Mean and 95 % interval (bootstrap over pictures, seed {args.seed}). Page: {(output / 'index.html').resolve()}"
     )

@@ -19,6 +19,7 @@ from .measuring import Measuring
 from .metric import ExplainedObjects, Metric, register_metric
 from .metrics import METRICS
 from .sanity import SanityReport, sanity_checks
+from .stability import noisy_picture, stability
 from .store import ResultStore
 from .timing import TimedComparison
 
@@ -29,10 +30,10 @@ __all__ = [
     "FaithfulnessCurves",
     "GuardedComparison",
     "Matches",
-    "SanityReport",
     "Measuring",
     "Metric",
     "ResultStore",
+    "SanityReport",
     "TimedComparison",
     "TrueObjects",
     "bootstrap_interval",
@@ -42,14 +43,16 @@ __all__ = [
     "faithfulness_curves",
     "inside_boxes",
     "match_detections",
+    "noisy_picture",
     "object_discrimination_index",
     "object_scorer",
     "pairs_of_objects",
     "pointing_game",
-    "sanity_checks",
     "records_from_coco",
     "records_from_dataset",
     "register_metric",
+    "sanity_checks",
     "sparsity",
+    "stability",
     "visual_explanation_accuracy",
 ]

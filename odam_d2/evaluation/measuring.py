@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..structures import HeatMaps
 from .faithfulness import ScoreObjects
 from .ground_truth import TrueObjects
 from .matching import Matches, match_detections
 from .metric import ExplainedObjects
 from .metrics import METRICS
+from .stability import ExplainBoxes, explain_with_noise
 
 # Maps of a picture are judged some at a time: this many pixels, of which some metrics take several doubles each.
 _PIXELS_AT_ONCE = 2**24
@@ -30,7 +32,11 @@ class Measuring:
         iou_threshold: a detection and its object must overlap by more than this.
         attribute: which maps are judged.
         score: asks the detector, for metrics that need it.
-        seed: of deletion's noise.
+        seed: of deletion's noise, and of stability's.
+        explain: explains boxes again, for metrics that need it: the comparison itself.
+
+    Raises:
+        ValueError: if stability is asked for without `explain`.
     """
 
     metrics: Sequence[str]
@@ -38,6 +44,11 @@ class Measuring:
     attribute: str = "score"
     score: ScoreObjects | None = None
     seed: int = 0
+    explain: ExplainBoxes | None = None
+
+    def __post_init__(self) -> None:
+        if self.explain is None and any(METRICS[name].needs_explainer for name in self.metrics):
+            raise ValueError("`explain` must explain boxes again for stability; got None: give the comparison itself")
 
     def picture(self, record: dict, picture: Tensor, output: dict) -> tuple[dict[str, Any], Matches]:
         """Measures all methods on the same objects: those that a detection matches.
@@ -85,14 +96,21 @@ class Measuring:
             "curves": {},
             "pairs": {},
         }
+        around_noise = self._around_noise(picture, found[matches.detections])
         for method, heatmaps in output["heatmaps"].items():
             seconds = output.get("seconds", {}).get(method)
-            measured = self._method(heatmaps, truth, matches, picture, seconds)
+            pair = around_noise and (around_noise[0][method], around_noise[1][method])
+            measured = self._method(heatmaps, truth, matches, picture, seconds, pair)
             for kind, numbers in measured.items():
                 result[kind][method] = numbers
         return result, matches
 
-    def _method(self, heatmaps, truth, matches, picture, seconds) -> dict[str, dict[str, list]]:
+    def _around_noise(self, picture, boxes) -> tuple[dict[str, HeatMaps], dict[str, HeatMaps]] | None:
+        if self.explain is None or not len(boxes) or not any(METRICS[n].needs_explainer for n in self.metrics):
+            return None
+        return explain_with_noise(self.explain, picture, boxes, self.seed)
+
+    def _method(self, heatmaps, truth, matches, picture, seconds, around_noise) -> dict[str, dict[str, list]]:
         names = ("values", "curves", "pairs")
         measured: dict[str, dict[str, list]] = {kind: {} for kind in names}
         at_once = max(1, _PIXELS_AT_ONCE // (truth.size[0] * truth.size[1]))
@@ -106,6 +124,7 @@ class Measuring:
                 self.score,
                 seconds,
                 self.seed,
+                around_noise and (around_noise[0][rows], around_noise[1][rows]),
             )
             for name in self.metrics:
                 metric = METRICS[name]

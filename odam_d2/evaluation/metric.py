@@ -33,6 +33,8 @@ class ExplainedObjects:
         score: asks the detector, for faithfulness; None where nobody wants it.
         seconds: what the method took for an object; None where it wasn't measured.
         seed: of deletion's noise.
+        around_noise: R maps of the same boxes in the picture and in the noisy one, for stability; None where nobody
+            wants them or the detector explains these boxes no more.
     """
 
     heatmaps: HeatMaps
@@ -43,6 +45,7 @@ class ExplainedObjects:
     score: ScoreObjects | None = None
     seconds: float | None = None
     seed: int = 0
+    around_noise: tuple[HeatMaps, HeatMaps] | None = None
 
     @cached_property
     def heat(self) -> Tensor:
@@ -76,6 +79,7 @@ class Metric(ABC):
         needs_masks: whether only objects with a mask have it.
         needs_neighbours: whether only objects that aren't alone in their picture have it.
         needs_detector: whether it asks the detector about changed pictures.
+        needs_explainer: whether it explains the objects again, in a changed picture.
         axis: name and T places of the curve that the number sums up; None where there is no curve.
     """
 
@@ -84,6 +88,7 @@ class Metric(ABC):
     needs_masks = False
     needs_neighbours = False
     needs_detector = False
+    needs_explainer = False
     axis: tuple[str, Sequence[float]] | None = None
 
     @abstractmethod

@@ -16,6 +16,7 @@ from .localization import (
     visual_explanation_accuracy,
 )
 from .metric import METRICS, Metric, register_metric
+from .stability import stability
 
 __all__ = ["METRICS"]
 
@@ -109,6 +110,19 @@ class Sparsity(Metric):
     def values(self, seen):
         """See :class:`Metric`."""
         return sparsity(seen.heat)
+
+
+@register_metric("stability")
+class Stability(Metric):
+    """See :func:`stability`."""
+
+    needs_explainer = True
+
+    def values(self, seen):
+        """See :class:`Metric`."""
+        if seen.around_noise is None:
+            return torch.full((len(seen.objects),), float("nan"))
+        return stability(*seen.around_noise, seen.attribute)
 
 
 @register_metric("runtime")

@@ -7,24 +7,23 @@ Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Their o
 permuted labels, needs a training of its own and is not here: the class that is asked for is exchanged instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from detectron2.structures import Instances
 from tabulate import tabulate
-from torch import Tensor, nn
+from torch import Tensor
+from tqdm import tqdm
 
-from ..explain import build_comparison
-from ..structures import HeatMaps
+from ..explain import MethodComparison
+from .correlation import cosine, maps_on_cells, rank_correlation
 from .randomise import layer_groups, shuffle_weights, weights_restored
 
 # A mean rank correlation above it counts as "the maps do not change": 1 is the same order of all cells, unrelated maps
 # are near 0; from .7 on two maps have half of their ranks' variance in common (.7 squared).
 MAX_CORRELATION = 0.7
-# Maps are compared on cells of so many pixels of the model input.
-STRIDE = 8
 ALL_LAYERS, LABELS = "all layers randomised", "another class asked for"
 
 
@@ -99,13 +98,13 @@ class SanityReport:
 
 
 def sanity_checks(
-    model: nn.Module,
+    explainer: MethodComparison,
     subjects: Sequence[tuple[dict, Instances]],
-    methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
     num_classes: int,
     attribute: str = "score",
     threshold: float = MAX_CORRELATION,
     seed: int = 0,
+    progress: bool = False,
 ) -> SanityReport:
     """Explains the same boxes again and again, while the detector forgets layer by layer, from the heads down.
 
@@ -113,29 +112,29 @@ def sanity_checks(
     were afterwards, also after an error.
 
     Args:
-        model: a detector in eval mode that can be explained.
+        explainer: the methods on a detector in eval mode, see :func:`odam_d2.explain.build_comparison`.
         subjects: pictures as the detector takes them, each with the boxes and classes to explain in it, in the
             original frame.
-        methods: see :func:`odam_d2.explain.build_comparison`.
         num_classes: that the detector knows; with one there is no other to ask for, and that check is left out.
         attribute: whose maps are compared.
         threshold: a mean rank correlation above it fails a check.
         seed: of the random orders.
+        progress: shows a bar over the stages.
 
     Raises:
         ValueError: if a box can't be explained; a query detector explains a box through a query that overlaps it, and
             may have none left when its queries are random.
     """
-    explainer = build_comparison(model, methods, attributes=(attribute,))
 
     def maps(shift: int = 0) -> dict[str, list[Tensor]]:
         found: dict[str, list[Tensor]] = {}
         for entry, boxes in subjects:
             (result,) = explainer([entry], [_other_classes(boxes, shift, num_classes)])
             for method, heatmaps in result["heatmaps"].items():
-                found.setdefault(method, []).extend(_on_cells(heatmaps, attribute))
+                found.setdefault(method, []).extend(maps_on_cells(heatmaps, attribute))
         return found
 
+    model = explainer.model
     original, groups = maps(), layer_groups(model)
     report = SanityReport([group.name for group in groups], threshold=threshold)
 
@@ -148,46 +147,12 @@ def sanity_checks(
 
     generator = torch.Generator().manual_seed(seed)
     with weights_restored(model):
-        for group in groups:
+        for group in tqdm(groups, desc="randomising", disable=not progress):
             shuffle_weights(group.parameters, generator)
             compare(group.name, maps())
     if num_classes > 1:
         compare(LABELS, maps(shift=1))
     return report
-
-
-def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
-    """Spearman's correlation of two maps (T,) on the cells where at least one of them is not zero; ties share a rank.
-
-    Where both are zero, outside a box for example, they agree for no merit of their own.
-
-    Returns:
-        () float32 in [-1, 1]; 0 where a map is constant on these cells, and where there are none.
-    """
-    cells = (one != 0) | (other != 0)
-    ranks = [_ranks(values[cells]) for values in (one, other)]
-    ranks = [r - r.mean() if len(r) else r for r in ranks]
-    size = (ranks[0].square().sum() * ranks[1].square().sum()).sqrt()
-    return ((ranks[0] * ranks[1]).sum() / size if float(size) > 0 else size).float()
-
-
-def cosine(one: Tensor, other: Tensor) -> Tensor:
-    """Cosine of two maps (T,), () float32; 0 where one is zero everywhere."""
-    size = one.double().norm() * other.double().norm()
-    return (one.double() @ other.double() / size if float(size) > 0 else size).float()
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """(n,) float64: place of each value by size, the mean place for equal ones."""
-    _, which, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[which]
-
-
-def _on_cells(heatmaps: HeatMaps, attribute: str) -> list[Tensor]:
-    """The raw maps of one picture, flattened, at :data:`STRIDE`."""
-    height, width = (-(-side // STRIDE) for side in heatmaps.image_size)
-    return list(heatmaps.to_image(attribute, normalize=False, size=(height, width)).flatten(1).cpu())
 
 
 def _other_classes(boxes: Instances, shift: int, num_classes: int) -> Instances:

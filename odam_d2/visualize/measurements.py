@@ -41,8 +41,9 @@ def write_examples(
     methods: Sequence[str],
     notes: Sequence[str] = (),
     title: str = "Explanations, measured",
+    charts: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the page, whole or not at all; it holds everything that it shows but the curves beside it.
+    """Writes the page, whole or not at all; it holds everything that it shows but the curves and charts beside it.
 
     Args:
         path: the html file.
@@ -51,6 +52,7 @@ def write_examples(
         methods: columns.
         notes: what else to say, a paragraph each.
         title: heading of the page.
+        charts: further pictures beside the page: file name -> what it shows.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(TEMPLATES)), autoescape=True)
     page = environment.get_template("measurements.html").render(
@@ -61,6 +63,7 @@ def write_examples(
         curves=list(summary["curves"]),
         methods=methods,
         notes=notes,
+        charts=charts or {},
         arrows=_ARROWS,
     )
     write_text(path, page)

@@ -8,7 +8,11 @@ from odam_d2.evaluation import METRICS, ExplanationEvaluator, GuardedComparison,
 from odam_d2.evaluation import measuring as measuring_file
 from tests.evaluation.scenes import BOXES, UNIFORM, delta, entry, output, record
 
-NAMES = [name for name, metric in METRICS.items() if not metric.needs_detector and name != "runtime"]
+NAMES = [
+    name
+    for name, metric in METRICS.items()
+    if not (metric.needs_detector or metric.needs_explainer) and name != "runtime"
+]
 # The first method is right about both objects, the second takes each for the other.
 METHODS = {"right": [delta(0, 0), delta(3, 3)], "wrong": [delta(3, 3), delta(0, 0)]}
 

@@ -8,7 +8,11 @@ import torch
 from odam_d2.evaluation import METRICS, ExplainedObjects, TrueObjects
 from tests.evaluation.scenes import UNIFORM, delta, heatmaps, record
 
-PLAIN = [name for name, metric in METRICS.items() if not metric.needs_detector and name != "runtime"]
+PLAIN = [
+    name
+    for name, metric in METRICS.items()
+    if not (metric.needs_detector or metric.needs_explainer) and name != "runtime"
+]
 
 
 def seen(*maps, objects=(0,), truth=None, **more):
@@ -42,7 +46,7 @@ def test_values_worked_out_by_hand(name, on_object, even, on_neighbour):
 
 def test_all_that_are_promised():
     promised = "pointing_box pointing_mask energy_box energy_mask compactness vea odi_box odi_mask sparsity runtime"
-    assert set(METRICS) == {*promised.split(), "deletion", "insertion", "overall", "untouched"}
+    assert set(METRICS) == {*promised.split(), "deletion", "insertion", "overall", "untouched", "stability"}
     assert [name for name, one in METRICS.items() if one.higher_is_better is False] == [
         "compactness", "odi_box", "odi_mask", "runtime", "deletion",
     ]  # fmt: skip

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from odam_d2.evaluation import sanity_checks
-from odam_d2.evaluation.sanity import LABELS, SanityReport, cosine, rank_correlation
-from odam_d2.explain import METHODS, Explainer
+from odam_d2.evaluation.sanity import LABELS, SanityReport
+from odam_d2.explain import METHODS, Explainer, build_comparison
 from tests.helpers import compact_detector, given, random_input
 
 SUBJECTS = [
@@ -38,22 +38,6 @@ def tensor(*values):
     return torch.tensor(values)
 
 
-def test_rank_correlation_by_hand():
-    assert rank_correlation(tensor(1.0, 2, 3), tensor(1.0, 20, 300)).item() == pytest.approx(1.0)
-    assert rank_correlation(tensor(1.0, 2, 3), tensor(3.0, 2, 1)).item() == pytest.approx(-1.0)
-    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: centred -1.5, 0, 0, 1.5 and -1.5, -.5, .5, 1.5: 4.5 / sqrt(4.5 * 5).
-    assert rank_correlation(tensor(1.0, 5, 5, 9), tensor(1.0, 2, 3, 4)).item() == pytest.approx(0.9**0.5)
-    # Two zeros in common don't count: what is left is 1, 2 and 2, 1.
-    assert rank_correlation(tensor(0.0, 1, 2, 0), tensor(0.0, 2, 1, 0)).item() == pytest.approx(-1.0)
-    for nothing in (tensor(0.0, 0), tensor(3.0, 3)):
-        assert rank_correlation(nothing, nothing).item() == 0.0
-
-
-def test_cosine_by_hand():
-    assert cosine(tensor(1.0, 0), tensor(1.0, 1)).item() == pytest.approx(0.5**0.5)
-    assert cosine(tensor(0.0, 0), tensor(1.0, 1)).item() == 0.0
-
-
 @pytest.fixture(scope="module")
 def model():
     return compact_detector("faster_rcnn")
@@ -62,7 +46,7 @@ def model():
 def test_a_method_that_does_not_look_at_the_detector_fails_in_words(model, monkeypatch):
     monkeypatch.setitem(METHODS, "ramp", Ramp)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    report = sanity_checks(model, SUBJECTS, ["odam", "ramp"], num_classes=3)
+    report = sanity_checks(build_comparison(model, ["odam", "ramp"], ("score",)), SUBJECTS, num_classes=3)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert len(report.stages) == 7 and report.stages[-1].endswith("stem")
     assert report.rank["ramp"][report.stages[-1]].tolist() == pytest.approx([1.0] * 3)
@@ -81,14 +65,14 @@ def test_weights_come_back_after_an_error(model, monkeypatch):
     monkeypatch.setitem(METHODS, "failing", Failing)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ZeroDivisionError):
-        sanity_checks(model, SUBJECTS, ["failing"], num_classes=3)
+        sanity_checks(build_comparison(model, ["failing"], ("score",)), SUBJECTS, num_classes=3)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not model.training
 
 
 def test_a_single_class_and_no_objects(model):
     none = [(SUBJECTS[0][0], given((128, 160), [], []))]
-    report = sanity_checks(model, none, ["odam"], num_classes=1)
+    report = sanity_checks(build_comparison(model, ["odam"], ("score",)), none, num_classes=1)
     assert LABELS not in report.rank["odam"] and report.verdicts() == {"odam": []}
     assert report.rows()[0]["rank_correlation"] is None and "a single class" in report.text()
 

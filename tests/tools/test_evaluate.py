@@ -178,6 +178,22 @@ def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
     assert (tmp_path / "curve_deletion.png").is_file() and (tmp_path / "curve_insertion.png").is_file()
 
 
+def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
+    found = arguments(folder, tmp_path, "--max-images", "2", "--sanity", "1", metrics=["pointing_box", "stability"])
+    assert tool.main(found) == 0
+    report = json.loads((tmp_path / "sanity.json").read_text())
+    matched = [row for row in csv.DictReader((tmp_path / "per_object.csv").open()) if row["method"] == "odam"]
+    of_the_first = sum(row["image_id"] == matched[0]["image_id"] for row in matched)
+    # Seven groups of layers and another class asked for, by two methods.
+    assert len(report["rows"]) == 2 * 8 and {row["objects"] for row in report["rows"]} == {of_the_first}
+    assert [len(report["verdicts"][method]) for method in ("odam", "gradcam")] == [2, 2]
+    told, page = capsys.readouterr().out, (tmp_path / "index.html").read_text()
+    assert all(text in told for texts in report["verdicts"].values() for text in texts)
+    assert (tmp_path / "sanity.png").read_bytes().startswith(b"\x89PNG") and 'src="sanity.png"' in page
+    assert "(another class asked for): " in page and "odam" in page
+    assert -1 <= numbers(tmp_path)[1]["metrics"]["stability"]["methods"]["odam"]["mean"] <= 1
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
