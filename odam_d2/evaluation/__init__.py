@@ -18,6 +18,7 @@ from .matching import Matches, match_detections
 from .measuring import Measuring
 from .metric import ExplainedObjects, Metric, register_metric
 from .metrics import METRICS
+from .paired import PairedDifference, paired_differences
 from .sanity import SanityReport, sanity_checks
 from .stability import noisy_picture, stability
 from .store import ResultStore
@@ -32,6 +33,7 @@ __all__ = [
     "Matches",
     "Measuring",
     "Metric",
+    "PairedDifference",
     "ResultStore",
     "SanityReport",
     "TimedComparison",
@@ -46,6 +48,7 @@ __all__ = [
     "noisy_picture",
     "object_discrimination_index",
     "object_scorer",
+    "paired_differences",
     "pairs_of_objects",
     "pointing_game",
     "records_from_coco",

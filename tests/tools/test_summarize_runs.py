@@ -1,0 +1,53 @@
+"""tools/summarize_runs.py: a run of two objects, whose every cell is known."""
+
+import json
+
+import pytest
+
+from tests.helpers import load_tool
+
+
+@pytest.fixture
+def run(tmp_path):
+    """One picture with two objects; the rival is worse by .25 on both."""
+    folder = tmp_path / "a_run"
+    folder.mkdir()
+    means = {"odam": {"mean": 0.75, "interval": [0.7, 0.8]}, "b": {"mean": 0.5, "interval": [0.4, 0.6]}}
+    nothing = {"higher_is_better": True, "objects": 0, "methods": {}, "why_none": "no masks"}
+    measured = {
+        "metrics": {"energy_box": {"higher_is_better": True, "objects": 2, "methods": means}, "vea": nothing},
+        "counts": {"pictures": 1, "objects": 3, "matched": 2},
+        "run": {"command": "tools/evaluate.py --seed 4", "seed": 4, "methods": {"odam": {}, "b": {}},
+                "iou_threshold": 0.5, "score_threshold": 0.3},
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(measured))
+    lines = ["image_id,annotation_id,method,energy_box,vea", "1,1,odam,0.7,", "1,1,b,0.45,", "1,2,odam,0.8,"]
+    (folder / "per_object.csv").write_text("\n".join([*lines, "1,2,b,0.55,"]) + "\n")
+    return folder
+
+
+def cells(text, first):
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    (row,) = [row for row in table if row[0] == first]
+    return row
+
+
+def test_means_and_differences(run, capsys):
+    assert load_tool("summarize_runs").main([str(run)]) == 0
+    text = capsys.readouterr().out
+    assert "### a_run\n\n    tools/evaluate.py --seed 4\n" in text
+    assert "Seed 4; 1 pictures, 3 objects, of which 2 matched at IoU > 0.5" in text
+    assert cells(text, "method") == ["method", "energy_box + (n 2)"]
+    assert cells(text, "odam") == ["odam", "**0.750** [0.70, 0.80]"]
+    assert cells(text, "b") == ["b", "0.500 [0.40, 0.60]"]
+    assert cells(text, "odam - b") == ["odam - b", "+0.250 [+0.25, +0.25] better"]
+
+
+def test_rivals_that_a_run_lacks_are_left_out(run, tmp_path):
+    assert load_tool("summarize_runs").main([str(run), "--rivals", "drise", "--output", str(tmp_path / "r.md")]) == 0
+    assert "odam -" not in (tmp_path / "r.md").read_text()
+
+
+def test_an_unfinished_run_is_an_error(tmp_path, capsys):
+    assert load_tool("summarize_runs").main([str(tmp_path)]) == 1
+    assert "without metrics.json: run tools/evaluate.py --resume" in capsys.readouterr().err
