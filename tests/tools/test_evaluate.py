@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -127,6 +128,27 @@ def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, 
     assert numbers(output) == numbers(whole)
     assert tool.main(arguments(folder, output, "--resume", "--seed", "1")) == 1
     assert "same settings to resume" in capsys.readouterr().err
+    assert numbers(output) == numbers(whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):
+    """Killed for good while it measures the third picture: nothing of Python's own clean-up runs."""
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import os, signal\n"
+        "from odam_d2.evaluation.examples import ExampleKeeper\n"
+        "keep = ExampleKeeper.__call__\n"
+        "def kill_at_the_third(self, number, *rest):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if number == 2 else keep(self, number, *rest)\n"
+        "ExampleKeeper.__call__ = kill_at_the_third\n"
+    )
+    output = tmp_path / "out"
+    command = [sys.executable, ROOT / "tools" / "evaluate.py", *arguments(folder, output, "--import", killer)]
+    killed = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list((output / "pictures").iterdir())) == 2 and not (output / "metrics.json").exists()
+    assert tool.main(arguments(folder, output, "--resume")) == 0
     assert numbers(output) == numbers(whole)
 
 
