@@ -276,8 +276,11 @@ def check_sanity(setup: Setup, evaluator: ExplanationEvaluator) -> SanityReport:
     )
     verdicts = {name: [text for _, _, text in found] for name, found in report.verdicts().items()}
     write_json(output / "sanity.json", {"rows": report.rows(), "verdicts": verdicts, "threshold": report.threshold})
-    title, label = f"{len(subjects)} pictures, layers randomised from the heads down", "rank correlation of maps"
-    write_stage_chart(output / SANITY_CHART, report.curves(), report.stages, label, report.threshold, title)
+    # Maps of the detector as it is are like themselves.
+    curves = {name: [1.0, *values] for name, values in report.curves().items()}
+    stages, label = ["as it is", *report.stages], "rank correlation of maps"
+    title = f"{len(subjects)} pictures, randomised from the heads down"
+    write_stage_chart(output / SANITY_CHART, curves, stages, label, report.threshold, title)
     return report
 
 

@@ -26,15 +26,16 @@ def write_stage_chart(
         threshold: drawn as a dashed line.
         title: above the chart.
     """
-    figure = Figure(figsize=(2.5 + 0.9 * len(stages), 4.5), layout="constrained")
+    # A legend of ten methods takes a column of its own.
+    figure = Figure(figsize=(5.0 + 0.9 * len(stages), 4.8), layout="constrained")
     axes = figure.subplots()
     for method, values in curves.items():
         axes.plot(range(len(stages)), list(values), marker="o", markersize=3, label=method)
     axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label=f"at most {threshold:g} at the end")
     axes.set_xticks(range(len(stages)), list(stages), rotation=45, ha="right", fontsize=8)
     axes.set_ylabel(ylabel)
-    axes.set_title(title)
+    axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     with atomic_write(path, "wb") as handle:
         figure.savefig(handle, format="png", dpi=120)
