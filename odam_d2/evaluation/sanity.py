@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..explain import MethodComparison
+from ..modeling.provenance import UnreachedBoxError
 from .correlation import cosine, maps_on_cells, rank_correlation
 from .randomise import layer_groups, shuffle_weights, weights_restored
 
@@ -92,6 +93,10 @@ class SanityReport:
         ]
         table = tabulate(body, ["randomised so far: rank correlation (cosine)", *methods], tablefmt="github")
         sentences = [text for verdicts in self.verdicts().values() for _, _, text in verdicts]
+        counts = {name: len(self.rank[methods[0]][name]) for name in names} if methods else {}
+        if len(set(counts.values())) > 1:
+            numbers = ", ".join(f"{name} {count}" for name, count in counts.items())
+            sentences.append(f"Objects whose box the changed detector could still explain: {numbers}.")
         if LABELS not in names:
             sentences.append("The detector knows a single class: there is no other to ask for.")
         return "\n".join([table, "", *sentences])
@@ -121,28 +126,29 @@ def sanity_checks(
         seed: of the random orders.
         progress: shows a bar over the stages.
 
+    A query detector explains a box through a query that overlaps it, and may have none there when its queries are
+    random: such a box is left out at that stage, as the number of objects in :meth:`SanityReport.rows` tells.
+
     Raises:
-        ValueError: if a box can't be explained; a query detector explains a box through a query that overlaps it, and
-            may have none left when its queries are random.
+        UnreachedBoxError: if the detector as it is can't explain a box.
     """
 
-    def maps(shift: int = 0) -> dict[str, list[Tensor]]:
-        found: dict[str, list[Tensor]] = {}
-        for entry, boxes in subjects:
-            (result,) = explainer([entry], [_other_classes(boxes, shift, num_classes)])
-            for method, heatmaps in result["heatmaps"].items():
-                found.setdefault(method, []).extend(maps_on_cells(heatmaps, attribute))
-        return found
+    def maps(shift: int = 0) -> list[dict[str, Tensor] | None]:
+        asked = [(entry, _other_classes(boxes, shift, num_classes)) for entry, boxes in subjects]
+        return [one for subject in asked for one in _explained(explainer, *subject, attribute)]
 
     model = explainer.model
-    original, groups = maps(), layer_groups(model)
+    original = [
+        one for subject in subjects for one in _explained(explainer, *subject, attribute, leave_out_unreached=False)
+    ]
+    groups = layer_groups(model)
     report = SanityReport([group.name for group in groups], threshold=threshold)
 
-    def compare(stage: str, changed: dict[str, list[Tensor]]) -> None:
-        for method, before in original.items():
-            pairs = list(zip(before, changed[method], strict=True))
+    def compare(stage: str, changed: list[dict[str, Tensor] | None]) -> None:
+        both = [(before, after) for before, after in zip(original, changed, strict=True) if after is not None]
+        for method in explainer.explainers:
             for table, measure in ((report.rank, rank_correlation), (report.cosine, cosine)):
-                values = [measure(*pair) for pair in pairs]
+                values = [measure(before[method], after[method]) for before, after in both]
                 table.setdefault(method, {})[stage] = torch.stack(values) if values else torch.zeros(0)
 
     generator = torch.Generator().manual_seed(seed)
@@ -153,6 +159,22 @@ def sanity_checks(
     if num_classes > 1:
         compare(LABELS, maps(shift=1))
     return report
+
+
+def _explained(
+    explainer: MethodComparison, entry: dict, boxes: Instances, attribute: str, leave_out_unreached: bool = True
+) -> list[dict[str, Tensor] | None]:
+    """For each of the boxes of a picture: method -> (T,) map on cells; None where a box can't be explained."""
+    try:
+        (result,) = explainer([entry], [boxes])
+    except UnreachedBoxError:
+        if not leave_out_unreached:
+            raise
+        if len(boxes) == 1:
+            return [None]
+        return [one for k in range(len(boxes)) for one in _explained(explainer, entry, boxes[k : k + 1], attribute)]
+    columns = [maps_on_cells(heatmaps, attribute) for heatmaps in result["heatmaps"].values()]
+    return [dict(zip(result["heatmaps"], values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _other_classes(boxes: Instances, shift: int, num_classes: int) -> Instances:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..modeling.provenance import (
     ROW_FIELD,
+    UnreachedBoxError,
     given_boxes,
     given_results,
     image_index_of,
@@ -164,7 +165,7 @@ class OdamDETR(nn.Module):
             for given boxes, these boxes with the detector's ``scores`` for their classes.
 
         Raises:
-            ValueError: if given boxes are not usable, or no query's box overlaps one.
+            ValueError: if given boxes are not usable; UnreachedBoxError, which is one, if no query's box overlaps one.
             RuntimeError: if the detector is in training mode.
         """
         if self.training:
@@ -293,7 +294,7 @@ def _best_query(given: Tensor, boxes: Tensor, number: int) -> Tensor:
     none = (overlap <= 0).nonzero()[:, 0]
     if len(none):
         index = int(none[0])
-        raise ValueError(
+        raise UnreachedBoxError(
             f"box {index} of `instances[{number}]` must overlap the box of a query; got "
             f"{[round(v, 1) for v in given[index].tolist()]} in model-input pixels, which none of the {len(boxes)} "
             "queries found: explain a box nearer to an object"

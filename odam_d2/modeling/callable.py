@@ -9,6 +9,8 @@ import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
+from .provenance import UnreachedBoxError
+
 # Frames that boxes can be in: pixels of the original picture of ``height`` x ``width``, or of the ``image`` passed in.
 FRAMES = ("original", "input")
 _SHAPES = {"boxes": "(R, 4)", "scores": "(R,)", "classes": "(R,)", "logits": "(R,)"}
@@ -93,7 +95,7 @@ def fitting_predictions(number: int, given: Instances, predicted: Instances, min
         (r,) int64 rows of `predicted`.
 
     Raises:
-        ValueError: if none fits; the message names the box.
+        UnreachedBoxError: if none fits; the message names the box.
     """
     iou = pairwise_iou(given.pred_boxes, predicted.pred_boxes)
     iou = iou * (given.pred_classes[:, None] == predicted.pred_classes)
@@ -102,7 +104,7 @@ def fitting_predictions(number: int, given: Instances, predicted: Instances, min
     best, rows = iou.max(1)
     if bool((best < min_iou).any()):
         index = int((best < min_iou).nonzero()[0, 0])
-        raise ValueError(
+        raise UnreachedBoxError(
             f"box {index} of `instances[{number}]` must overlap a prediction of its class by an IoU of "
             f"{min_iou:g}; got {[round(v, 1) for v in given.pred_boxes.tensor[index].tolist()]} of class "
             f"{int(given.pred_classes[index])}, which none of {len(predicted)} predictions overlaps by more than "

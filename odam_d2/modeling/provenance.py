@@ -88,6 +88,10 @@ def write_scores(trace: DetectionTrace, scores: Tensor) -> None:
         result.scores = score
 
 
+class UnreachedBoxError(ValueError):
+    """A box was given to be explained that no prediction of the detector stands for."""
+
+
 def given_boxes(
     instances: list,
     image_sizes: list[tuple[int, int]],

@@ -28,6 +28,22 @@ def region_around(box: np.ndarray, height: int, width: int) -> tuple[int, int, i
     return x1, y1, min(x2, width), min(y2, height)
 
 
+def crop(
+    image: np.ndarray,
+    region: tuple[int, int, int, int],
+    box: Sequence[float],
+    heat: np.ndarray | None = None,
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> np.ndarray:
+    """The region of a picture with a box and, if given, the picture's (h, w) heat map; uint8 RGB, as large as a cell."""
+    x1, y1, x2, y2 = region
+    part = image[y1:y2, x1:x2]
+    if heat is not None:
+        part = draw_heatmap(part, heat[y1:y2, x1:x2])
+    cut, factors = resize_picture(part, *fit_size(y2 - y1, x2 - x1, min(_CELL[0] / (y2 - y1), _CELL[1] / (x2 - x1))))
+    return outline_box(cut, (np.asarray(box) - [x1, y1, x1, y1]) * factors, color)
+
+
 def crop_uri(
     image: np.ndarray,
     region: tuple[int, int, int, int],
@@ -35,10 +51,5 @@ def crop_uri(
     heat: np.ndarray | None = None,
     color: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> str:
-    """The region of a picture with a box and, if given, the picture's (h, w) heat map, as a JPEG data URI."""
-    x1, y1, x2, y2 = region
-    part = image[y1:y2, x1:x2]
-    if heat is not None:
-        part = draw_heatmap(part, heat[y1:y2, x1:x2])
-    crop, factors = resize_picture(part, *fit_size(y2 - y1, x2 - x1, min(_CELL[0] / (y2 - y1), _CELL[1] / (x2 - x1))))
-    return jpeg_uri(outline_box(crop, (np.asarray(box) - [x1, y1, x1, y1]) * factors, color), max(_CELL), QUALITY)
+    """:func:`crop` as a JPEG data URI."""
+    return jpeg_uri(crop(image, region, box, heat, color), max(_CELL), QUALITY)

@@ -187,7 +187,7 @@ def draw_attribute_panel(
         heated = draw_heatmap(detail, heat.clip(0.0, 1.0), alpha, colormap)
         panels.append(outline_box(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
         titles.append(name)
-    return _strip(panels, titles)
+    return label_panels(panels, titles)
 
 
 def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -231,8 +231,16 @@ def outline_box(image: np.ndarray, box: np.ndarray, color: tuple[float, float, f
     return np.asarray(sheet)
 
 
-def _strip(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Panels side by side, each under its title."""
+def label_panels(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
+    """Panels side by side, each under its title.
+
+    Args:
+        panels: (h, w, 3) uint8 RGB each, of any sizes.
+        titles: as many; one that is wider than its panel is cut short.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     cells = [max(panel.shape[1], _CELL_WIDTH) for panel in panels]
     tallest = max(panel.shape[0] for panel in panels)
     sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), _BACKGROUND)

@@ -5,7 +5,8 @@ import torch
 
 from odam_d2.evaluation import sanity_checks
 from odam_d2.evaluation.sanity import LABELS, SanityReport
-from odam_d2.explain import METHODS, Explainer, build_comparison
+from odam_d2.explain import METHODS, Explainer, MethodComparison, build_comparison
+from odam_d2.modeling.provenance import UnreachedBoxError
 from tests.helpers import compact_detector, given, random_input
 
 SUBJECTS = [
@@ -75,6 +76,43 @@ def test_a_single_class_and_no_objects(model):
     report = sanity_checks(build_comparison(model, ["odam"], ("score",)), none, num_classes=1)
     assert LABELS not in report.rank["odam"] and report.verdicts() == {"odam": []}
     assert report.rows()[0]["rank_correlation"] is None and "a single class" in report.text()
+
+
+class Forgetful(MethodComparison):
+    """Reaches the second box of the first picture only as long as nothing was changed."""
+
+    calls = 0
+
+    def __call__(self, batched_inputs, instances=None):
+        self.calls += 1
+        boxes = instances[0].pred_boxes.tensor
+        if self.calls > len(SUBJECTS) and (boxes == SUBJECTS[0][1].pred_boxes.tensor[1]).all(1).any():
+            raise UnreachedBoxError
+        return super().__call__(batched_inputs, instances)
+
+
+def test_boxes_that_a_changed_detector_does_not_reach_are_left_out_and_counted(model):
+    whole = build_comparison(model, ["odam"], ("score",))
+    parts = Forgetful(model, whole.attributes, whole.choose_engine, whole.explainers)
+    expected, found = (sanity_checks(one, SUBJECTS, num_classes=3) for one in (whole, parts))
+    for stage in (*expected.stages, LABELS):
+        values = expected.rank["odam"][stage]
+        assert torch.allclose(found.rank["odam"][stage], values[[0, 2]], atol=1e-5)
+    assert {row["objects"] for row in found.rows()} == {2}
+
+
+def test_what_the_detector_as_it_is_does_not_reach_is_an_error(model):
+    whole = build_comparison(model, ["odam"], ("score",))
+    parts = Forgetful(model, whole.attributes, whole.choose_engine, whole.explainers)
+    parts.calls = len(SUBJECTS)
+    with pytest.raises(UnreachedBoxError):
+        sanity_checks(parts, SUBJECTS, num_classes=3)
+
+
+def test_numbers_of_objects_are_told_where_they_differ():
+    values = {"head": tensor(0.6, 0.8), "stem": tensor(0.2)}
+    text = SanityReport(["head", "stem"], {"m": values}, {"m": values}).text()
+    assert "Objects whose box the changed detector could still explain: head 2, stem 1." in text
 
 
 def test_the_threshold_is_the_border():
