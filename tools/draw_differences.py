@@ -3,9 +3,9 @@
 
     tools/draw_differences.py output/measured/fcos --metric pointing_mask --rival gradcam_box --output differences.jpg
 
-A row for each object, the furthest behind first: the picture with the annotated box, and both maps with the outline of the
-annotated mask, a cross on the map's maximum and the values. The maps are made anew by the run's own command, whose data
-must lie where they lay.
+A row for each object, the furthest behind first: the picture with the annotated box, and both maps with the outline of
+the annotated mask, a cross on the map's maximum and the values. The maps are made anew by the run's own command, whose
+data must lie where they lay.
 """
 
 import argparse

@@ -5,7 +5,8 @@
     tools/summarize_runs.py output/measured/* --method odam --rivals gradcam gradcam++ drise --output results.md
 
 Means come with 95 % intervals and the number of objects that have a value; the best of each column is bold. Differences
-are taken object by object: "better" and "worse" are said where their interval leaves zero out.
+are taken object by object: "better" and "worse" are said where their interval leaves zero out. What sanity checks found
+stands below. Several runs begin with a table of how often the method is better, open and worse, and where it is worse.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,30 +79,91 @@ def table_of_differences(rows: Sequence[dict], metrics: Sequence[str], method: s
     return tabulate(body, ["", *heads], tablefmt="github", disable_numparse=True)
 
 
-def summary_of_run(folder: Path, method: str, rivals: Sequence[str] | None) -> str:
-    """The section of one run.
+@dataclass(frozen=True)
+class Run:
+    """What a finished run left.
 
-    Raises:
-        ValueError: if the run isn't finished.
+    Attributes:
+        name: of its folder.
+        measured: content of ``metrics.json``.
+        rows: of ``per_object.csv``.
+        sanity: content of ``sanity.json``; None where nothing was checked.
     """
-    if not (folder / "metrics.json").is_file():
-        raise ValueError(f"`runs` must be finished; got {folder} without metrics.json: run tools/evaluate.py --resume")
-    measured = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    with (folder / "per_object.csv").open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    about, counts = measured["run"], measured["counts"]
-    others = [name for name in rivals or about["methods"] if name in about["methods"] and name != method]
-    with_values = [name for name, row in measured["metrics"].items() if row["methods"]]
+
+    name: str
+    measured: dict[str, Any]
+    rows: list[dict[str, str]]
+    sanity: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """The run in a folder.
+
+        Raises:
+            ValueError: if it isn't finished.
+        """
+        if not (folder / "metrics.json").is_file():
+            raise ValueError(
+                f"`runs` must be finished; got {folder} without metrics.json: run tools/evaluate.py --resume"
+            )
+        with (folder / "per_object.csv").open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        measured, sanity = (folder / name for name in ("metrics.json", "sanity.json"))
+        checked = json.loads(sanity.read_text(encoding="utf-8")) if sanity.is_file() else None
+        return cls(folder.name, json.loads(measured.read_text(encoding="utf-8")), rows, checked)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of those with values."""
+        return [name for name, row in self.measured["metrics"].items() if row["methods"]]
+
+    def rivals(self, method: str, wanted: Sequence[str] | None) -> list[str]:
+        """The wanted of the run's methods without `method`; none where the run lacks that."""
+        has = list(self.measured["run"]["methods"])
+        return [name for name in wanted or has if name in has and name != method] if method in has else []
+
+
+def table_over_runs(runs: Sequence[Run], method: str, rivals: Sequence[str] | None) -> str:
+    """A row for each metric, a column for each rival: in how many runs `method` is better, open and worse."""
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for run in runs:
+        for rival in run.rivals(method, rivals):
+            for one in paired_differences(run.rows, run.metrics, method, rival):
+                if one.objects:
+                    verdicts = found.setdefault(one.metric, {}).setdefault(rival, {})
+                    verdicts.setdefault(one.verdict, []).append(run.name)
+    columns = list(dict.fromkeys(rival for row in found.values() for rival in row))
+    body = [
+        [f"{metric} {_ARROWS[METRICS[metric].higher_is_better]}", *(_counted(row.get(rival, {})) for rival in columns)]
+        for metric, row in found.items()
+    ]
+    return tabulate(body, [f"{method} against", *columns], tablefmt="github", disable_numparse=True)
+
+
+def _counted(verdicts: dict[str, list[str]]) -> str:
+    """``better / open / worse`` as numbers, and the runs of the last by name."""
+    if not verdicts:
+        return ""
+    counts = " / ".join(str(len(verdicts.get(word, ()))) for word in ("better", "open", "worse"))
+    return f"{counts} ({', '.join(verdicts['worse'])})" if "worse" in verdicts else counts
+
+
+def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
+    """The section of one run."""
+    about, counts = run.measured["run"], run.measured["counts"]
+    others = run.rivals(method, rivals)
     parts = [
-        f"### {folder.name}",
+        f"### {run.name}",
         f"    {about['command']}",
         f"Seed {about['seed']}; {counts['pictures']} pictures, {counts['objects']} objects, of which "
         f"{counts['matched']} matched at IoU > {about['iou_threshold']:g} a detection of score >= "
         f"{about['score_threshold']:g}.",
-        table_of_means(measured),
+        table_of_means(run.measured),
     ]
-    if method in about["methods"] and others:
-        parts.append(table_of_differences(rows, with_values, method, others))
+    if others:
+        parts.append(table_of_differences(run.rows, run.metrics, method, others))
+    if run.sanity:
+        parts.append("\n".join(f"- {text}" for texts in run.sanity["verdicts"].values() for text in texts))
     return "\n\n".join(parts)
 
 
@@ -108,10 +171,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns its exit code."""
     args = argument_parser().parse_args(argv)
     try:
-        text = "\n\n".join(summary_of_run(Path(run), args.method, args.rivals) for run in args.runs)
+        runs = [Run.read(Path(folder)) for folder in args.runs]
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    over_all = [table_over_runs(runs, args.method, args.rivals)] if len(runs) > 1 else []
+    text = "\n\n".join([*over_all, *(summary_of_run(run, args.method, args.rivals) for run in runs)])
     if args.output:
         write_text(args.output, text + "\n")
     else:

@@ -35,7 +35,7 @@ def crop(
     heat: np.ndarray | None = None,
     color: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> np.ndarray:
-    """The region of a picture with a box and, if given, the picture's (h, w) heat map; uint8 RGB, as large as a cell."""
+    """The region with a box and, if given, the picture's (h, w) heat map; uint8 RGB, the size of a cell."""
     x1, y1, x2, y2 = region
     part = image[y1:y2, x1:x2]
     if heat is not None:

@@ -1,6 +1,7 @@
 """tools/summarize_runs.py: a run of two objects, whose every cell is known."""
 
 import json
+import shutil
 
 import pytest
 
@@ -46,6 +47,25 @@ def test_means_and_differences(run, capsys):
 def test_rivals_that_a_run_lacks_are_left_out(run, tmp_path):
     assert load_tool("summarize_runs").main([str(run), "--rivals", "drise", "--output", str(tmp_path / "r.md")]) == 0
     assert "odam -" not in (tmp_path / "r.md").read_text()
+
+
+def test_several_runs_are_counted_and_losses_named(run, tmp_path, capsys):
+    # The other run is the same with the methods exchanged, so that one is better and one is worse.
+    other = tmp_path / "b_run"
+    shutil.copytree(run, other)
+    rows = (other / "per_object.csv").read_text()
+    (other / "per_object.csv").write_text(rows.replace("odam", "?").replace(",b,", ",odam,").replace("?", "b"))
+    assert load_tool("summarize_runs").main([str(run), str(other)]) == 0
+    text = capsys.readouterr().out
+    assert cells(text, "odam against") == ["odam against", "b"]
+    assert cells(text, "energy_box +") == ["energy_box +", "1 / 0 / 1 (b_run)"]
+    assert text.index("odam against") < text.index("### a_run") < text.index("### b_run")
+
+
+def test_sanity_checks_are_told(run, capsys):
+    (run / "sanity.json").write_text(json.dumps({"verdicts": {"odam": ["odam passes."], "b": ["b fails."]}}))
+    assert load_tool("summarize_runs").main([str(run)]) == 0
+    assert "\n- odam passes.\n- b fails.\n" in capsys.readouterr().out
 
 
 def test_an_unfinished_run_is_an_error(tmp_path, capsys):
