@@ -10,13 +10,11 @@ data must lie where they lay.
 
 import argparse
 import csv
-import importlib.util
 import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -25,6 +23,7 @@ import numpy as np
 from odam_d2.evaluation import METRICS
 from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.evaluation.matching import match_detections
+from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
 from odam_d2.utils.files import atomic_write
 from odam_d2.visualize.crops import crop, region_around
 from odam_d2.visualize.overlay import label_panels
@@ -77,7 +76,7 @@ def furthest_behind(
     return [one for one in found if first[one["image_id"]] is one][:count]
 
 
-def draw_object(setup: Any, one: dict[str, Any], methods: Sequence[str]) -> np.ndarray:
+def draw_object(setup: MeasuredRun, one: dict[str, Any], methods: Sequence[str]) -> np.ndarray:
     """(h, w, 3) uint8 RGB row of an object.
 
     Args:
@@ -115,16 +114,6 @@ def draw_object(setup: Any, one: dict[str, Any], methods: Sequence[str]) -> np.n
     return label_panels(panels, titles)
 
 
-def _evaluate_tool() -> ModuleType:
-    path = Path(__file__).with_name("evaluate.py")
-    spec = importlib.util.spec_from_file_location("evaluate_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up there.
-    sys.modules["evaluate_tool"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns its exit code."""
     args = argument_parser().parse_args(argv)
@@ -144,8 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = furthest_behind(rows, args.metric, *methods, args.count)
         if not chosen:
             raise ValueError(f"`--rival` must be ahead somewhere; got {args.rival}, which nowhere is: nothing to draw")
-        tool = _evaluate_tool()
-        setup = tool.Setup(tool.argument_parser().parse_args(shlex.split(about["command"])[1:]))
+        setup = MeasuredRun(measuring_argument_parser().parse_args(shlex.split(about["command"])[1:]))
         setup.args.methods = [name for name in about["methods"] if name in methods]
         setup.args.method_options = [one for one in setup.args.method_options if one[0] in methods]
         strips = [draw_object(setup, one, methods) for one in chosen]

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,8 @@ from detectron2.modeling import build_model
 from odam_d2 import model_zoo
 from odam_d2.data.inputs import PictureInputs
 from odam_d2.explain import build_explainer
+from odam_d2.model_zoo import measured_runs
+from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
 from tests.helpers import load_tool
 from tests.tools.test_explain import TINY, ZOO_NAME, picture
 
@@ -38,7 +39,7 @@ def folder(tmp_path_factory, tool):
     torch.save({"model": build_model(model_zoo.get_config(ZOO_NAME, trained=False)).state_dict()}, root / "random.pth")
     for k in range(COUNT):
         picture(root / "pictures" / f"{k}.png", seed=k)
-    setup = tool.Setup(tool.argument_parser().parse_args(arguments(root, root / "none")))
+    setup = MeasuredRun(measuring_argument_parser().parse_args(arguments(root, root / "none")))
     images = [{"id": 30 + k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(COUNT)]
     records = [{**one, "image_id": one["id"], "file_name": str(root / "pictures" / one["file_name"])} for one in images]
     items = []
@@ -189,9 +190,7 @@ def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
             pictures.mean((1, 2, 3))[slice(None) if where is None else where] / 255
         )
 
-    stub = types.ModuleType("odam_d2.evaluation.candidates")
-    stub.object_scorer = object_scorer
-    monkeypatch.setitem(sys.modules, "odam_d2.evaluation.candidates", stub)
+    monkeypatch.setattr(measured_runs, "object_scorer", object_scorer)
     names = ["deletion", "insertion", "overall", "untouched", "runtime"]
     assert tool.main(arguments(folder, tmp_path, "--max-images", "1", metrics=names)) == 0
     found = {name: row["methods"]["odam"]["mean"] for name, row in numbers(tmp_path)[1]["metrics"].items()}
