@@ -57,6 +57,13 @@ def test_the_largest_set_of_pairs_is_larger_than_what_the_walk_finds():
     assert matches.one_to_one[0].tolist() == [1, 0]
 
 
+def test_more_pairs_go_before_better_ones():
+    # People and detections in a row, 10 wide, 3 apart: two detections could have a person exactly, IoU 1; or all three
+    # one with an IoU of 7 / 13 each, which is less together.
+    people, boxes = ([[x, 0, x + 10, 10] for x in row] for row in ((20, 23, 26), (17, 20, 23)))
+    assert match(boxes, [0.9, 0.8, 0.7], people).one_to_one[0].tolist() == [0, 1, 2]
+
+
 def test_equals_plain_loops_on_random_pictures():
     rng, seen = np.random.default_rng(1), set()
     for _ in range(150):

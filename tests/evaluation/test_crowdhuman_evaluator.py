@@ -124,6 +124,20 @@ def test_no_detections_and_no_pictures(tmp_path, caplog):
         assert evaluator.evaluate() == {} and "nothing to evaluate" in caplog.text
 
 
+def test_the_order_of_pictures_does_not_matter(tmp_path):
+    samples = many()
+    outputs = [output(found.tolist(), scores.tolist(), size=(48, 40)) for _, found, scores in samples]
+    with registered([picture for picture, _, _ in samples]):
+        evaluator = CrowdHumanEvaluator(NAME, str(tmp_path))
+        results = evaluate(evaluator, outputs, list(range(9)))
+        written = [path.read_text() for path in sorted(tmp_path.iterdir())]
+        order = [4, 8, 0, 2, 7, 1, 3, 6, 5]
+        again = evaluate(evaluator, [outputs[k] for k in order], order)
+    assert again["bbox"] == pytest.approx(results["bbox"], rel=0, abs=0, nan_ok=True)
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == written
+    assert [json.loads(line)["ID"] for line in written[0].splitlines()] == list(range(9))
+
+
 def test_pictures_that_were_not_processed_are_told(caplog):
     with registered([record(image_id=0), record(image_id=1)]):
         results = evaluate(CrowdHumanEvaluator(NAME), [output(DETECTIONS, SCORES)], [1])
