@@ -3,7 +3,7 @@
 from .bootstrap import bootstrap_interval
 from .candidates import object_scorer
 from .crowd_matching import CrowdMatches, match_crowd
-from .crowd_metrics import average_precision, jaccard_index, log_average_miss_rate, pool
+from .crowd_metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
 from .crowd_objects import CrowdObjects
 from .crowd_table import crowd_table
 from .crowdhuman_evaluator import CrowdHumanEvaluator
@@ -64,7 +64,7 @@ __all__ = [
     "paired_differences",
     "pairs_of_objects",
     "pointing_game",
-    "pool",
+    "pool_matches",
     "records_from_coco",
     "records_from_dataset",
     "register_metric",

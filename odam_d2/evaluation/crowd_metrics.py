@@ -15,7 +15,7 @@ REFERENCE_FPPI = np.logspace(-2, 0, 9)
 _LEAST_MISS_RATE = 1e-10  # in place of 0, which has no logarithm
 
 
-def pool(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def pool_matches(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The detections of all pictures that count for a subset of the people.
 
     One that found somebody outside the subset counts neither way, as one on an ignore region does. False positives
@@ -45,7 +45,7 @@ def _curve(scores: ArrayLike, found: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     if confidence.shape != right.shape or confidence.ndim != 1:
         raise ValueError(
             f"`scores` and `found` must be (N,) of the same detections; got {confidence.shape} and {right.shape}: take "
-            "both from `pool`"
+            "both from `pool_matches`"
         )
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], right[order]
@@ -107,7 +107,7 @@ def jaccard_index(
 
     Args:
         matches: of P pictures.
-        within: P times (G,) bool, a subset of the people, see :func:`pool`; everybody when None.
+        within: P times (G,) bool, a subset of the people, see :func:`pool_matches`; everybody when None.
 
     Returns:
         The index in [0, 1] and its score threshold, one of 0, .1, ... .9 (of equally good ones the lowest); NaN and

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from .crowd_matching import IOU_THRESHOLD, CrowdMatches, match_crowd
-from .crowd_metrics import average_precision, jaccard_index, log_average_miss_rate, pool
+from .crowd_metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
 from .crowd_objects import CrowdObjects
 
 _PERCENT = 100.0
@@ -54,7 +54,7 @@ def crowd_table(
 
 def _row(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> dict[str, Any]:
     count = int(sum(members.sum() for members in within))
-    scores, found = pool(matches, within)
+    scores, found = pool_matches(matches, within)
     index, threshold = jaccard_index(matches, within)
     return {
         "objects": count,

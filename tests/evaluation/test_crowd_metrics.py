@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from odam_d2.evaluation import average_precision, jaccard_index, log_average_miss_rate, match_crowd, pool
+from odam_d2.evaluation import average_precision, jaccard_index, log_average_miss_rate, match_crowd, pool_matches
 from odam_d2.evaluation.crowd_metrics import REFERENCE_FPPI
 from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, record
 
@@ -19,7 +19,7 @@ def five():
 
 
 def test_five_detections_by_hand(five):
-    scores, found = pool([five], [np.ones(3, dtype=bool)])
+    scores, found = pool_matches([five], [np.ones(3, dtype=bool)])
     assert scores.tolist() == COUNTED and found.tolist() == FOUND
     # Recall 1/3 at precision 1, 2/3 at 2/3; the third person is never found.
     assert average_precision(scores, found, 3) == pytest.approx(1 / 3 + 1 / 3 * 2 / 3)
@@ -32,7 +32,7 @@ def test_five_detections_by_hand(five):
 def test_a_subset_by_hand(five):
     # Of the second person alone: who finds the first one counts neither way, and both false positives stay.
     members = np.array([False, True, False])
-    scores, found = pool([five], [members])
+    scores, found = pool_matches([five], [members])
     assert scores.tolist() == [0.85, 0.65, 0.35] and found.tolist() == [False, True, False]
     assert average_precision(scores, found, 1) == 1 / 2
     # Up to .56 false positives a picture nothing passes; at 1 the person is found, and missed at the floor of 1e-10.
@@ -43,7 +43,7 @@ def test_a_subset_by_hand(five):
 def test_somebody_in_front_does_not_find_somebody_behind():
     # One detection, exactly of the one in front; it overlaps the one behind by 8 / 12 as well.
     matches = match_crowd([[0, 0, 10, 10]], [0.9], *objects_of(record([[0, 0, 10, 10], [2, 0, 12, 10]])))
-    scores, found = pool([matches], [np.array([False, True])])
+    scores, found = pool_matches([matches], [np.array([False, True])])
     assert len(scores) == len(found) == 0
     assert jaccard_index([matches], [np.array([False, True])])[0] == 0.0
 
