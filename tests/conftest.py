@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import random
 
 import numpy as np
@@ -18,3 +19,9 @@ def seed() -> int:
     np.random.seed(value)
     torch.manual_seed(value)
     return value
+
+
+@pytest.fixture(autouse=True)
+def logs_reach_pytest(monkeypatch):
+    """Undoes what a tool's set-up of logging leaves behind in this process: records that end at its own handlers."""
+    monkeypatch.setattr(logging.getLogger("odam_d2"), "propagate", True)

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 import odam_d2  # noqa: F401  registers data sets and detectors
 from odam_d2.config import add_odam_config
@@ -30,6 +31,7 @@ def setup(args) -> CfgNode:
     cfg.merge_from_list(args.opts)
     cfg.freeze()
     default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="odam_d2")  # what our own evaluators print
     return cfg
 
 

@@ -1,8 +1,15 @@
-"""Registers the synthetic data sets: `synthetic_scene_train`, `synthetic_scene_val`, `synthetic_crowd_train`, `_val`.
+"""Registers the data sets that the project knows; nothing is read or rendered before it is asked for.
 
-They are rendered on first use into `$DETECTRON2_DATASETS/synthetic/<name>` (default `datasets/synthetic/<name>`). A
-folder counts as complete when its `manifest.json` says exactly what would be rendered now; it is rendered beside its
-place and moved there at once, so that a rendering that was interrupted leaves nothing that looks complete.
+- `synthetic_scene_train`, `synthetic_scene_val`, `synthetic_crowd_train`, `synthetic_crowd_val`, scored as COCO is;
+- `synthetic_crowd_train_odgt`, `synthetic_crowd_val_odgt`, the same pictures read from their CrowdHuman file and scored
+  as CrowdHuman is;
+- `crowdhuman_train`, `crowdhuman_val` (whole bodies) and `crowdhuman_visible_train`, `crowdhuman_visible_val` in
+  `$DETECTRON2_DATASETS/crowdhuman`.
+
+Synthetic ones are rendered on first use into `$DETECTRON2_DATASETS/synthetic/<name>` (default
+`datasets/synthetic/<name>`). A folder counts as complete when its `manifest.json` says exactly what would be rendered
+now; it is rendered beside its place and moved there at once, so that a rendering that was interrupted leaves nothing
+that looks complete.
 """
 
 import json
@@ -18,6 +25,7 @@ from detectron2.structures import BoxMode
 from iopath.common.file_io import file_lock
 from tqdm import tqdm
 
+from odam_d2.data.crowdhuman import load_crowdhuman, register_crowdhuman, set_crowdhuman_metadata
 from odam_d2.data.profiles import GENERATOR_VERSION, PROFILES
 from odam_d2.data.writers import encode_jpeg, write_pictures
 
@@ -158,12 +166,44 @@ def register_synthetic(
     )
 
 
+def register_synthetic_odgt(name: str, source: str) -> None:
+    """Enters a synthetic data set once more in Detectron2's catalogs, as CrowdHuman's reader finds it.
+
+    It has people only, knows no masks, and is scored as CrowdHuman is.
+
+    Args:
+        name: name in the catalogs.
+        source: name under which :func:`register_synthetic` entered it.
+    """
+    metadata = MetadataCatalog.get(source)
+
+    def load():
+        DatasetCatalog.get(source)  # renders it where it isn't there
+        return load_crowdhuman(metadata.odgt_file, metadata.image_root)
+
+    DatasetCatalog.register(name, load)
+    set_crowdhuman_metadata(name, metadata.odgt_file, metadata.image_root)
+
+
 def register_all_synthetic(root: str) -> None:
-    """Registers train and val of both profiles below `root`/synthetic."""
+    """Registers train and val of both profiles below `root`/synthetic, crowds in both formats."""
     for profile in PROFILES:
         for split in ("train", "val"):
             name = f"synthetic_{profile}_{split}"
             register_synthetic(name, profile, split, os.path.join(root, "synthetic", name))
+    for split in ("train", "val"):
+        register_synthetic_odgt(f"synthetic_crowd_{split}_odgt", f"synthetic_crowd_{split}")
 
 
-register_all_synthetic(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
+def register_all_crowdhuman(root: str) -> None:
+    """Registers CrowdHuman's train and val below `root`/crowdhuman, with whole bodies and with what is visible."""
+    folder = os.path.join(root, "crowdhuman")
+    for split in ("train", "val"):
+        odgt, images = os.path.join(folder, f"annotation_{split}.odgt"), os.path.join(folder, "Images")
+        register_crowdhuman(f"crowdhuman_{split}", odgt, images)
+        register_crowdhuman(f"crowdhuman_visible_{split}", odgt, images, box="visible")
+
+
+_ROOT = os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+register_all_synthetic(_ROOT)
+register_all_crowdhuman(_ROOT)

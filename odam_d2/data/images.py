@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 # What counts as a picture when a whole folder is given.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _DEEPEST = 65535  # the largest value of a 16-bit pixel
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that lay a picture on its side
 
 
 def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
@@ -41,12 +42,35 @@ def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
             return np.ascontiguousarray(convert_PIL_to_numpy(_to_eight_bits(ImageOps.exif_transpose(image)), "BGR"))
     # A broken file can make a decoder fail with about anything: OSError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "its content is of no known picture format"
-        raise ValueError(
-            f"`path` must be a readable picture; got {str(path)!r}: {reason or type(error).__name__}"
-        ) from error
+        raise ValueError(f"`path` must be a readable picture; got {str(path)!r}: {_reason(error)}") from error
+
+
+def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Size of a picture as :func:`read_image_bgr` and Detectron2 read it, EXIF orientation applied; pixels stay unread.
+
+    Args:
+        path: the picture.
+
+    Returns:
+        (height, width) in pixels.
+
+    Raises:
+        ValueError: if there is no such picture, or it is of no known format.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+    except Exception as error:
+        raise ValueError(f"`path` must be a readable picture; got {str(path)!r}: {_reason(error)}") from error
+    return (width, height) if turned else (height, width)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its content is of no known picture format"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return reason or type(error).__name__
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

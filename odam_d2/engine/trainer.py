@@ -5,8 +5,9 @@ import os
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, SimpleTrainer
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator
 
+from .evaluators import EVALUATORS
 from .optimizers import OPTIMIZERS
 
 
@@ -58,9 +59,9 @@ class OdamTrainer(DefaultTrainer):
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
-        if kind == "coco":
-            # The fast variant needs Detectron2's compiled operators.
-            return COCOEvaluator(dataset_name, output_dir=folder, use_fast_impl=False)
-        raise ValueError(
-            f"`evaluator_type` of data set {dataset_name!r} must be 'coco'; got {kind!r}: set it in MetadataCatalog"
-        )
+        if kind not in EVALUATORS:
+            raise ValueError(
+                f"`evaluator_type` of data set {dataset_name!r} must be one of {sorted(EVALUATORS)}; got {kind!r}: set "
+                "it in MetadataCatalog"
+            )
+        return EVALUATORS[kind](dataset_name, folder)

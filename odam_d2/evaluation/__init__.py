@@ -2,6 +2,11 @@
 
 from .bootstrap import bootstrap_interval
 from .candidates import object_scorer
+from .crowd_matching import CrowdMatches, match_crowd
+from .crowd_metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
+from .crowd_objects import CrowdObjects
+from .crowd_table import crowd_table
+from .crowdhuman_evaluator import CrowdHumanEvaluator
 from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
 from .explanation_evaluator import ExplanationEvaluator, GuardedComparison
 from .faithfulness import FaithfulnessCurves, faithfulness_curves
@@ -26,6 +31,9 @@ from .timing import TimedComparison
 
 __all__ = [
     "METRICS",
+    "CrowdHumanEvaluator",
+    "CrowdMatches",
+    "CrowdObjects",
     "ExplainedObjects",
     "ExplanationEvaluator",
     "FaithfulnessCurves",
@@ -38,12 +46,17 @@ __all__ = [
     "SanityReport",
     "TimedComparison",
     "TrueObjects",
+    "average_precision",
     "bootstrap_interval",
     "compactness",
+    "crowd_table",
     "energy_in_objects",
     "energy_inside",
     "faithfulness_curves",
     "inside_boxes",
+    "jaccard_index",
+    "log_average_miss_rate",
+    "match_crowd",
     "match_detections",
     "noisy_picture",
     "object_discrimination_index",
@@ -51,6 +64,7 @@ __all__ = [
     "paired_differences",
     "pairs_of_objects",
     "pointing_game",
+    "pool_matches",
     "records_from_coco",
     "records_from_dataset",
     "register_metric",

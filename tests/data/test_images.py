@@ -9,7 +9,7 @@ import pytest
 from detectron2.data.detection_utils import read_image
 from PIL import Image
 
-from odam_d2.data.images import find_images, read_image_bgr
+from odam_d2.data.images import find_images, read_image_bgr, read_image_size
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]  # RGB
 
@@ -145,6 +145,22 @@ def test_missing_file_and_folder(tmp_path):
         read_image_bgr(tmp_path / "a.jpg")
     with pytest.raises(ValueError, match="Is a directory"):
         read_image_bgr(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_is_that_of_the_picture_as_it_is_read(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (5, 3)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image_size(tmp_path / "a.jpg") == read_image_bgr(tmp_path / "a.jpg").shape[:2]
+
+
+def test_size_of_no_picture(tmp_path):
+    with pytest.raises(ValueError, match=r"`path` must be a readable picture; got .*a\.jpg': No such file"):
+        read_image_size(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_text("text")
+    with pytest.raises(ValueError, match=r"a\.jpg': its content is of no known picture format"):
+        read_image_size(tmp_path / "a.jpg")
 
 
 def touch(*paths):
