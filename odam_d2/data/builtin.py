@@ -162,7 +162,7 @@ def register_synthetic(
         json_file=os.path.join(folder, "coco.json"),
         odgt_file=os.path.join(folder, "annotations.odgt"),
         image_root=os.path.join(folder, "images"),
-        evaluator_type="coco",
+        evaluator_type=PROFILES[profile].evaluator_type,
     )
 
 

@@ -22,6 +22,7 @@ class Profile:
         least_visible: what shows a smaller share of itself is an ignore region.
         least_area: so is what shows fewer pixels.
         num_images: default number of pictures per split.
+        evaluator_type: how detectors are scored on it, a name in `odam_d2.engine.evaluators`.
     """
 
     ident: int
@@ -31,11 +32,28 @@ class Profile:
     least_visible: float
     least_area: int
     num_images: dict[str, int]
+    evaluator_type: str
 
 
 PROFILES = {
     "scene": Profile(
-        0, ("person", "dog", "car"), place_scene, "visible_box", 0.25, 100, {"train": 1600, "val": 200, "demo": 6}
+        0,
+        ("person", "dog", "car"),
+        place_scene,
+        "visible_box",
+        0.25,
+        100,
+        {"train": 1600, "val": 200, "demo": 6},
+        "coco",
     ),
-    "crowd": Profile(1, ("person",), place_crowd, "full_box", 0.10, 40, {"train": 1200, "val": 300, "demo": 6}),
+    "crowd": Profile(
+        1,
+        ("person",),
+        place_crowd,
+        "full_box",
+        0.10,
+        40,
+        {"train": 1200, "val": 300, "demo": 6},
+        "coco_and_crowd",
+    ),
 }

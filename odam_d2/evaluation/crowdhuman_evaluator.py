@@ -83,8 +83,8 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         """Gathers, writes and prints.
 
         Returns:
-            ``{"bbox": {"AP", "recall", "MR", "JI", "AP-bare", ...}}`` in percent, NaN for subsets without people; empty
-            in other processes than the main one, and where no picture was processed.
+            ``{"crowd": {"AP", "recall", "MR", "JI", "AP-bare", ...}}`` in percent, NaN for subsets without people;
+            empty in other processes than the main one, and where no picture was processed.
         """
         logger = logging.getLogger(__name__)
         parts = comm.gather(self._detections)
@@ -103,10 +103,10 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         if self.output_dir is not None:
             self._write(detections)
         logger.info(
-            f"CrowdHuman results for bbox on {self.dataset_name}, {self.box} boxes, {len(detections)} pictures:\n"
+            f"CrowdHuman results on {self.dataset_name}, {self.box} boxes, {len(detections)} pictures:\n"
             + format_table(self.table)
         )
-        return OrderedDict(bbox=_flat(self.table))
+        return OrderedDict(crowd=_flat(self.table))
 
     def _write(self, detections: Mapping[Any, tuple[np.ndarray, np.ndarray]]) -> None:
         with atomic_write(self.output_dir / f"{self.dataset_name}_detections.odgt") as file:

@@ -54,7 +54,7 @@ def test_four_data_sets_are_registered():
             assert name in DatasetCatalog.list()
             metadata = MetadataCatalog.get(name)
             assert metadata.thing_classes == classes
-            assert metadata.evaluator_type == "coco"
+            assert metadata.evaluator_type == {"scene": "coco", "crowd": "coco_and_crowd"}[profile]
             assert metadata.thing_dataset_id_to_contiguous_id == {k + 1: k for k in range(len(classes))}
             assert Path(metadata.json_file).parts[-3:] == ("synthetic", name, "coco.json")
     sizes = {(p, s): len(SyntheticScenes(p, s)) for p in ("scene", "crowd") for s in ("train", "val")}

@@ -57,12 +57,12 @@ def test_five_detections_by_hand(tmp_path, caplog):
     with registered([picture]), caplog.at_level(logging.INFO):
         evaluator = CrowdHumanEvaluator(NAME, str(tmp_path / "inference"))
         results = evaluate(evaluator, [output(DETECTIONS, SCORES)], ["street,1"])
-    assert isinstance(results, OrderedDict) and list(results) == ["bbox"]
-    assert list(results["bbox"])[:5] == ["AP", "recall", "MR", "JI", "AP-bare"]
-    assert results["bbox"]["AP"] == results["bbox"]["AP-crowd_bare"] == pytest.approx(100 * 5 / 9)
-    assert results["bbox"]["recall"] == pytest.approx(100 * 2 / 3) and results["bbox"]["JI"] == 50.0
-    assert results["bbox"]["MR"] == pytest.approx(100 * (2 / 3) ** (8 / 9) * (1 / 3) ** (1 / 9))
-    assert math.isnan(results["bbox"]["recall-heavy"])
+    assert isinstance(results, OrderedDict) and list(results) == ["crowd"]
+    assert list(results["crowd"])[:5] == ["AP", "recall", "MR", "JI", "AP-bare"]
+    assert results["crowd"]["AP"] == results["crowd"]["AP-crowd_bare"] == pytest.approx(100 * 5 / 9)
+    assert results["crowd"]["recall"] == pytest.approx(100 * 2 / 3) and results["crowd"]["JI"] == 50.0
+    assert results["crowd"]["MR"] == pytest.approx(100 * (2 / 3) ** (8 / 9) * (1 / 3) ** (1 / 9))
+    assert math.isnan(results["crowd"]["recall-heavy"])
     table = [line.split("|")[1:-1] for line in caplog.text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line] for line in table]
     assert cells[0] == ["people", "number", "AP", "recall", "MR^-2", "JI", "JI at score"]
@@ -86,7 +86,7 @@ def test_detectron2_prints_and_verifies_the_results(caplog):
         print_csv_format(results)
     assert "AP,recall,MR,JI\n" in caplog.text  # subsets stay out of the short list
     cfg = get_cfg()
-    cfg.TEST.EXPECTED_RESULTS = [["bbox", "JI", 50.0, 0.01]]
+    cfg.TEST.EXPECTED_RESULTS = [["crowd", "JI", 50.0, 0.01]]
     assert verify_results(cfg, results)
 
 
@@ -99,25 +99,25 @@ def test_other_classes_and_what_is_beyond_the_bound_do_not_count():
         )
         with pytest.raises(ValueError, match="`max_dets_per_image` must be at least 1; got 0"):
             CrowdHumanEvaluator(NAME, max_dets_per_image=0)
-    assert everything["bbox"]["AP"] == pytest.approx(100 * 5 / 9)
-    assert three["bbox"]["recall"] == pytest.approx(100 / 3)  # the best three are one person, its double, the region
+    assert everything["crowd"]["AP"] == pytest.approx(100 * 5 / 9)
+    assert three["crowd"]["recall"] == pytest.approx(100 / 3)  # the best three are one person, its double, the region
 
 
 def test_boxes_are_those_that_the_metadata_name():
     picture = record([([0, 0, 10, 40], [0, 0, 10, 10])], ())
     seen = [output([[0, 0, 10, 10]], [0.9])]
     with registered([picture], box="visible"):
-        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["bbox"]["AP"] == 100
-        assert evaluate(CrowdHumanEvaluator(NAME, box="full"), seen, [0])["bbox"]["AP"] == 0
+        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["AP"] == 100
+        assert evaluate(CrowdHumanEvaluator(NAME, box="full"), seen, [0])["crowd"]["AP"] == 0
     with registered([picture]):
-        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["bbox"]["AP"] == 0
+        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["AP"] == 0
 
 
 def test_no_detections_and_no_pictures(tmp_path, caplog):
     with registered([record()]):
         evaluator = CrowdHumanEvaluator(NAME, str(tmp_path))
         results = evaluate(evaluator, [output([], [])], [0])
-        assert {key: results["bbox"][key] for key in ("AP", "recall", "MR", "JI")} == pytest.approx(
+        assert {key: results["crowd"][key] for key in ("AP", "recall", "MR", "JI")} == pytest.approx(
             {"AP": 0, "recall": 0, "MR": 100, "JI": 0}
         )
         evaluator.reset()
@@ -133,7 +133,7 @@ def test_the_order_of_pictures_does_not_matter(tmp_path):
         written = [path.read_text() for path in sorted(tmp_path.iterdir())]
         order = [4, 8, 0, 2, 7, 1, 3, 6, 5]
         again = evaluate(evaluator, [outputs[k] for k in order], order)
-    assert again["bbox"] == pytest.approx(results["bbox"], rel=0, abs=0, nan_ok=True)
+    assert again["crowd"] == pytest.approx(results["crowd"], rel=0, abs=0, nan_ok=True)
     assert [path.read_text() for path in sorted(tmp_path.iterdir())] == written
     assert [json.loads(line)["ID"] for line in written[0].splitlines()] == list(range(9))
 
@@ -141,7 +141,7 @@ def test_the_order_of_pictures_does_not_matter(tmp_path):
 def test_pictures_that_were_not_processed_are_told(caplog):
     with registered([record(image_id=0), record(image_id=1)]):
         results = evaluate(CrowdHumanEvaluator(NAME), [output(DETECTIONS, SCORES)], [1])
-    assert results["bbox"]["JI"] == 50.0
+    assert results["crowd"]["JI"] == 50.0
     assert "the 1 processed pictures out of 2" in caplog.text
 
 
@@ -166,7 +166,7 @@ def run_in_process(path):
 
     results, table = run(comm.get_rank(), comm.get_world_size())
     if comm.is_main_process():
-        torch.save((dict(results["bbox"]), table), path)
+        torch.save((dict(results["crowd"]), table), path)
     else:
         assert results == {} and table == {}
 
@@ -176,5 +176,5 @@ def test_two_processes_find_what_one_finds(tmp_path):
     (results, table), path = run(0, 1), tmp_path / "two.pt"
     launch_on_cpu(run_in_process, 2, (str(path),))
     two_results, two_table = torch.load(path)
-    assert two_results == pytest.approx(dict(results["bbox"]), rel=0, abs=0, nan_ok=True)
-    assert two_table["all"] == table["all"] and 0 < results["bbox"]["AP"] < 100
+    assert two_results == pytest.approx(dict(results["crowd"]), rel=0, abs=0, nan_ok=True)
+    assert two_table["all"] == table["all"] and 0 < results["crowd"]["AP"] < 100

@@ -87,6 +87,6 @@ def test_import_runs_before_the_config_is_read(tool, dataset, tmp_path):
 def test_unknown_evaluator_is_named(tmp_path):
     MetadataCatalog.get("test_odd").set(evaluator_type="odd")
     cfg = model_zoo.get_config("synthetic/faster_rcnn_compact_FPN", trained=False)
-    with pytest.raises(ValueError, match=r"one of \['coco', 'crowdhuman'\]; got 'odd'"):
+    with pytest.raises(ValueError, match=r"one of \['coco', 'coco_and_crowd', 'crowdhuman'\]; got 'odd'"):
         OdamTrainer.build_evaluator(cfg, "test_odd", str(tmp_path))
     MetadataCatalog.remove("test_odd")
