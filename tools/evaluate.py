@@ -129,11 +129,11 @@ def write_results(
     store = ResultStore(output)
     names = setup.class_names or ()
     sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
-    notes, charts = [command, *format_counts(counts).splitlines()], {}
+    notes, charts, verdicts = [command, *format_counts(counts).splitlines()], {}, []
     if sanity is not None:
-        notes += [text for verdicts in sanity.verdicts().values() for _, _, text in verdicts]
+        verdicts = [text for found in sanity.verdicts().values() for _, _, text in found]
         charts = {SANITY_CHART: "how alike the maps are while the detector forgets"}
-    write_examples(output / "index.html", sections, summary, methods, notes, charts=charts)
+    write_examples(output / "index.html", sections, summary, methods, notes, charts=charts, verdicts=verdicts)
     write_json(output / "metrics.json", {**summary, "counts": counts, "failures": evaluator.failures, "run": about})
     print(format_summary(summary, methods))
     print(format_counts(counts))

@@ -42,6 +42,7 @@ def write_examples(
     notes: Sequence[str] = (),
     title: str = "Explanations, measured",
     charts: Mapping[str, str] | None = None,
+    verdicts: Sequence[str] = (),
 ) -> None:
     """Writes the page, whole or not at all; it holds everything that it shows but the curves and charts beside it.
 
@@ -53,6 +54,7 @@ def write_examples(
         notes: what else to say, a paragraph each.
         title: heading of the page.
         charts: further pictures beside the page: file name -> what it shows.
+        verdicts: what the charts come to, a sentence each.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(TEMPLATES)), autoescape=True)
     page = environment.get_template("measurements.html").render(
@@ -64,6 +66,7 @@ def write_examples(
         methods=methods,
         notes=notes,
         charts=charts or {},
+        verdicts=verdicts,
         arrows=_ARROWS,
     )
     write_text(path, page)
