@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-# Up to this many boxes ``batched_nms`` moves those of different classes apart and compares them all at once.
+# Up to this many boxes ``batched_nms`` moves those of different classes apart and compares them all at once; more, it
+# takes class by class.
 _MOVED_AT_MOST = {"cpu": 1_000}
 _MOVED_AT_MOST_ELSEWHERE = 25_000
 
@@ -44,7 +45,7 @@ def odam_nms(
 
     Args:
         boxes: (R, 4) XYXY, any unit.
-        scores: (R,); equal scores count by falling rank of their position, first before last.
+        scores: (R,); of equal scores the first counts as the best.
         classes: (R,) integers.
         similarity: (R, R) how alike the maps of every two boxes are, or an object whose ``similarity()`` says it.
         iou_threshold: T in the paper, in [0, 1].
@@ -68,7 +69,12 @@ def odam_nms(
         )
     order = scores.sort(descending=True, stable=True).indices
     iou, same = class_overlaps(boxes[order], classes[order])
-    return order[greedy_walk(duplicates(iou, alike[order[:, None], order], iou_threshold, low, high) & same)]
+    kept = order[greedy_walk(duplicates(iou, alike[order[:, None], order], iou_threshold, low, high) & same)]
+    if _moves_apart(boxes):
+        return kept
+    # Class by class, batched_nms sorts what it kept once more, and leaves the order of equal scores to torch.
+    kept = kept.sort().values
+    return kept[scores[kept].sort(descending=True).indices]
 
 
 def class_overlaps(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +88,7 @@ def class_overlaps(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         (R, R) float, which holds anything for boxes of different classes, NaN for two without area; (R, R) bool.
     """
     boxes = boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
-    if 0 < len(boxes) <= _MOVED_AT_MOST.get(boxes.device.type, _MOVED_AT_MOST_ELSEWHERE):
+    if len(boxes) and _moves_apart(boxes):
         boxes = boxes + (classes.to(boxes) * (boxes.max() + 1))[:, None]
     return box_iou(boxes, boxes), classes[:, None] == classes
 
@@ -191,6 +197,10 @@ def check_thresholds(iou_threshold: float, low: float, high: float) -> None:
     _check_range("high", high, -1.0, 2.0)
     if low > high:
         raise ValueError(f"`low` must be at most `high`; got low={low} and high={high}: exchange them")
+
+
+def _moves_apart(boxes: Tensor) -> bool:
+    return len(boxes) <= _MOVED_AT_MOST.get(boxes.device.type, _MOVED_AT_MOST_ELSEWHERE)
 
 
 def _check_range(name: str, value: float, least: float, most: float) -> None:
