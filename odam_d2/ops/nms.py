@@ -170,8 +170,8 @@ def soft_nms(
     _check_boxes(boxes, scores, classes)
     if bool((scores < 0).any()):
         raise ValueError(f"`scores` must be at least 0; got {float(scores.min())}: give probabilities, not logits")
-    iou, same = (one.cpu() for one in class_overlaps(boxes, classes))
-    iou = torch.where(same, iou, 0.0).nan_to_num(0.0).double()
+    iou, same = class_overlaps(boxes.detach().cpu().double(), classes.cpu())
+    iou = torch.where(same, iou, 0.0).nan_to_num(0.0)
     linear = torch.where(iou > iou_threshold, 1.0 - iou, 1.0)
     decay = linear if method == "linear" else torch.exp(-iou.square() / sigma)
     current = scores.detach().cpu().double()

@@ -161,15 +161,14 @@ def test_soft_nms_equals_a_plain_loop(method, device):
     dropped = 0
     for seed in range(200):
         boxes, scores, classes, similarity, generator = random_case(seed, many=12)
-        options = (generator.choice([0.25, 0.5]), generator.choice([0.25, 0.5]), generator.choice([0.0, 0.05, 0.2]))
+        options = (generator.choice([0.25, 0.5]), generator.choice([0.25, 0.5]), generator.choice([0.0, 0.053, 0.217]))
         expected, values = plain_soft_nms(boxes, scores, classes, method, *options)
         found, decayed = soft_nms(*tensors(boxes, scores, classes, similarity, device)[:3], method, *options)
         assert found.device.type == device and found.dtype == torch.int64 and decayed.dtype == torch.float32
-        # Among values that are equal but for rounding the order is anybody's.
-        assert sorted(found.tolist()) == sorted(expected), seed
+        assert found.tolist() == expected, seed
         assert decayed.tolist() == pytest.approx(values, abs=1e-6)
         dropped += len(boxes) - len(expected)
-    assert dropped > 100
+    assert dropped > 30
 
 
 def test_soft_nms_by_hand():
