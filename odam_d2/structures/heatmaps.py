@@ -19,8 +19,8 @@ SIDES = ("left", "top", "right", "bottom")
 CORNERS = ("x1", "y1", "x2", "y2")
 COMBINED_PARTS = ("score", *SIDES)
 
-# Windows whose sides agree to this many cells are brought to a common grid together, as long as they and what becomes of
-# them hold no more floats than this.
+# Windows whose sides agree to this many cells are brought to a common grid together, as long as they and what becomes
+# of them hold no more floats than this.
 WINDOW_STEP = 8
 CHUNK_FLOATS = 4_000_000
 
