@@ -64,28 +64,30 @@ class Candidates:
         """IoU of every two boxes, and which two are of one class; see :func:`odam_d2.ops.nms.class_overlaps`."""
         return class_overlaps(self.boxes, self.classes)
 
-    def suppress(self, way: str, thresholds: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+    def suppress(self, way: str, thresholds: Mapping[str, float], most: int) -> tuple[Tensor, Tensor]:
         """What is kept.
 
         Args:
             way: a key of :data:`SUPPRESSIONS`.
             thresholds: its thresholds.
+            most: how many at most, the best.
 
         Returns:
             (K,) int64 indices by falling score, and (K,) scores.
         """
         if way.startswith("soft_"):
-            return soft_nms(self.boxes, self.scores, self.classes, way.removeprefix("soft_"), **thresholds)
+            about, method = (self.boxes, self.scores, self.classes), way.removeprefix("soft_")
+            return soft_nms(*about, method, **thresholds, most=most)
         iou, same = self.overlaps
-        kept = greedy_walk(duplicates(iou, self.similarity, **{"low": -1.0, "high": 2.0, **thresholds}) & same)
+        kept = greedy_walk(duplicates(iou, self.similarity, **{"low": -1.0, "high": 2.0, **thresholds}) & same)[:most]
         return kept, self.scores[kept]
 
     def detections(self, way: str, thresholds: Mapping[str, float], most: int) -> Instances:
         """The `most` best that are kept, as a detector reports them: in the original frame."""
-        kept, scores = self.suppress(way, thresholds)
+        kept, scores = self.suppress(way, thresholds, most)
         result = Instances(self.image_size, pred_boxes=Boxes(self.boxes[kept].clone()), scores=scores)
         result.pred_classes = self.classes[kept]
-        return detector_postprocess(result[:most], *self.output_size)
+        return detector_postprocess(result, *self.output_size)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """All of it as numpy arrays; :meth:`from_arrays` is the way back. Cosines of different classes become zero."""

@@ -138,6 +138,7 @@ def soft_nms(
     iou_threshold: float = 0.3,
     sigma: float = 0.5,
     min_score: float = 1e-3,
+    most: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Soft-NMS: boxes that overlap a better one of their class lose score in place of being dropped.
 
@@ -153,7 +154,8 @@ def soft_nms(
         method: ``linear`` or ``gaussian``.
         iou_threshold: N_t, in [0, 1]; for ``linear``.
         sigma: > 0; for ``gaussian``.
-        min_score: >= 0; boxes whose score falls to it or below are dropped.
+        min_score: in [0, 1]; boxes whose score falls to it or below are dropped.
+        most: stop when so many are kept, which are the best; None for no bound.
 
     Returns:
         (K,) int64 indices of the kept boxes by falling decayed score, and (K,) these scores, in the type of `scores`.
@@ -177,7 +179,7 @@ def soft_nms(
     current = scores.detach().cpu().double()
     kept: list[int] = []
     decayed: list[float] = []
-    while len(kept) < len(boxes):
+    while len(kept) < (len(boxes) if most is None else min(most, len(boxes))):
         best = int(current.argmax())
         value = float(current[best])
         if value <= min_score:

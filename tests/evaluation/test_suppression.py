@@ -64,7 +64,7 @@ def test_detections_are_those_of_the_function_itself(way, stored, tmp_path):
 
 def test_ways_differ():
     candidates = Candidates.of(*crowd(), OUTPUT)
-    kept = {way: tuple(candidates.suppress(way, THRESHOLDS[way])[0].tolist()) for way in SUPPRESSIONS}
+    kept = {way: tuple(candidates.suppress(way, THRESHOLDS[way], 40)[0].tolist()) for way in SUPPRESSIONS}
     assert len(set(kept.values())) == 4
 
 

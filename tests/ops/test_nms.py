@@ -167,6 +167,8 @@ def test_soft_nms_equals_a_plain_loop(method, device):
         assert found.device.type == device and found.dtype == torch.int64 and decayed.dtype == torch.float32
         assert found.tolist() == expected, seed
         assert decayed.tolist() == pytest.approx(values, abs=1e-6)
+        few, best = soft_nms(*tensors(boxes, scores, classes, similarity, device)[:3], method, *options, most=3)
+        assert torch.equal(few, found[:3]) and torch.equal(best, decayed[:3])
         dropped += len(boxes) - len(expected)
     assert dropped > 30
 
