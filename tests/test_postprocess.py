@@ -1,10 +1,12 @@
 """Odam-NMS inside the detectors: what it keeps, who may call it, and that without it nothing changes."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.engine import DefaultPredictor
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.modeling import build_model
@@ -18,7 +20,7 @@ from odam_d2.modeling import OdamStandardROIHeads
 from odam_d2.postprocess import ONE_STAGE, TWO_STAGE, OdamNMS
 from odam_d2.structures import HeatMaps
 from odam_d2.utils.calibration import calibrate_frozen_norms
-from tests.families import FAMILIES, SMALL, build_stock, build_stock_fcos
+from tests.families import FAMILIES, SMALL
 from tests.helpers import compact_detector, random_input, zoo_config
 from tests.ops.test_nms import plain_odam_nms
 
@@ -41,15 +43,14 @@ def nms_options(iou_threshold, low, high, *more):
 class Case:
     """A family: its stock detector, and ours with the same weights and any suppression."""
 
-    def __init__(self, family):
-        self.family = type(family)(**{**vars(family), "options": (*family.options, *CROWDED)})
+    def __init__(self, family, *options):
+        self.family = type(family)(**{**vars(family), "options": (*family.options, *CROWDED, *options)})
         model = self.build()
         calibrate_frozen_norms(model, [random_input(128, 160)])
-        if family.name == "fcos":  # whose fresh boxes have no size
+        if family.name.startswith("fcos"):  # whose fresh boxes have no size
             torch.nn.init.constant_(model.head.bbox_pred.bias, 2.0)
         self.weights = model.state_dict()
-        stock = build_stock_fcos if family.name == "fcos" else build_stock
-        self.stock = stock(self.family).eval()
+        self.stock = family.stock(self.family).eval()
         self.stock.load_state_dict(self.weights)
 
     def build(self, *options):
@@ -92,12 +93,23 @@ def assert_same(found, wanted):
             assert torch.equal(getattr(mine, "tensor", mine), getattr(value, "tensor", value)), name
 
 
-def test_without_a_word_of_the_maps_detections_are_the_stock_ones(case):
+def assert_stock_without_a_word_of_the_maps(case):
     model, expected = case.build(*nms_options(case.stock_threshold, -1.0, 2.0)), detect(case.stock)
     candidates = model.candidate_trace(INPUTS).instances
     assert all(5 < len(result) < len(found) for result, found in zip(expected, candidates, strict=True))
     assert_same(detect(model), expected)
     assert_same(model.trace(INPUTS).instances, expected)
+
+
+def test_without_a_word_of_the_maps_detections_are_the_stock_ones(case):
+    assert_stock_without_a_word_of_the_maps(case)
+
+
+@pytest.mark.filterwarnings("ignore:maps are approximate")
+@pytest.mark.parametrize("name", ["mask_rcnn_c4", "cascade_mask", "fcos_group_norm"])
+def test_so_they_are_with_masks_c4_and_group_norm(name):
+    family = next(family for family in FAMILIES if family.name == name)
+    assert_stock_without_a_word_of_the_maps(Case(family, "MODEL.RPN.POST_NMS_TOPK_TEST", 3))
 
 
 def test_switched_off_its_other_keys_change_nothing(case):
@@ -316,6 +328,15 @@ def test_thresholds_are_the_published_ones_unless_a_config_says_otherwise(name, 
     nms = compact_detector(name, *asked).odam_nms
     assert nms.thresholds == (published["iou_threshold"], published["low"], 1.0)
     assert (nms.stride, nms.attribute) == (16.0, "logit")
+
+
+def test_lazy_configs_have_it_as_an_argument():
+    path = Path(__file__).parents[1] / "configs" / "lazy" / "COCO-Detection" / "fcos_R_50_FPN_1x.py"
+    cfg = LazyConfig.load(str(path)).model
+    cfg.odam_nms = LazyCall(OdamNMS)(**ONE_STAGE, stride=16.0)
+    with torch.device("meta"):
+        nms = instantiate(cfg).odam_nms
+    assert nms.thresholds == (0.5, 0.2, 0.8) and nms.stride == 16.0
 
 
 @pytest.mark.parametrize(

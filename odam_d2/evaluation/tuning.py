@@ -138,9 +138,9 @@ def best_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Mappi
 
 @contextlib.contextmanager
 def _quiet():
-    """Without what evaluators print and log at every call, but for warnings."""
+    """Without what evaluators print and log, the same for every setting: warnings too, but no errors."""
     before = logging.root.manager.disable
-    logging.disable(max(before, logging.INFO))
+    logging.disable(max(before, logging.WARNING))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
