@@ -109,7 +109,7 @@ def test_without_a_word_of_the_maps_detections_are_the_stock_ones(case):
 @pytest.mark.parametrize("name", ["mask_rcnn_c4", "cascade_mask", "fcos_group_norm"])
 def test_so_they_are_with_masks_c4_and_group_norm(name):
     family = next(family for family in FAMILIES if family.name == name)
-    assert_stock_without_a_word_of_the_maps(Case(family, "MODEL.RPN.POST_NMS_TOPK_TEST", 3))
+    assert_stock_without_a_word_of_the_maps(Case(family, "MODEL.RPN.POST_NMS_TOPK_TEST", 6))
 
 
 def test_switched_off_its_other_keys_change_nothing(case):
