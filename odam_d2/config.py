@@ -47,8 +47,9 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.NMS.STRIDE = 8.0
     # Boxes of a picture that are compared, >= 1: the best of those above the detector's score threshold.
     cfg.ODAM.NMS.MAX_CANDIDATES = 1000
-    # Whose maps are compared: "score", as in the paper, or another attribute.
-    cfg.ODAM.NMS.ATTRIBUTE = "score"
+    # Whose maps are compared, an attribute; None for the class score, as published: "score" two-stage, and "logit"
+    # one-stage, whose maps are those of its sigmoid but for a factor.
+    cfg.ODAM.NMS.ATTRIBUTE = None
 
     # The points detector FCOS, which Detectron2 itself configures in Python only; keys as under MODEL.RETINANET.
     cfg.ODAM.FCOS = CN()

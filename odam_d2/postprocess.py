@@ -18,9 +18,10 @@ from .explain import Explainer, build_explainer
 from .ops.nms import check_thresholds, odam_nms
 from .structures import DetectionTrace
 
-# Published thresholds: of Faster R-CNN and of FCOS.
-TWO_STAGE = {"iou_threshold": 0.6, "low": 0.3, "high": 0.7}
-ONE_STAGE = {"iou_threshold": 0.5, "low": 0.2, "high": 0.8}
+# As published: of Faster R-CNN and of FCOS. The maps are of the class score; that of a sigmoid has the same map as its
+# logit but for a factor, which the cosine doesn't see, and FCOS's confidence, unlike it, also holds centerness.
+TWO_STAGE = {"iou_threshold": 0.6, "low": 0.3, "high": 0.7, "attribute": "score"}
+ONE_STAGE = {"iou_threshold": 0.5, "low": 0.2, "high": 0.8, "attribute": "logit"}
 
 
 class OdamNMS:
@@ -73,16 +74,15 @@ class OdamNMS:
         self._explainer: Explainer | None = None
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, published: Mapping[str, float]) -> dict[str, Any]:
-        """Arguments from ``cfg.ODAM``; `published` are the thresholds where it names none."""
+    def from_config(cls, cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments from ``cfg.ODAM``; `published` are thresholds and attribute where it names none."""
         nms = cfg.ODAM.NMS
-        asked = {"iou_threshold": nms.IOU_THRESH, "low": nms.LOW, "high": nms.HIGH}
+        asked = {"iou_threshold": nms.IOU_THRESH, "low": nms.LOW, "high": nms.HIGH, "attribute": nms.ATTRIBUTE}
         return {
             **published,
             **{name: value for name, value in asked.items() if value is not None},
             "stride": nms.STRIDE,
             "max_candidates": nms.MAX_CANDIDATES,
-            "attribute": nms.ATTRIBUTE,
             "engine": cfg.ODAM.ENGINE,
             "group_norm": cfg.ODAM.GROUP_NORM,
         }
@@ -129,12 +129,12 @@ class OdamNMS:
         ]
 
 
-def odam_nms_arguments(cfg: CfgNode, published: Mapping[str, float]) -> dict[str, OdamNMS]:
+def odam_nms_arguments(cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, OdamNMS]:
     """The argument ``odam_nms`` of a detector, where a yaml config switches it on.
 
     Args:
         cfg: the config.
-        published: thresholds for this kind of detector, where the config names none.
+        published: thresholds and attribute for this kind of detector, where the config names none.
     """
     odam = cfg.get("ODAM")
     return {"odam_nms": OdamNMS(cfg, published=published)} if odam is not None and odam.NMS.ENABLED else {}

@@ -122,12 +122,14 @@ def test_switched_off_its_other_keys_change_nothing(case):
 
 def test_keeps_what_a_plain_loop_over_autograds_maps_keeps(suppressing):
     trace = suppressing.candidate_trace(INPUTS)
-    maps = build_explainer(suppressing, attributes=("score",), engine="autograd").heat_maps(trace)
+    # The class score itself, without FCOS's centerness.
+    attribute = "logit" if type(suppressing).__name__ == "OdamFCOS" else "score"
+    maps = build_explainer(suppressing, attributes=(attribute,), engine="autograd").heat_maps(trace)
     assert [len(one) for one in maps] == [len(found) for found in trace.instances]
     spared, dropped = 0, 0
     for found, heatmaps, result in zip(trace.instances, maps, detect(suppressing), strict=True):
         boxes, scores = found.pred_boxes.tensor.tolist(), found.scores.tolist()
-        similarity = heatmaps.similarity(stride=8.0)
+        similarity = heatmaps.similarity(attribute, stride=8.0)
         # No decision hangs on rounding.
         assert float((similarity[..., None] - torch.tensor(THRESHOLDS[1:])).abs().min()) > 1e-5
         arguments = (boxes, scores, found.pred_classes.tolist(), similarity.tolist())
@@ -319,15 +321,15 @@ def test_a_detector_that_suppresses_in_its_own_way_is_named():
     [("faster_rcnn", TWO_STAGE), ("cascade_rcnn", TWO_STAGE), ("retinanet", ONE_STAGE), ("fcos", ONE_STAGE)],
 )
 def test_thresholds_are_the_published_ones_unless_a_config_says_otherwise(name, published):
-    assert TWO_STAGE == {"iou_threshold": 0.6, "low": 0.3, "high": 0.7}
-    assert ONE_STAGE == {"iou_threshold": 0.5, "low": 0.2, "high": 0.8}
+    assert TWO_STAGE == {"iou_threshold": 0.6, "low": 0.3, "high": 0.7, "attribute": "score"}
+    assert ONE_STAGE == {"iou_threshold": 0.5, "low": 0.2, "high": 0.8, "attribute": "logit"}
     nms = compact_detector(name, "ODAM.NMS.ENABLED", True).odam_nms
     assert nms.thresholds == (published["iou_threshold"], published["low"], published["high"])
-    assert (nms.stride, nms.max_candidates, nms.attribute) == (8.0, 1000, "score")
-    asked = ("ODAM.NMS.ENABLED", True, "ODAM.NMS.HIGH", 1, "ODAM.NMS.STRIDE", 16.0, "ODAM.NMS.ATTRIBUTE", "logit")
+    assert (nms.stride, nms.max_candidates, nms.attribute) == (8.0, 1000, published["attribute"])
+    asked = ("ODAM.NMS.ENABLED", True, "ODAM.NMS.HIGH", 1, "ODAM.NMS.STRIDE", 16.0, "ODAM.NMS.ATTRIBUTE", "left")
     nms = compact_detector(name, *asked).odam_nms
     assert nms.thresholds == (published["iou_threshold"], published["low"], 1.0)
-    assert (nms.stride, nms.attribute) == (16.0, "logit")
+    assert (nms.stride, nms.attribute) == (16.0, "left")
 
 
 def test_lazy_configs_have_it_as_an_argument():

@@ -147,11 +147,12 @@ def timed_parts(model: torch.nn.Module, inputs: list[dict], args: argparse.Names
 def seconds_per_map(model: torch.nn.Module, inputs: list[dict], sample: int) -> dict[str, Any]:
     """What a map takes by an autograd call of its own, for the best `sample` candidates."""
     trace = best_candidates(model, inputs, sample)
-    explainer = build_explainer(model, attributes=("score",), engine="autograd")
+    attributes = (model.odam_nms.attribute,)
+    explainer = build_explainer(model, attributes=attributes, engine="autograd")
     engine, seconds = explainer.choose_engine(trace), []
     engine.gradients.batched = False
     begin = now()
-    for chunk in tqdm(engine.gradient_windows(trace, ("score",), 0.0), desc="loop", total=len(trace), leave=False):
+    for chunk in tqdm(engine.gradient_windows(trace, attributes, 0.0), desc="loop", total=len(trace), leave=False):
         explainer.combine(chunk)
         seconds.append(now() - begin)
         begin = now()
