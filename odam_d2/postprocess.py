@@ -31,8 +31,8 @@ class OdamNMS:
     autograd, which is exact but slow; a warning then says so. Works under ``no_grad``.
 
     Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section on Odam-NMS; the rule is
-    :func:`odam_d2.ops.nms.odam_nms`. A map that is zero everywhere is like no other: its box stays beside any. The map of
-    a softmax' score becomes so where single precision rounds the score to 1; that of the logit does not.
+    :func:`odam_d2.ops.nms.odam_nms`. A map that is zero everywhere is like no other: its box stays beside any. The map
+    of a softmax' score becomes so where single precision rounds the score to 1; that of the logit does not.
 
     Args:
         iou_threshold: T in the paper, in [0, 1].
