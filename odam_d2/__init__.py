@@ -31,6 +31,7 @@ _HOMES = {
     "build_comparison": "odam_d2.explain",
     "build_explainer": "odam_d2.explain",
     "model_zoo": None,
+    "odam_nms": "odam_d2.ops.nms",
 }
 __all__ = [
     "CallableDetector",
@@ -40,6 +41,7 @@ __all__ = [
     "build_comparison",
     "build_explainer",
     "model_zoo",
+    "odam_nms",
 ]
 
 

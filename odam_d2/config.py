@@ -30,6 +30,27 @@ def add_odam_config(cfg: CN) -> None:
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
+    # Odam-NMS, in place of a detector's own suppression of duplicates: of Faster, Mask and Cascade R-CNN, RetinaNet and
+    # FCOS. Query detectors, which suppress none, and proposals, which are of no class, don't heed it.
+    cfg.ODAM.NMS = CN()
+    cfg.ODAM.NMS.ENABLED = False
+    # IoU above which two boxes overlap, T in the paper, in [0, 1]; stands in for the detector's NMS_THRESH_TEST. None
+    # for the published value: .6 two-stage (Faster R-CNN), .5 one-stage (FCOS; none was published for RetinaNet).
+    cfg.ODAM.NMS.IOU_THRESH = None
+    # Cosine of two maps from which on boxes that overlap are one object, T_l in the paper, in [-1, 2]; None for the
+    # published value: .3 two-stage, .2 one-stage.
+    cfg.ODAM.NMS.LOW = None
+    # Cosine of two maps from which on boxes that don't overlap are one object too, T_h in the paper, in [-1, 2], at
+    # least LOW; None for the published value: .7 two-stage, .8 one-stage.
+    cfg.ODAM.NMS.HIGH = None
+    # Model-input pixels per cell of the grid that maps are compared on, > 0; 8 to 16 in the paper.
+    cfg.ODAM.NMS.STRIDE = 8.0
+    # Boxes of a picture that are compared, >= 1: the best of those above the detector's score threshold.
+    cfg.ODAM.NMS.MAX_CANDIDATES = 1000
+    # Whose maps are compared, an attribute; None for the class score, as published: "score" two-stage, and "logit"
+    # one-stage, whose maps are those of its sigmoid but for a factor.
+    cfg.ODAM.NMS.ATTRIBUTE = None
+
     # The points detector FCOS, which Detectron2 itself configures in Python only; keys as under MODEL.RETINANET.
     cfg.ODAM.FCOS = CN()
     cfg.ODAM.FCOS.NUM_CLASSES = 80

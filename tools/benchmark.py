@@ -180,7 +180,7 @@ def memory_job(args: argparse.Namespace) -> None:
         detect(model, subjects.inputs)
         if args.memory_job == "explain":
             build_explainer(model, attributes=ATTRIBUTES)(subjects.inputs, subjects.boxes)
-    print(json.dumps({"peak_mib": _peak_mib(model.device)}))
+    print(json.dumps({"peak_mib": peak_mib(model.device)}))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def _row(label: str, seconds: list[float], value: float) -> dict[str, Any]:
     return {"label": label, "seconds": value, "least": min(seconds), "most": max(seconds), "all_seconds": seconds}
 
 
-def _peak_mib(device: torch.device) -> float:
+def peak_mib(device: torch.device) -> float:
     """Most memory that this process has held so far: on a GPU there, else resident."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20

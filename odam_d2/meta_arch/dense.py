@@ -1,8 +1,11 @@
 """What detectors that predict at anchors share: keeping the trace."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import partial
 
+import detectron2
 import torch
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.matcher import Matcher
@@ -15,13 +18,13 @@ from ..modeling.provenance import (
     ROW_FIELD,
     given_boxes,
     given_results,
-    image_index_of,
-    input_frame_boxes,
     picture_sizes,
     take_field,
     write_scores,
 )
+from ..postprocess import OdamNMS, require_odam_nms, without_graph
 from ..structures import DetectionTrace
+from .forward_pass import ForwardPass
 
 # Given boxes that are compared with all anchors together; bounds memory.
 MATCHED_AT_ONCE = 64
@@ -44,6 +47,8 @@ class AnchorTraceMixin:
 
     A subclass says where its parts are, how it finds detections, and which anchors fit given boxes.
     """
+
+    odam_nms: OdamNMS | None = None
 
     def require_traceable(self) -> None:
         """Raises TypeError where the detector does not detect as it is traced."""
@@ -92,47 +97,37 @@ class AnchorTraceMixin:
         if self.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         self.require_traceable()
-        generator, names, num_classes = self.anchor_parts()
-        with torch.no_grad():
-            images = self.preprocess_image(batched_inputs)
-            features = self.backbone(images.tensor)
-            levels = [features[name] for name in names]
-            head = self.traced_head()
-            predictions = head.run(levels)
-            anchors = generator(levels)
-            image_sizes, output_sizes = picture_sizes(batched_inputs, images)
+        with without_graph(self):
+            now = self._run(batched_inputs)
+            image_sizes, output_sizes = picture_sizes(batched_inputs, now.images)
             if instances is None:
-                found = self.find(images, levels, predictions, anchors)
+                found = self.detections(now)
                 results = [detector_postprocess(r, *size) for r, size in zip(found, output_sizes, strict=True)]
-                rows, level_index = (torch.cat(take_field(results, name)) for name in (ROW_FIELD, LEVEL_FIELD))
+                rows, levels = (torch.cat(take_field(results, name)) for name in (ROW_FIELD, LEVEL_FIELD))
                 results = [self.finish(result) for result in results]
             else:
+                num_classes = self.anchor_parts()[2]
                 boxes, labels = given_boxes(instances, image_sizes, output_sizes, num_classes, self.device)
-                rows, level_index = self._anchors_of(boxes, anchors)
+                rows, levels = self._anchors_of(boxes, now.anchors)
                 results = given_results(instances, labels, output_sizes)
-            counts = torch.tensor([len(a) for a in anchors], device=self.device)
-            first = counts.cumsum(0) - counts
-            trace = DetectionTrace(
-                instances=results,
-                features=dict(zip(names, levels, strict=True)),
-                strides={n: float(s) for n, s in zip(names, generator.strides, strict=True)},
-                image_index=image_index_of([len(r) for r in results], self.device),
-                level_index=level_index[:, None],
-                references=Boxes.cat(anchors).tensor[first[level_index] + rows],
-                boxes=input_frame_boxes(results, image_sizes, output_sizes),
-                rows=rows,
-                classes=torch.cat([result.pred_classes for result in results]),
-                level_names=names,
-                image_sizes=image_sizes,
-                padded_size=tuple(images.tensor.shape[-2:]),
-                output_sizes=output_sizes,
-                head=head,
-                compute_features=partial(self.backbone, images.tensor),
-            )
+            trace = now.remember(results, rows, levels, output_sizes)
             if instances is not None:
-                write_scores(trace, head.decode(head.gather(head.maps, trace), trace).scores)
+                write_scores(trace, now.head.decode(now.head.gather(now.head.maps, trace), trace).scores)
                 self._name_anchors(trace)
         return trace
+
+    def detections(self, now: ForwardPass) -> list[Instances]:
+        """What :meth:`trace` traces, in the form that :meth:`find` gives."""
+        return self.find(now.images, now.levels, now.results, now.anchors)
+
+    def _run(self, batched_inputs: list[dict]) -> ForwardPass:
+        generator, names, _ = self.anchor_parts()
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        levels = [features[name] for name in names]
+        head = self.traced_head()
+        compute = partial(self.backbone, images.tensor)
+        return ForwardPass(images, names, generator.strides, levels, head, head.run(levels), generator(levels), compute)
 
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What the detector says at every anchor, before thresholds and non-max suppression choose among them.
@@ -189,9 +184,67 @@ class AnchorTraceMixin:
 
 
 class DenseTraceMixin(AnchorTraceMixin):
-    """The same for a ``DenseDetector``; a subclass names ``traced_head_type`` and overrides :meth:`match_given`."""
+    """The same for a ``DenseDetector``; a subclass names ``traced_head_type`` and overrides :meth:`match_given`.
+
+    Args:
+        odam_nms: takes the place of non-max suppression; None leaves the stock detector's.
+        kwargs: those of the stock class.
+
+    Raises:
+        TypeError: if `odam_nms` can't take that place, since the detector suppresses in a way of its own.
+    """
 
     traced_head_type: type[TracedDenseHead]
+
+    def __init__(self, *, odam_nms: OdamNMS | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.odam_nms = odam_nms
+        owner = type(self).inference_single_image.__module__
+        if odam_nms is not None and not owner.startswith(f"{detectron2.__name__}."):
+            raise TypeError(
+                f"`odam_nms` must stand in for Detectron2's own non-max suppression; {type(self).__name__} overrides "
+                "`inference_single_image`: leave it out, or set ODAM.NMS.ENABLED to False"
+            )
+
+    def forward(self, batched_inputs: list[dict]):
+        """The stock detector's; with Odam-NMS, in inference, what :meth:`trace` traces, without a graph."""
+        if self.training or self.odam_nms is None:
+            return super().forward(batched_inputs)
+        return [{"instances": result} for result in self.trace(batched_inputs).instances]
+
+    def candidate_trace(self, batched_inputs: list[dict]) -> DetectionTrace:
+        """What Odam-NMS chooses among.
+
+        Args:
+            batched_inputs: as for the stock detector.
+
+        Returns:
+            The trace of the candidates; its ``instances`` are in the model-input frame, boxes not clipped, and have
+            their anchors in ``odam_row`` and ``odam_level``.
+
+        Raises:
+            RuntimeError: if the detector has no Odam-NMS, or is in training mode.
+        """
+        require_odam_nms(self)
+        with without_graph(self):
+            return self._trace_candidates(self._run(batched_inputs))
+
+    def detections(self, now: ForwardPass) -> list[Instances]:
+        """See :meth:`AnchorTraceMixin.detections`."""
+        if self.odam_nms is None:
+            return super().detections(now)
+        trace = self._trace_candidates(now)
+        kept = [rows[: self.max_detections_per_image] for rows in self.odam_nms.keep(self, trace)]
+        return [found[rows] for found, rows in zip(trace.instances, kept, strict=True)]
+
+    def _trace_candidates(self, now: ForwardPass) -> DetectionTrace:
+        about = (self.test_score_thresh, self.test_topk_candidates)
+        said = [now.head.say_of_picture(now.results, number) for number in range(len(now.image_sizes))]
+        decode = self._decode_multi_level_predictions
+        candidates = [decode(now.anchors, *one, *about, size) for one, size in zip(said, now.image_sizes, strict=True)]
+        candidates = self.odam_nms.best(candidates)
+        rows, levels = (torch.cat([c.get(name) for c in candidates]) for name in (ROW_FIELD, LEVEL_FIELD))
+        return now.remember(candidates, rows, levels, now.image_sizes)
 
     def require_traceable(self) -> None:
         """Raises TypeError where inference is somebody else's, which a trace would not know."""
@@ -215,7 +268,7 @@ class DenseTraceMixin(AnchorTraceMixin):
         return super().forward_inference(images, levels, results)
 
     def forward_inference(self, images, features, predictions) -> list[Instances]:
-        """The stock detector's, without a trace of the trace."""
+        """The stock detector's, without a trace of the trace; it suppresses as the stock one does in any case."""
         results = super().forward_inference(images, features, predictions)
         for name in (ROW_FIELD, LEVEL_FIELD):
             take_field(results, name)

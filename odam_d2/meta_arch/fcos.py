@@ -7,6 +7,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from detectron2.structures import Boxes
 
 from ..modeling.dense import TracedFCOSHead
+from ..postprocess import ONE_STAGE, odam_nms_arguments
 from .dense import DenseTraceMixin
 
 
@@ -23,7 +24,7 @@ class OdamFCOS(DenseTraceMixin, FCOS):
 
     @configurable
     def __init__(self, **kwargs):
-        """Takes the keyword arguments of ``FCOS``."""
+        """Takes the keyword arguments of ``FCOS``, and ``odam_nms``; see :class:`DenseTraceMixin`."""
         super().__init__(**kwargs)
 
     @classmethod
@@ -52,6 +53,7 @@ class OdamFCOS(DenseTraceMixin, FCOS):
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
+            **odam_nms_arguments(cfg, ONE_STAGE),
         }
 
     def losses(self, anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness) -> dict:

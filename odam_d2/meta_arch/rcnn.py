@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, Instances
 
@@ -19,12 +20,52 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
+from ..postprocess import TWO_STAGE, OdamNMS, odam_nms_arguments, require_odam_nms, without_graph
 from ..structures import CORNERS, SIDES, DetectionTrace
 
 
 @META_ARCH_REGISTRY.register()
 class OdamRCNN(GeneralizedRCNN):
-    """``GeneralizedRCNN`` with the same weights and the same detections, and :meth:`trace` beside :meth:`inference`."""
+    """``GeneralizedRCNN`` with the same weights and the same detections, and :meth:`trace` beside :meth:`inference`.
+
+    Args:
+        odam_nms: takes the place of non-max suppression; None leaves the stock detector's.
+        kwargs: those of ``GeneralizedRCNN``.
+
+    Raises:
+        TypeError: if `odam_nms` can't take that place, since the RoI heads suppress in a way of their own.
+    """
+
+    @configurable
+    def __init__(self, *, odam_nms: OdamNMS | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.odam_nms = odam_nms
+        if odam_nms is not None:
+            self.require_traceable()
+            reason = self.roi_heads.why_suppresses_itself()
+            if reason:
+                raise TypeError(
+                    f"`odam_nms` must stand in for Detectron2's own non-max suppression; {reason}: leave it out, or "
+                    "set ODAM.NMS.ENABLED to False"
+                )
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        """Arguments from a yaml config."""
+        return {**super().from_config(cfg), **odam_nms_arguments(cfg, TWO_STAGE)}
+
+    def inference(
+        self, batched_inputs: list[dict], detected_instances: list[Instances] | None = None, do_postprocess: bool = True
+    ) -> list:
+        """The stock detector's; with Odam-NMS, what :meth:`trace` traces, without a graph."""
+        if self.odam_nms is None or detected_instances is not None:
+            return super().inference(batched_inputs, detected_instances, do_postprocess)
+        with without_graph(self):
+            images = self.preprocess_image(batched_inputs)
+            results, _ = self._detect(batched_inputs, images, self.backbone(images.tensor))
+        for name in (ROW_FIELD, BOX_FIELD):
+            take_field(results, name)
+        return self._postprocess(results, batched_inputs, images.image_sizes) if do_postprocess else results
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or takes the boxes that the caller gives, and keeps what an explanation needs.
@@ -47,41 +88,40 @@ class OdamRCNN(GeneralizedRCNN):
         if self.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         self.require_traceable()
-        with torch.no_grad():
+        with without_graph(self):
             images = self.preprocess_image(batched_inputs)
             features = self.backbone(images.tensor)
             image_sizes, output_sizes = picture_sizes(batched_inputs, images)
             if instances is None:
                 results, rows, stages = self._detections(batched_inputs, images, features, image_sizes)
-                first = torch.tensor([0, *(len(p) for p in stages[0].everyone)][:-1], device=self.device).cumsum(0)
-                batch_rows = torch.cat([row + begin for row, begin in zip(rows, first, strict=True)])
             else:
                 results, rows, stages = self._given(instances, features, image_sizes, output_sizes)
-                batch_rows = None
-            num_box_stages, in_features = len(stages), tuple(self.roi_heads.box_in_features)
+            num_box_stages = len(stages)
             stages += self._mask_stages(features, results, stages)
-            shapes = self.backbone.output_shape()
-            trace = DetectionTrace(
-                instances=results,
-                features={name: features[name] for name in in_features},
-                strides={name: float(shapes[name].stride) for name in in_features},
-                image_index=image_index_of([len(r) for r in rows], self.device),
-                level_index=torch.stack([assign_levels(stage.pooler, stage.boxes) for stage in stages], 1),
-                references=stages[0].boxes,
-                boxes=input_frame_boxes(results, image_sizes, output_sizes),
-                rows=torch.cat(rows),
-                classes=torch.cat([result.pred_classes for result in results]),
-                level_names=in_features,
-                image_sizes=image_sizes,
-                padded_size=tuple(images.tensor.shape[-2:]),
-                output_sizes=output_sizes,
-                head=TracedRoIHead(self.roi_heads, stages, num_box_stages, batch_rows),
-                compute_features=partial(self.backbone, images.tensor),
-                sources=_sources(num_box_stages),
-            )
+            trace = self._remember(images, features, results, rows, stages, num_box_stages, output_sizes)
             if instances is not None:
                 write_scores(trace, trace.head.predict(features, trace).scores)
         return trace
+
+    def candidate_trace(self, batched_inputs: list[dict]) -> DetectionTrace:
+        """What Odam-NMS chooses among.
+
+        Args:
+            batched_inputs: as for the stock detector.
+
+        Returns:
+            The trace of the candidates; its ``instances`` are in the model-input frame, boxes clipped to it, and have
+            proposals' rows in ``odam_row``.
+
+        Raises:
+            RuntimeError: if the detector has no Odam-NMS, or is in training mode.
+        """
+        require_odam_nms(self)
+        with without_graph(self):
+            images = self.preprocess_image(batched_inputs)
+            features = self.backbone(images.tensor)
+            stages = self.roi_heads.run_box_stages(features, self._propose(batched_inputs, images, features))
+            return self._trace_candidates(images, features, stages)
 
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What the box stages say of every proposal, before thresholds and non-max suppression choose among them.
@@ -121,12 +161,58 @@ class OdamRCNN(GeneralizedRCNN):
         return () if self.roi_heads.mask_pooler_or_none() is None else ("mask",)
 
     def _detections(self, batched_inputs, images, features, image_sizes):
-        """Results as the stock detector's, and for each picture the proposals' rows and the box stages behind them."""
-        proposals = self._propose(batched_inputs, images, features)
-        results, box_stages = self.roi_heads.detect(features, proposals)
+        """Results as those of inference, and for each picture the proposals' rows and the box stages behind them."""
+        results, box_stages = self._detect(batched_inputs, images, features)
         results = [r["instances"] for r in self._postprocess(results, batched_inputs, image_sizes)]
         rows = take_field(results, ROW_FIELD)
         return results, rows, [self._stage(features, stage, rows) for stage in box_stages]
+
+    def _detect(self, batched_inputs, images, features) -> tuple[list[Instances], list[BoxStage]]:
+        """What is detected, in model-input pixels, with rows and boxes beside it, and the box stages behind it."""
+        proposals = self._propose(batched_inputs, images, features)
+        if self.odam_nms is None:
+            return self.roi_heads.detect(features, proposals)
+        stages = self.roi_heads.run_box_stages(features, proposals)
+        trace = self._trace_candidates(images, features, stages)
+        most = stages[-1].predictor.test_topk_per_image
+        kept = [rows[:most] if most >= 0 else rows for rows in self.odam_nms.keep(self, trace)]
+        results = [found[rows] for found, rows in zip(trace.instances, kept, strict=True)]
+        return self.roi_heads.complete(features, results), stages
+
+    def _trace_candidates(self, images, features, box_stages: list[BoxStage]) -> DetectionTrace:
+        """The trace of what Odam-NMS chooses among."""
+        candidates = self.odam_nms.best(self.roi_heads.above_threshold(box_stages))
+        rows = [found.get(ROW_FIELD) for found in candidates]
+        stages = [self._stage(features, stage, rows) for stage in box_stages]
+        sizes = [found.image_size for found in candidates]
+        return self._remember(images, features, candidates, rows, stages, len(stages), sizes)
+
+    def _remember(self, images, features, results, rows, stages, num_box_stages, output_sizes) -> DetectionTrace:
+        """The trace of results that are in the frame of `output_sizes`, with their proposals' rows and their stages."""
+        in_features, shapes = tuple(self.roi_heads.box_in_features), self.backbone.output_shape()
+        image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
+        first = torch.tensor([0, *(len(p) for p in stages[0].everyone)][:-1], device=self.device).cumsum(0)
+        all_rows, image_index = torch.cat(rows), image_index_of([len(row) for row in rows], self.device)
+        # Boxes that the caller gave came from no proposal.
+        batch_rows = None if bool((all_rows < 0).any()) else all_rows + first[image_index]
+        return DetectionTrace(
+            instances=results,
+            features={name: features[name] for name in in_features},
+            strides={name: float(shapes[name].stride) for name in in_features},
+            image_index=image_index,
+            level_index=torch.stack([assign_levels(stage.pooler, stage.boxes) for stage in stages], 1),
+            references=stages[0].boxes,
+            boxes=input_frame_boxes(results, image_sizes, output_sizes),
+            rows=all_rows,
+            classes=torch.cat([result.pred_classes for result in results]),
+            level_names=in_features,
+            image_sizes=image_sizes,
+            padded_size=tuple(images.tensor.shape[-2:]),
+            output_sizes=output_sizes,
+            head=TracedRoIHead(self.roi_heads, stages, num_box_stages, batch_rows),
+            compute_features=partial(self.backbone, images.tensor),
+            sources=_sources(num_box_stages),
+        )
 
     def _given(self, instances, features, image_sizes, output_sizes):
         """The same for boxes that the caller gives: they are the RoIs of the first stage."""

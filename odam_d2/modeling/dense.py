@@ -108,12 +108,30 @@ class TracedDenseHead(ABC):
         Returns:
             (N, P, 4) decoded XYXY boxes in model-input pixels, not clipped; (N, P, K) scores.
         """
-        widths = {result: channels for result, channels, _ in self.layout}
-        logits, deltas, *others = (
-            torch.cat([permute_to_N_HWA_K(level, widths[k]) for level in levels], 1) for k, levels in enumerate(results)
-        )
+        logits, deltas, *others = (torch.cat(levels, 1) for levels in self._by_anchor(results))
         decode = self.detector.box2box_transform.apply_deltas
         return torch.stack([decode(delta, anchors) for delta in deltas]), self.combine_scores(logits, *others)
+
+    def say_of_picture(self, results: Sequence[Sequence[Tensor]], number: int) -> tuple[list[Tensor], list[Tensor]]:
+        """What the head says at every anchor of one picture, level by level.
+
+        Args:
+            results: of the head; see :meth:`candidates`.
+            number: of the picture.
+
+        Returns:
+            For each level (H * W * A, K) scores, to the last bit those of inference, and (H * W * A, 4) deltas.
+        """
+        logits, deltas, *others = self._by_anchor(results)
+        # Picture by picture as in inference: how a sigmoid rounds depends on how many are taken together.
+        levels = zip(logits, *others, strict=True)
+        scores = [self.combine_scores(*(one[number] for one in level)) for level in levels]
+        return scores, [level[number] for level in deltas]
+
+    def _by_anchor(self, results: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+        """For each result of the head, for each level, (N, H * W * A, channels of an anchor)."""
+        widths = {result: channels for result, channels, _ in self.layout}
+        return [[permute_to_N_HWA_K(level, widths[k]) for level in levels] for k, levels in enumerate(results)]
 
     def _layout(self) -> list[tuple[int, int, int | None]]:
         """Where each of the O outputs lies in the results of the head: (result, channels of an anchor, offset)."""

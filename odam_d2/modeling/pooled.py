@@ -261,9 +261,35 @@ class TracedROIHeads:
         results, kept, boxes, scores = self.choose(stages)
         for result, index, box, score in zip(results, kept, boxes, scores, strict=True):
             result.set(ROW_FIELD, rows_of_kept(box, score, index))
+        return self.complete(features, results), stages
+
+    def complete(self, features: Mapping[str, Tensor], results: list[Instances]) -> list[Instances]:
+        """What the branches behind the boxes add to N Instances, each detection with its box in model-input pixels."""
+        for result in results:
             # Post-processing scales `pred_boxes` in place; the mask branch pools these.
             result.set(BOX_FIELD, result.pred_boxes.tensor.clone())
-        return self.forward_with_given_boxes(features, results), stages
+        return self.forward_with_given_boxes(features, results)
+
+    def above_threshold(self, stages: list[BoxStage]) -> list[Instances]:
+        """All that inference chooses among: every proposal for every class that it has enough score for.
+
+        Returns:
+            N Instances in the model-input frame, boxes clipped to the picture, in the order in which the stock class
+            hands them to non-max suppression, with each one's proposal's row.
+        """
+        found = []
+        for boxes, scores, proposals in zip(*self.say_all(stages), stages[-1].proposals, strict=True):
+            finite = torch.isfinite(boxes).all(1) & torch.isfinite(scores).all(1)
+            above = (scores[:, :-1] > stages[-1].predictor.test_score_thresh) & finite[:, None]
+            rows, classes = above.nonzero().unbind(1)
+            boxes = boxes.unflatten(1, (-1, 4))
+            chosen = Boxes(boxes[rows, classes if boxes.shape[1] > 1 else torch.zeros_like(classes)])
+            chosen.clip(proposals.image_size)
+            one = Instances(proposals.image_size, pred_boxes=chosen, scores=scores[rows, classes])
+            one.pred_classes = classes
+            one.set(ROW_FIELD, rows)
+            found.append(one)
+        return found
 
     @classmethod
     def why_not_traced(cls) -> str | None:
@@ -274,4 +300,16 @@ class TracedROIHeads:
         }
         if depth[cls.inference_method] < min(depth["detect"], depth["run_box_stages"]):
             return f"overrides `{cls.inference_method}` alone"
+        return None
+
+    def why_suppresses_itself(self) -> str | None:
+        """In a few words, why :meth:`above_threshold` may not be what inference chooses among; None if it is."""
+        for name in ("detect", "choose"):
+            method = getattr(type(self), name)
+            if not method.__module__.startswith(f"{__package__}."):
+                return f"{type(self).__name__} overrides `{name}`"
+        predictors = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
+        for predictor in predictors:
+            if getattr(type(predictor), "inference", None) is not FastRCNNOutputLayers.inference:
+                return f"{type(predictor).__name__} does not choose as FastRCNNOutputLayers does"
         return None

@@ -6,7 +6,7 @@ a feature level, (h, w) a picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,11 @@ from ..ops.similarity import cosine_similarity
 SIDES = ("left", "top", "right", "bottom")
 CORNERS = ("x1", "y1", "x2", "y2")
 COMBINED_PARTS = ("score", *SIDES)
+
+# Windows whose sides agree to this many cells are brought to a common grid together, as long as they and what becomes
+# of them hold no more floats than this.
+WINDOW_STEP = 8
+CHUNK_FLOATS = 4_000_000
 
 
 class HeatMaps:
@@ -193,12 +198,17 @@ class HeatMaps:
 
     def padded(self, attribute: str) -> Tensor:
         """The raw windows of one attribute, zero-padded to the largest: (W, L_y, L_x) float32."""
-        height, width = (int(n) for n in self.windows[:, 2:].amax(0)) if len(self) else (0, 0)
-        inside = (torch.arange(height, device=self.device)[:, None] < self.windows[:, 2, None, None]) & (
-            torch.arange(width, device=self.device) < self.windows[:, 3, None, None]
+        return self._padded(attribute, torch.arange(len(self.windows), device=self.device))
+
+    def _padded(self, attribute: str, chosen: Tensor) -> Tensor:
+        """The same for some of the windows."""
+        windows, area = self.windows[chosen], self.windows[:, 2] * self.windows[:, 3]
+        height, width = (int(n) for n in windows[:, 2:].amax(0)) if len(chosen) else (0, 0)
+        inside = (torch.arange(height, device=self.device)[:, None] < windows[:, 2, None, None]) & (
+            torch.arange(width, device=self.device) < windows[:, 3, None, None]
         )
-        maps = self.values.new_zeros(len(self.windows), height, width)
-        maps[inside] = self.values[self._row(attribute)]
+        maps = self.values.new_zeros(len(chosen), height, width)
+        maps[inside] = self.values[self._row(attribute), ranges(area.cumsum(0) - area, area, chosen)]
         return maps
 
     def to_image(self, attribute: str = "score", normalize: bool = True, size: tuple[int, int] | None = None) -> Tensor:
@@ -240,6 +250,8 @@ class HeatMaps:
     def similarity(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
         """How alike the maps of every two detections are.
 
+        Beside the windows it holds R maps on the common grid and a bounded number of others, no map at picture size.
+
         Args:
             attribute: a stored attribute.
             stride: model-input pixels per cell of the common grid that maps are averaged to.
@@ -249,12 +261,24 @@ class HeatMaps:
         """
         if len(self) == 0:
             return self.values.new_zeros(0, 0)
-        sizes = [-(-size // stride) for size in self.image_size]
-        rows, columns = (
-            area_weights(self.windows[:, a], self.windows[:, a + 2], self.strides[:, a], int(sizes[a]), stride)
-            for a in (0, 1)
-        )
-        return cosine_similarity(self._added(resample(self.padded(attribute), rows, columns)).flatten(1))
+        sizes = [int(-(-size // stride)) for size in self.image_size]
+        common = self.values.new_zeros(len(self), sizes[0] * sizes[1])
+        for chosen in self._windows_of_one_size(sizes[0] * sizes[1]):
+            windows, strides = self.windows[chosen], self.strides[chosen]
+            rows, columns = (
+                area_weights(windows[:, a], windows[:, a + 2], strides[:, a], sizes[a], stride) for a in (0, 1)
+            )
+            maps = resample(self._padded(attribute, chosen), rows, columns)
+            common.index_add_(0, self.owners[chosen], maps.flatten(1))
+        return cosine_similarity(common.clamp_(min=0.0))
+
+    def _windows_of_one_size(self, output: int) -> Iterator[Tensor]:
+        """Indices of all windows, some of about one size at a time; each becomes `output` floats."""
+        rounded = (self.windows[:, 2:] + WINDOW_STEP - 1) // WINDOW_STEP * WINDOW_STEP
+        sizes, number = torch.unique(rounded, dim=0, return_inverse=True)
+        for k, (height, width) in enumerate(sizes.tolist()):
+            most = max(1, CHUNK_FLOATS // (output + height * width))
+            yield from (number == k).nonzero()[:, 0].split(most)
 
     def on_one_grid(self) -> HeatMaps:
         """The same maps with one window a detection, for whoever draws cells: on the finest of its grids.

@@ -6,7 +6,7 @@ import torch
 from detectron2.structures import Instances
 from torch.nn.functional import interpolate
 
-from odam_d2.structures import HeatMaps
+from odam_d2.structures import HeatMaps, heatmaps
 
 ATTRIBUTES = ("score", "left", "top", "right", "bottom")
 GRID, STRIDE = (6, 8), 8.0  # 48 x 64 px with padding; the picture takes 44 x 60 of it
@@ -168,6 +168,15 @@ def test_similarity_of_maps_on_different_levels_by_hand():
     )
     expected = torch.tensor([[1.0, 1.0, 0.5], [1.0, 1.0, 0.5], [0.5, 0.5, 1.0]])
     assert torch.allclose(maps.similarity(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("floats", [1, 200, 4_000_000])
+def test_similarity_is_the_same_however_many_windows_fit(floats, monkeypatch):
+    expected = of_two_levels().similarity(stride=16.0), make().similarity(stride=8.0)
+    monkeypatch.setattr(heatmaps, "CHUNK_FLOATS", floats)
+    monkeypatch.setattr(heatmaps, "WINDOW_STEP", 1)
+    assert torch.allclose(of_two_levels().similarity(stride=16.0), expected[0], atol=1e-6)
+    assert torch.allclose(make().similarity(stride=8.0), expected[1], atol=1e-6)
 
 
 def test_no_detections():

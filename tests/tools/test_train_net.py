@@ -90,3 +90,17 @@ def test_unknown_evaluator_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"one of \['coco', 'coco_and_crowd', 'crowdhuman'\]; got 'odd'"):
         OdamTrainer.build_evaluator(cfg, "test_odd", str(tmp_path))
     MetadataCatalog.remove("test_odd")
+
+
+def test_evaluates_with_odam_nms_in_the_place_of_nms(tool, dataset, tmp_path):
+    options = ["MODEL.WEIGHTS", model_zoo.get_checkpoint_path("synthetic/faster_rcnn_compact_FPN")]
+    options += ["INPUT.MIN_SIZE_TEST", "240", "ODAM.NMS.IOU_THRESH", "0.5", "ODAM.NMS.LOW", "-1", "ODAM.NMS.HIGH", "2"]
+    figures = {}
+    for enabled, low in ((False, "-1"), (True, "-1"), (True, "1")):
+        output = tmp_path / f"{enabled}{low}"
+        changed = [*options, "ODAM.NMS.ENABLED", str(enabled), "ODAM.NMS.LOW", low]
+        figures[enabled, low] = run(tool, dataset, output, *changed, flags=("--eval-only",))["bbox"]
+    stock, same, other = figures.values()
+    assert same == pytest.approx(stock, nan_ok=True) and stock["AP"] > 10
+    # Overlap drops nothing unless maps are the same.
+    assert other["AP"] < stock["AP"]

@@ -1,0 +1,166 @@
+"""Odam-NMS inside a detector: its candidates' maps, how alike they are, and which candidates are kept.
+
+Shape letters: N pictures, R candidates of a picture, K of them kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from .explain import Explainer, build_explainer
+from .ops.nms import check_thresholds, odam_nms
+from .structures import DetectionTrace
+
+# As published: of Faster R-CNN and of FCOS. The maps are of the class score; that of a sigmoid has the same map as its
+# logit but for a factor, which the cosine doesn't see, and FCOS's confidence, unlike it, also holds centerness.
+TWO_STAGE = {"iou_threshold": 0.6, "low": 0.3, "high": 0.7, "attribute": "score"}
+ONE_STAGE = {"iou_threshold": 0.5, "low": 0.2, "high": 0.8, "attribute": "logit"}
+
+
+class OdamNMS:
+    """Chooses among a detector's candidates by the overlap of their boxes and the likeness of their maps.
+
+    The maps are those of :class:`odam_d2.explain.ODAM` by the fast engine that recognises the detector, else by plain
+    autograd, which is exact but slow; a warning then says so. Works under ``no_grad``.
+
+    Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section on Odam-NMS; the rule is
+    :func:`odam_d2.ops.nms.odam_nms`. A map that is zero everywhere is like no other: its box stays beside any. The map
+    of a softmax' score becomes so where single precision rounds the score to 1; that of the logit does not.
+
+    Args:
+        iou_threshold: T in the paper, in [0, 1].
+        low: T_l, in [-1, 2], at most `high`.
+        high: T_h, in [-1, 2].
+        stride: model-input pixels per cell of the common grid that maps are compared on.
+        max_candidates: most boxes of a picture that are compared, the best ones.
+        attribute: whose maps are compared.
+        engine: see :func:`odam_d2.explain.build_explainer`.
+        group_norm: as `engine`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        iou_threshold: float,
+        low: float,
+        high: float,
+        stride: float = 8.0,
+        max_candidates: int = 1000,
+        attribute: str = "score",
+        engine: str = "auto",
+        group_norm: str = "frozen",
+    ):
+        check_thresholds(iou_threshold, low, high)
+        if not 0.0 < stride < float("inf"):
+            raise ValueError(f"`stride` must be a number > 0; got {stride}: 8 to 16 pixels are usual")
+        if max_candidates < 1:
+            raise ValueError(f"`max_candidates` must be at least 1; got {max_candidates}: 1000 is usual")
+        self.thresholds = (float(iou_threshold), float(low), float(high))
+        self.stride = float(stride)
+        self.max_candidates = max_candidates
+        self.attribute = attribute
+        self.engine = engine
+        self.group_norm = group_norm
+        self._explainer: Explainer | None = None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments from ``cfg.ODAM``; `published` are thresholds and attribute where it names none."""
+        nms = cfg.ODAM.NMS
+        asked = {"iou_threshold": nms.IOU_THRESH, "low": nms.LOW, "high": nms.HIGH, "attribute": nms.ATTRIBUTE}
+        return {
+            **published,
+            **{name: value for name, value in asked.items() if value is not None},
+            "stride": nms.STRIDE,
+            "max_candidates": nms.MAX_CANDIDATES,
+            "engine": cfg.ODAM.ENGINE,
+            "group_norm": cfg.ODAM.GROUP_NORM,
+        }
+
+    def best(self, candidates: list[Instances]) -> list[Instances]:
+        """N Instances with ``scores``: of each picture the `max_candidates` best, in the order in which they stood."""
+        return [self._best(one) if len(one) > self.max_candidates else one for one in candidates]
+
+    def _best(self, candidates: Instances) -> Instances:
+        order = candidates.scores.sort(descending=True, stable=True).indices
+        return candidates[order[: self.max_candidates].sort().values]
+
+    def similarities(self, model: nn.Module, trace: DetectionTrace) -> list[Tensor]:
+        """How alike the maps of every two candidates of a picture are.
+
+        Args:
+            model: the detector.
+            trace: of its candidates.
+
+        Returns:
+            N times (R, R) float32 cosines.
+        """
+        if self._explainer is None or self._explainer.model is not model:
+            self._explainer = build_explainer(
+                model, attributes=(self.attribute,), engine=self.engine, group_norm=self.group_norm
+            )
+        with torch.enable_grad():
+            maps = self._explainer.heat_maps(trace)
+        return [one.similarity(self.attribute, self.stride).detach() for one in maps]
+
+    def keep(self, model: nn.Module, trace: DetectionTrace) -> list[Tensor]:
+        """Which candidates are detections.
+
+        Args:
+            model: the detector.
+            trace: of its candidates, whose ``instances`` are in the model-input frame.
+
+        Returns:
+            N times (K,) int64 indices by falling score.
+        """
+        return [
+            odam_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, similarity, *self.thresholds)
+            for found, similarity in zip(trace.instances, self.similarities(model, trace), strict=True)
+        ]
+
+
+def odam_nms_arguments(cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, OdamNMS]:
+    """The argument ``odam_nms`` of a detector, where a yaml config switches it on.
+
+    Args:
+        cfg: the config.
+        published: thresholds and attribute for this kind of detector, where the config names none.
+    """
+    odam = cfg.get("ODAM")
+    return {"odam_nms": OdamNMS(cfg, published=published)} if odam is not None and odam.NMS.ENABLED else {}
+
+
+def require_odam_nms(model: nn.Module) -> None:
+    """Raises RuntimeError where a detector has no candidates to show: without Odam-NMS, or in training mode."""
+    if model.odam_nms is None:
+        raise RuntimeError(
+            "`odam_nms` must be set for candidates to be traced; got None: set ODAM.NMS.ENABLED to True before the "
+            "detector is built"
+        )
+    if model.training:
+        raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
+
+
+@contextmanager
+def without_graph(model: nn.Module) -> Iterator[None]:
+    """No gradients inside; with Odam-NMS also whatever its own gradients need: no inference mode, no autocast.
+
+    Tensors made in inference mode can't enter a graph later on, and gradients of scores underflow in half precision.
+    """
+    with ExitStack() as stack:
+        if model.odam_nms is not None:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.autocast(model.device.type, enabled=False))
+        stack.enter_context(torch.no_grad())
+        yield
