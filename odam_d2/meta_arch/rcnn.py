@@ -20,11 +20,12 @@ from ..modeling.provenance import (
     write_scores,
 )
 from ..structures import CORNERS, SIDES, DetectionTrace
+from .rcnn_training import RCNNTrainingMixin
 
 
 @META_ARCH_REGISTRY.register()
-class OdamRCNN(GeneralizedRCNN):
-    """``GeneralizedRCNN`` with the same weights and the same detections, and :meth:`trace` beside :meth:`inference`."""
+class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
+    """``GeneralizedRCNN`` with the same weights and detections, :meth:`trace` beside :meth:`inference`, and Odam-Train."""
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or takes the boxes that the caller gives, and keeps what an explanation needs.

@@ -247,14 +247,21 @@ class HeatMaps:
         Returns:
             (R, R) float32, cosine in [0, 1]; an all-zero map is like nothing.
         """
-        if len(self) == 0:
-            return self.values.new_zeros(0, 0)
+        return cosine_similarity(self.on_common_grid(attribute, stride))
+
+    def on_common_grid(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
+        """The raw maps averaged to the cells of one grid over the picture, row by row: (R, T), with their graph if any.
+
+        Args:
+            attribute: a stored attribute.
+            stride: model-input pixels per cell of the common grid.
+        """
         sizes = [-(-size // stride) for size in self.image_size]
         rows, columns = (
             area_weights(self.windows[:, a], self.windows[:, a + 2], self.strides[:, a], int(sizes[a]), stride)
             for a in (0, 1)
         )
-        return cosine_similarity(self._added(resample(self.padded(attribute), rows, columns)).flatten(1))
+        return self._added(resample(self.padded(attribute), rows, columns)).flatten(1)
 
     def on_one_grid(self) -> HeatMaps:
         """The same maps with one window a detection, for whoever draws cells: on the finest of its grids.
