@@ -103,7 +103,7 @@ class DensePositives(ExplainedPositives):
         image_index, anchors = ((labels >= 0) & (labels != model.num_classes)).nonzero().unbind(1)
         counts = torch.tensor([len(a) for a in step.anchors], device=labels.device)
         level = torch.bucketize(anchors, counts.cumsum(0), right=True)
-        references = Boxes.cat(step.anchors).tensor[anchors]
+        references = Boxes.cat(step.anchors).tensor[anchors].to(levels[0].dtype)
         features = dict(zip(names, levels, strict=True))
         self.trace = DetectionTrace(
             instances=[],

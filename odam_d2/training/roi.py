@@ -145,8 +145,8 @@ class RoIPositives(ExplainedPositives):
 
     def _stage(self, stage: BoxStage, rows: Tensor, image_index: Tensor) -> PooledStage:
         """Of a box stage, some rows."""
-        boxes = torch.cat([one.proposal_boxes.tensor for one in stage.proposals])[rows]
+        # Boxes are always in single precision; RoIAlign samples in that of the features.
+        boxes = torch.cat([one.proposal_boxes.tensor for one in stage.proposals])[rows].to(stage.pooled.dtype)
         split = boxes.split(torch.bincount(image_index, minlength=len(self.image_sizes)).tolist())
         pool = partial(self.model.roi_heads.pool, self.features, pooler=stage.pooler)
         return PooledStage(stage.pooler, list(split), pool, stage.pooled[rows])
-
