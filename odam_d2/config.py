@@ -112,6 +112,13 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.TRAIN.DUPLICATE_IOU = 1.0
     # Model-input pixels per cell of the grid on which maps are compared, > 0.
     cfg.ODAM.TRAIN.STRIDE = 8.0
+    # Iterations after which the same objects are explained again, for curves of ODI and pictures in TensorBoard, >= 0;
+    # 0 for never. They are annotated ones of the first pictures of DATASETS.TEST.
+    cfg.ODAM.TRAIN.WATCH_PERIOD = 0
+    # How many pictures, >= 1.
+    cfg.ODAM.TRAIN.WATCH_PICTURES = 8
+    # Objects of which pictures are drawn, >= 0.
+    cfg.ODAM.TRAIN.WATCH_DRAWN = 6
 
     # What tools/train_net.py optimises with, beside the keys of SOLVER.
     cfg.ODAM.SOLVER = CN()

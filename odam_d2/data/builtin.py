@@ -1,4 +1,4 @@
-"""Registers the synthetic data sets: `synthetic_scene_train`, `synthetic_scene_val`, `synthetic_crowd_train`, `_val`.
+"""Registers the synthetic data sets: `synthetic_scene_train`, `_val` and `_demo`, and `synthetic_crowd_...` likewise.
 
 They are rendered on first use into `$DETECTRON2_DATASETS/synthetic/<name>` (default `datasets/synthetic/<name>`). A
 folder counts as complete when its `manifest.json` says exactly what would be rendered now; it is rendered beside its
@@ -18,7 +18,7 @@ from detectron2.structures import BoxMode
 from iopath.common.file_io import file_lock
 from tqdm import tqdm
 
-from odam_d2.data.profiles import GENERATOR_VERSION, PROFILES
+from odam_d2.data.profiles import GENERATOR_VERSION, PROFILES, SPLITS
 from odam_d2.data.writers import encode_jpeg, write_pictures
 
 EXTRA_FIELDS = ("full_box", "visible_box", "head_box", "visible_fraction")
@@ -159,9 +159,9 @@ def register_synthetic(
 
 
 def register_all_synthetic(root: str) -> None:
-    """Registers train and val of both profiles below `root`/synthetic."""
+    """Registers train, val and a handful of pictures, demo, of both profiles below `root`/synthetic."""
     for profile in PROFILES:
-        for split in ("train", "val"):
+        for split in SPLITS:
             name = f"synthetic_{profile}_{split}"
             register_synthetic(name, profile, split, os.path.join(root, "synthetic", name))
 

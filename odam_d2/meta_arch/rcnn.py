@@ -25,7 +25,7 @@ from .rcnn_training import RCNNTrainingMixin
 
 @META_ARCH_REGISTRY.register()
 class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
-    """``GeneralizedRCNN`` with the same weights and detections, :meth:`trace` beside :meth:`inference`, and Odam-Train."""
+    """``GeneralizedRCNN`` with the same weights and the same detections, :meth:`trace` beside them, and Odam-Train."""
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or takes the boxes that the caller gives, and keeps what an explanation needs.

@@ -125,8 +125,8 @@ class DensePositives(ExplainedPositives):
         reason = self.engine.unsupported(self.trace)
         if reason:
             raise TypeError(
-                f"`model` must have a dense head that trains by explanations; got {type(model).__name__}, and {reason}: "
-                "set ODAM.TRAIN.WEIGHT to 0"
+                f"`model` must have a dense head that trains by explanations; got {type(model).__name__}, and "
+                f"{reason}: set ODAM.TRAIN.WEIGHT to 0"
             )
         with torch.no_grad():
             outputs = step.head.gather(step.head.maps, self.trace).to(references.dtype)

@@ -52,7 +52,7 @@ def detector_and_features(name):
 
 def slow_logits(heads, features, chosen):
     """(P,) logits of the objects' classes, and (P, 4) predicted boxes: the heads as they run in inference."""
-    boxes, logits = chosen, []
+    boxes, logits, decoded = chosen, [], []
     levels = list(features.values())
     classes = torch.cat([one.gt_classes for one in chosen])
     rows = torch.arange(len(classes))
