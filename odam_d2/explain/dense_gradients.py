@@ -19,8 +19,8 @@ from ..ops.receptive_field import Scratch, WindowedConvolution, cell_table, wind
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace
 
-# Windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
-WINDOWS = 64
+# Channels of windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
+CHANNELS = 64 * 256
 # An autograd graph holds about this many maps for every one of its gradients.
 GRAPH_MAPS = 4
 
@@ -158,7 +158,7 @@ class WindowGradients(DenseGradients):
         margin = self.radius - radius
         back = top.new_zeros(*self.window(place)[2], *top.shape[2:4], channels)
         inner = back[margin : margin + 2 * radius + 1, margin : margin + 2 * radius + 1]
-        for part in torch.arange(top.shape[2], device=top.device).split(max(1, WINDOWS // top.shape[3])):
+        for part in torch.arange(top.shape[2], device=top.device).split(max(1, CHANNELS // top.shape[3:].numel())):
             gradient = top[:, :, part]
             for layer in reversed(branch.layers):
                 derivative = self.derivative(layer, place[part], gradient.shape[0])[:, :, :, None]

@@ -15,9 +15,9 @@ MARGIN = 1e-4
 
 
 def unit_vectors(maps: Tensor) -> Tensor:
-    """Maps divided by their lengths, (R, T) from (R, T); a map of all zeros stays one, and has no gradient."""
+    """Maps divided by their lengths, (R, T) from (R, T); a map of all zeros stays one."""
     length = maps.norm(dim=1, keepdim=True)
-    return torch.where(length > 0, maps / torch.where(length > 0, length, 1.0), 0.0)
+    return maps / torch.where(length > 0, length, 1.0)
 
 
 def pair_similarities(vectors: Tensor, pairs: Tensor) -> Tensor:

@@ -93,11 +93,13 @@ def _sum_over_processes(count: int, device: torch.device) -> Tensor:
 @torch.no_grad()
 def _statistics(maps: list[Tensor], pairs: list[Pairs]) -> dict[str, float]:
     """How many maps and pairs there are in this process, and how alike those of a pair are on average."""
-    found = {"odam/maps": float(sum(len(vectors) for vectors in maps))}
-    for kind in ("same", "other"):
-        similarities = [pair_similarities(v, getattr(p, kind)) for v, p in zip(maps, pairs, strict=True)]
-        count = sum(len(one) for one in similarities)
-        found[f"odam/pairs_{kind}"] = float(count)
+    found = {"odam/maps": sum(len(vectors) for vectors in maps), "odam/pairs_dropped": sum(p.dropped for p in pairs)}
+    similarities = [
+        pair_similarities(vectors, torch.cat([one.same, one.other])).split([len(one.same), len(one.other)])
+        for vectors, one in zip(maps, pairs, strict=True)
+    ]
+    for kind, parts in zip(("same", "other"), zip(*similarities, strict=True), strict=True):
+        found[f"odam/pairs_{kind}"] = count = sum(len(one) for one in parts)
         if count:
-            found[f"odam/similarity_{kind}"] = float(torch.cat(similarities).mean())
-    return found | {"odam/pairs_dropped": float(sum(one.dropped for one in pairs))}
+            found[f"odam/similarity_{kind}"] = float(torch.cat(parts).mean())
+    return found
