@@ -97,6 +97,12 @@ def build_train_loader(cfg: CfgNode):
     """
     if cfg.SEED < 0:
         return build_detection_train_loader(cfg)
+    share, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size())
+    if share == 0 or rest:
+        raise ValueError(
+            f"`SOLVER.IMS_PER_BATCH` must be a multiple of the {comm.get_world_size()} processes; got "
+            f"{cfg.SOLVER.IMS_PER_BATCH}: change one of them"
+        )
     with own_generators(cfg.SEED, DATA):  # the samplers draw their seeds when they are made
         parts = _train_loader_from_config(cfg)
     records = parts["dataset"]
@@ -105,12 +111,6 @@ def build_train_loader(cfg: CfgNode):
     grouped = parts["aspect_ratio_grouping"]
     groups = [int(grouped and record["width"] > record["height"]) for record in records]
     dataset = DatasetFromList(records, copy=False) if isinstance(records, list) else records
-    share, rest = divmod(parts["total_batch_size"], comm.get_world_size())
-    if share == 0 or rest:
-        raise ValueError(
-            f"`SOLVER.IMS_PER_BATCH` must be a multiple of the {comm.get_world_size()} processes; got "
-            f"{parts['total_batch_size']}: change one of them"
-        )
     return torch.utils.data.DataLoader(
         SeededDataset(MapDataset(dataset, parts["mapper"]), cfg.SEED),
         batch_sampler=StreamOfBatches(parts["sampler"], groups, share),
