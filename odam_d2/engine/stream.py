@@ -116,4 +116,6 @@ def build_train_loader(cfg: CfgNode):
         batch_sampler=StreamOfBatches(parts["sampler"], groups, share),
         num_workers=parts["num_workers"],
         collate_fn=trivial_batch_collator,
+        # Else a loader draws from everybody's generator when it begins, which a resumed run does in another step.
+        generator=torch.Generator(),
     )

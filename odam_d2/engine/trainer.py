@@ -67,7 +67,7 @@ class OdamTrainer(DefaultTrainer):
             batches.start = self.start_iter
 
     def build_hooks(self) -> list[HookBase | None]:
-        """``DefaultTrainer``'s hooks, those of every run of ours, and what watches explanations if the config says so."""
+        """``DefaultTrainer``'s hooks, those of every run of ours, and what watches explanations where asked for."""
         *stock, writer = super().build_hooks() if comm.is_main_process() else [*super().build_hooks(), None]
         ours: list[HookBase | None] = [RequireFiniteLosses(), KeepLossNormalizer()]
         if self.cfg.SEED >= 0:

@@ -114,7 +114,9 @@ class WatchExplanations(HookBase):
         everyone = torch.arange(len(truth.boxes))
         if can_explain(everyone):
             return everyone
-        return torch.tensor([row for row in everyone.tolist() if can_explain(everyone[row : row + 1])], dtype=torch.int64)
+        return torch.tensor(
+            [row for row in everyone.tolist() if can_explain(everyone[row : row + 1])], dtype=torch.int64
+        )
 
     def _draw(self, entry: dict, truth: TrueObjects, row: int, heat: np.ndarray) -> None:
         """Puts the surroundings of an object, with its box and heat, into the storage."""
