@@ -118,6 +118,29 @@ def add_odam_config(cfg: CN) -> None:
     # Further arguments of the architecture's own config, by their names there.
     cfg.ODAM.DETR.EXTRA = CN(new_allowed=True)
 
+    # Odam-Train: losses on the heat maps of training positives, for OdamRCNN, OdamRetinaNet and OdamFCOS.
+    cfg.ODAM.TRAIN = CN()
+    # Factor on both losses, lambda in the paper, >= 0; published: 0.2 for two-stage, 0.5 for one-stage detectors. 0 is
+    # the stock training step.
+    cfg.ODAM.TRAIN.WEIGHT = 0.0
+    # Iterations over which the factor rises to WEIGHT in equal steps, >= 0; 0 as published.
+    cfg.ODAM.TRAIN.WARMUP_ITERS = 0
+    # Whether learning flows through G in h = ReLU(sum G * A) as well; False, through A alone, is as published.
+    cfg.ODAM.TRAIN.SECOND_ORDER = False
+    # Positives of a picture that are explained, those of the highest IoU, >= 1.
+    cfg.ODAM.TRAIN.MAX_POSITIVES = 300
+    # Objects whose annotated boxes overlap by more than this IoU are not held apart, in [0, 1]; 1 holds all apart.
+    cfg.ODAM.TRAIN.DUPLICATE_IOU = 1.0
+    # Model-input pixels per cell of the grid on which maps are compared, > 0.
+    cfg.ODAM.TRAIN.STRIDE = 8.0
+    # Iterations after which the same objects are explained again, for curves of ODI and pictures in TensorBoard, >= 0;
+    # 0 for never. They are annotated ones of the first pictures of DATASETS.TEST.
+    cfg.ODAM.TRAIN.WATCH_PERIOD = 0
+    # How many pictures, >= 1.
+    cfg.ODAM.TRAIN.WATCH_PICTURES = 8
+    # Objects of which pictures are drawn, >= 0.
+    cfg.ODAM.TRAIN.WATCH_DRAWN = 6
+
     # What tools/train_net.py optimises with, beside the keys of SOLVER.
     cfg.ODAM.SOLVER = CN()
     # "SGD" as Detectron2 builds it, or "AdamW".

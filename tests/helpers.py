@@ -147,3 +147,11 @@ def query_config(architecture: str, *opts):
     keys = ("ARCHITECTURE", architecture, *TINY_DETR, *opts)
     cfg.merge_from_list([f"ODAM.DETR.{key}" if k % 2 == 0 else key for k, key in enumerate(keys)])
     return cfg
+
+
+def training_input(height: int, width: int, boxes: list, classes: list | None = None, seed: int = 0) -> dict:
+    """One entry of a training batch: a picture of :func:`random_input` with annotated boxes (class 0 if not said)."""
+    objects = Instances((height, width))
+    objects.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
+    objects.gt_classes = torch.tensor(classes or [0] * len(boxes), dtype=torch.int64)
+    return {**random_input(height, width, seed=seed), "instances": objects, "image_id": seed}

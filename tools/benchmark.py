@@ -12,7 +12,6 @@ process of its own that does one thing only.
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from odam_d2.env import collect_versions
 from odam_d2.explain import build_explainer
 from odam_d2.structures import DetectionTrace
 from odam_d2.utils.calibration import calibrate_frozen_norms
-from odam_d2.utils.clock import now
+from odam_d2.utils.clock import now, peak_mib
 from odam_d2.utils.files import write_json
 from odam_d2.utils.imports import import_file_or_module
 
@@ -240,16 +239,6 @@ def table(figures: dict[str, Any]) -> str:
 
 def _row(label: str, seconds: list[float], value: float) -> dict[str, Any]:
     return {"label": label, "seconds": value, "least": min(seconds), "most": max(seconds), "all_seconds": seconds}
-
-
-def peak_mib(device: torch.device) -> float:
-    """Most memory that this process has held so far: on a GPU there, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux' ru_maxrss starts at the parent's peak, which is that of the whole benchmark
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,7 @@ from odam_d2.explain import build_explainer
 from odam_d2.ops.nms import odam_nms
 from odam_d2.structures import DetectionTrace
 from odam_d2.utils.calibration import calibrate_frozen_norms
-from odam_d2.utils.clock import now
+from odam_d2.utils.clock import now, peak_mib
 from odam_d2.utils.files import write_json
 from odam_d2.utils.imports import import_file_or_module
 
@@ -176,7 +176,7 @@ def memory_job(args: argparse.Namespace) -> None:
     let_pass(model, args.threshold)
     for _ in range(3):
         subjects.detect(model)
-    print(json.dumps({"peak_mib": benchmark.peak_mib(model.device)}))
+    print(json.dumps({"peak_mib": peak_mib(model.device)}))
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 
 tools/train_net.py --config-file configs/synthetic/faster_rcnn_compact_FPN.yaml OUTPUT_DIR output/compact
 tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/compact/model_final.pth
+tools/train_net.py --config-file configs/synthetic/fcos_compact_FPN_odam_train.yaml --resume OUTPUT_DIR output/fcos
+
+Without a GPU, --num-gpus is the number of processes on the CPU.
 """
 
 import torch
@@ -17,6 +20,7 @@ import odam_d2  # noqa: F401  registers data sets and detectors
 from odam_d2.config import add_odam_config
 from odam_d2.engine import OdamTrainer
 from odam_d2.utils.imports import import_file_or_module
+from odam_d2.utils.processes import launch_on_cpu
 
 
 def setup(args) -> CfgNode:
@@ -66,11 +70,14 @@ def argument_parser():
 
 if __name__ == "__main__":
     arguments = argument_parser().parse_args()
-    launch(
-        main,
-        arguments.num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-        args=(arguments,),
-    )
+    if arguments.num_gpus > 1 and arguments.num_machines == 1 and not torch.cuda.is_available():
+        launch_on_cpu(main, arguments.num_gpus, (arguments,))
+    else:
+        launch(
+            main,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=(arguments,),
+        )

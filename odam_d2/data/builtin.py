@@ -1,6 +1,7 @@
 """Registers the data sets that the project knows; nothing is read or rendered before it is asked for.
 
-- `synthetic_scene_train`, `synthetic_scene_val`, `synthetic_crowd_train`, `synthetic_crowd_val`, scored as COCO is;
+- `synthetic_scene_train`, `_val` and `_demo`, scored as COCO is; `synthetic_crowd_train`, `_val` and `_demo`, scored as
+  CrowdHuman is as well;
 - `synthetic_crowd_train_odgt`, `synthetic_crowd_val_odgt`, the same pictures read from their CrowdHuman file and scored
   as CrowdHuman is;
 - `crowdhuman_train`, `crowdhuman_val` (whole bodies) and `crowdhuman_visible_train`, `crowdhuman_visible_val` in
@@ -26,7 +27,7 @@ from iopath.common.file_io import file_lock
 from tqdm import tqdm
 
 from odam_d2.data.crowdhuman import load_crowdhuman, register_crowdhuman, set_crowdhuman_metadata
-from odam_d2.data.profiles import GENERATOR_VERSION, PROFILES
+from odam_d2.data.profiles import GENERATOR_VERSION, PROFILES, SPLITS
 from odam_d2.data.writers import encode_jpeg, write_pictures
 
 EXTRA_FIELDS = ("full_box", "visible_box", "head_box", "visible_fraction")
@@ -186,9 +187,9 @@ def register_synthetic_odgt(name: str, source: str) -> None:
 
 
 def register_all_synthetic(root: str) -> None:
-    """Registers train and val of both profiles below `root`/synthetic, crowds in both formats."""
+    """Registers train, val and demo, a handful, of both profiles below `root`/synthetic, crowds in both formats."""
     for profile in PROFILES:
-        for split in ("train", "val"):
+        for split in SPLITS:
             name = f"synthetic_{profile}_{split}"
             register_synthetic(name, profile, split, os.path.join(root, "synthetic", name))
     for split in ("train", "val"):

@@ -1,14 +1,27 @@
 """Training in the Detectron2 manner, on CPUs as well as on GPUs."""
 
 import os
+import weakref
 
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer, SimpleTrainer
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    HookBase,
+    SimpleTrainer,
+    TrainerBase,
+    create_ddp_model,
+)
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
 
 from .evaluators import EVALUATORS
+from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
 from .optimizers import OPTIMIZERS
+from .stream import StreamOfBatches, build_train_loader
+from .watching import WatchExplanations
 
 
 class CPUAutocastTrainer(SimpleTrainer):
@@ -24,12 +37,51 @@ class CPUAutocastTrainer(SimpleTrainer):
 
 
 class OdamTrainer(DefaultTrainer):
-    """``DefaultTrainer`` that knows how our data sets are scored, and honours ``SOLVER.AMP`` on CPUs too."""
+    """``DefaultTrainer`` that knows our data sets, optimizers and losses, and honours ``SOLVER.AMP`` on CPUs too.
+
+    With a ``SEED`` that is not negative, a run that was resumed goes on exactly as if it had not been interrupted.
+    """
 
     def __init__(self, cfg):
-        super().__init__(cfg)
-        if cfg.SOLVER.AMP.ENABLED and torch.device(cfg.MODEL.DEVICE).type == "cpu":
-            self._trainer = CPUAutocastTrainer(self.model, self.data_loader, self.optimizer)
+        # Not DefaultTrainer's, which gives every process a GPU.
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        model = create_ddp_model(model, broadcast_buffers=False, **({"device_ids": None} if on_cpu else {}))
+        kind = SimpleTrainer
+        if cfg.SOLVER.AMP.ENABLED:
+            kind = CPUAutocastTrainer if on_cpu else AMPTrainer
+        self._trainer = kind(model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """``DefaultTrainer``'s; the training data of a resumed run go on where they were."""
+        super().resume_or_load(resume)
+        batches = getattr(self.data_loader, "batch_sampler", None)
+        if isinstance(batches, StreamOfBatches):
+            batches.start = self.start_iter
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """``DefaultTrainer``'s hooks, those of every run of ours, and what watches explanations where asked for."""
+        *stock, writer = super().build_hooks() if comm.is_main_process() else [*super().build_hooks(), None]
+        ours: list[HookBase | None] = [RequireFiniteLosses(), KeepLossNormalizer()]
+        if self.cfg.SEED >= 0:
+            ours.append(SeedEachStep(self.cfg.SEED))
+        if self.cfg.ODAM.TRAIN.WATCH_PERIOD > 0 and comm.is_main_process():
+            ours.append(WatchExplanations.from_config(self.cfg))
+        # The writer comes last, so that it writes what the others found.
+        return [*ours, *stock, writer]
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        """See :func:`odam_d2.engine.stream.build_train_loader`."""
+        return build_train_loader(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..structures import DetectionTrace, HeatMaps
 from .base import GradientEngine, register_engine
-from .dense_gradients import GROUP_NORMS, DenseChunk, Directions, Place, WindowGradients
+from .dense_gradients import GROUP_NORMS, DenseChunk, DenseGradients, Directions, Place, WindowGradients
 from .targets import target_scalars
 from .windows import GradientWindows, MapWindows, assemble
 
@@ -71,6 +71,10 @@ class DenseEngine(GradientEngine):
 
         return assemble(trace, self._chunks(trace, attributes, smoothing, multiply), attributes)
 
+    def gradients_of(self, trace: DetectionTrace) -> DenseGradients:
+        """The way back through the head."""
+        return (GROUP_NORMS[self.group_norm] if _has_group_norm(trace) else WindowGradients)(trace)
+
     def _chunks(
         self,
         trace: DetectionTrace,
@@ -81,7 +85,7 @@ class DenseEngine(GradientEngine):
         """What `work` makes of a bounded number of detections of one level, and its (2,) strides along y, x."""
         head, jacobian = trace.head, _jacobian(trace, attributes)
         branches = [(branch, Directions.of(jacobian[:, :, branch.outputs])) for branch in head.branches]
-        gradients = (GROUP_NORMS[self.group_norm] if _has_group_norm(trace) else WindowGradients)(trace)
+        gradients = self.gradients_of(trace)
         y, x, anchors = head.cells(trace)
         for level, name in enumerate(trace.level_names):
             strides = trace.references.new_tensor([trace.strides[name]] * 2)
@@ -100,7 +104,8 @@ class DenseEngine(GradientEngine):
 def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
     """(D, K, O): how each attribute depends on the outputs of the detection's anchor."""
     with torch.enable_grad():
-        outputs = trace.head.gather(trace.head.maps, trace).detach().requires_grad_()
+        outputs = trace.head.gather(trace.head.maps, trace).detach()
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).requires_grad_()
         targets = target_scalars(trace.head.decode(outputs, trace), attributes)
         gradients = [
             torch.autograd.grad(target.sum(), outputs, retain_graph=True, materialize_grads=True)[0]

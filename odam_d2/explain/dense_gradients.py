@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..modeling.dense import Branch, Layer
@@ -19,8 +19,8 @@ from ..ops.receptive_field import Scratch, WindowedConvolution, cell_table, wind
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace
 
-# Windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
-WINDOWS = 64
+# Channels of windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
+CHANNELS = 64 * 256
 # An autograd graph holds about this many maps for every one of its gradients.
 GRAPH_MAPS = 4
 
@@ -96,6 +96,10 @@ class DenseGradients(ABC):
         """C of a level."""
         return self.trace.features[self.trace.level_names[level]].shape[1]
 
+    def weight(self, conv: nn.Conv2d) -> Tensor:
+        """What a convolution multiplies by, as far as gradients depend on it: a constant."""
+        return conv.weight.detach()
+
     @abstractmethod
     def window(self, place: Place) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Top and left of n windows, (n,) int64, which may lie beyond the grid, and their size (h, w)."""
@@ -119,7 +123,7 @@ class DenseGradients(ABC):
         top: Tensor | float = 0.0
         for number, share in zip(branch.outputs, directions.outputs[place.detections].unbind(2), strict=True):
             output = self.head.outputs[number]
-            weight = output.conv.weight.detach()[output.channels(place.anchors, classes)].permute(2, 3, 0, 1)
+            weight = self.weight(output.conv)[output.channels(place.anchors, classes)].permute(2, 3, 0, 1)
             top = top + share[:, :, None] * weight[:, :, :, None]
         return self.back(branch, place, top)
 
@@ -129,11 +133,11 @@ class WindowGradients(DenseGradients):
 
     def __init__(self, trace: DetectionTrace):
         super().__init__(trace)
-        self.radius = max(self._radius(branch) for branch in self.head.branches)
+        self.radius = max(self.reach(branch) for branch in self.head.branches)
         self.convolutions: dict[int, WindowedConvolution] = {}
         self.scratch = Scratch(trace.references)
 
-    def _radius(self, branch: Branch) -> int:
+    def reach(self, branch: Branch) -> int:
         """How far the outputs of a branch see."""
         top = max(self.head.outputs[number].conv.kernel_size[0] // 2 for number in branch.outputs)
         return top + sum(layer.conv.kernel_size[0] // 2 for layer in branch.layers)
@@ -150,21 +154,21 @@ class WindowGradients(DenseGradients):
     @torch.no_grad()
     def back(self, branch: Branch, place: Place, top: Tensor) -> Tensor:
         """See :meth:`DenseGradients.back`."""
-        radius, channels = self._radius(branch), self.channels(place.level)
+        radius, channels = self.reach(branch), self.channels(place.level)
         margin = self.radius - radius
         back = top.new_zeros(*self.window(place)[2], *top.shape[2:4], channels)
         inner = back[margin : margin + 2 * radius + 1, margin : margin + 2 * radius + 1]
-        for part in torch.arange(top.shape[2], device=top.device).split(max(1, WINDOWS // top.shape[3])):
+        for part in torch.arange(top.shape[2], device=top.device).split(max(1, CHANNELS // top.shape[3:].numel())):
             gradient = top[:, :, part]
             for layer in reversed(branch.layers):
-                derivative = self._derivative(layer, place[part], gradient.shape[0])[:, :, :, None]
+                derivative = self.derivative(layer, place[part], gradient.shape[0])[:, :, :, None]
                 masked = torch.mul(gradient, derivative, out=self.scratch("masked", *gradient.shape))
                 stepped = self._convolution(layer).step_back(masked.flatten(2, 3), self.scratch)
                 gradient = stepped.unflatten(2, (len(part), -1))
             inner[:, :, part[0] : part[-1] + 1] = gradient
         return back
 
-    def _derivative(self, layer: Layer, place: Place, side: int) -> Tensor:
+    def derivative(self, layer: Layer, place: Place, side: int) -> Tensor:
         """(side, side, n, C): what the layer's norm and ReLU multiply by around the anchors; zero beyond the grid."""
         masks, grid = layer.masks[place.level], self.grid(place.level)
         corner = (place.y - side // 2, place.x - side // 2)

@@ -106,7 +106,7 @@ class RoIEngine(GradientEngine):
         """
         needed = sorted({source for name in attributes for source in trace.sources_of(name)})
         adds_up = [len(trace.sources_of(name)) > 1 for name in attributes]
-        for source, gradients in zip(needed, self._pooled_gradients(trace, attributes, needed), strict=True):
+        for source, gradients in zip(needed, self.pooled_gradients(trace, attributes, needed), strict=True):
             for level in range(len(trace.level_names)):
                 members = (trace.level_index[:, source] == level).nonzero()[:, 0]
                 if len(members) == 0:
@@ -120,7 +120,7 @@ class RoIEngine(GradientEngine):
                     do = partial(on_level.work, work=work, height=height, width=width)
                     yield from self.halving(chosen, size, do)
 
-    def _pooled_gradients(
+    def pooled_gradients(
         self, trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]
     ) -> list[Tensor]:
         """For each source (D, K, C, P, Q): one backward pass an attribute, of the sum over detections."""

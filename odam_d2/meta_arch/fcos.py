@@ -9,11 +9,13 @@ from detectron2.structures import Boxes
 from ..modeling.dense import TracedFCOSHead
 from ..postprocess import ONE_STAGE, odam_nms_arguments
 from .dense import DenseTraceMixin
+from .dense_training import DenseTrainingMixin
+from .training import training_arguments
 
 
 @META_ARCH_REGISTRY.register()
-class OdamFCOS(DenseTraceMixin, FCOS):
-    """``FCOS`` with the same weights and the same detections, :meth:`trace`, and a yaml config.
+class OdamFCOS(DenseTrainingMixin, DenseTraceMixin, FCOS):
+    """``FCOS`` with the same weights and the same detections, :meth:`trace`, Odam-Train, and a yaml config.
 
     Detectron2's own FCOS is configured in Python only (LazyConfig), which works for this class too; from yaml the
     keys below ``ODAM.FCOS`` are read.
@@ -24,7 +26,7 @@ class OdamFCOS(DenseTraceMixin, FCOS):
 
     @configurable
     def __init__(self, **kwargs):
-        """Takes the keyword arguments of ``FCOS``, and ``odam_nms``; see :class:`DenseTraceMixin`."""
+        """Takes the keyword arguments of ``FCOS``, ``DenseTrainingMixin`` and ``DenseTraceMixin``."""
         super().__init__(**kwargs)
 
     @classmethod
@@ -54,6 +56,7 @@ class OdamFCOS(DenseTraceMixin, FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             **odam_nms_arguments(cfg, ONE_STAGE),
+            **training_arguments(cfg),
         }
 
     def losses(self, anchors, pred_logits, gt_labels, pred_anchor_deltas, gt_boxes, pred_centerness) -> dict:

@@ -22,15 +22,16 @@ from ..modeling.provenance import (
 )
 from ..postprocess import TWO_STAGE, OdamNMS, odam_nms_arguments, require_odam_nms, without_graph
 from ..structures import CORNERS, SIDES, DetectionTrace
+from .rcnn_training import RCNNTrainingMixin
 
 
 @META_ARCH_REGISTRY.register()
-class OdamRCNN(GeneralizedRCNN):
-    """``GeneralizedRCNN`` with the same weights and the same detections, and :meth:`trace` beside :meth:`inference`.
+class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
+    """``GeneralizedRCNN`` with the same weights and the same detections, :meth:`trace` beside them, and Odam-Train.
 
     Args:
         odam_nms: takes the place of non-max suppression; None leaves the stock detector's.
-        kwargs: those of ``GeneralizedRCNN``.
+        kwargs: those of ``GeneralizedRCNN`` and of ``RCNNTrainingMixin``.
 
     Raises:
         TypeError: if `odam_nms` can't take that place, since the RoI heads suppress in a way of their own.

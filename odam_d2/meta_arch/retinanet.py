@@ -8,11 +8,12 @@ from detectron2.structures import Boxes
 from ..modeling.dense import TracedRetinaNetHead
 from ..postprocess import ONE_STAGE, odam_nms_arguments
 from .dense import DenseTraceMixin, anchor_fits
+from .dense_training import DenseTrainingMixin
 
 
 @META_ARCH_REGISTRY.register()
-class OdamRetinaNet(DenseTraceMixin, RetinaNet):
-    """``RetinaNet`` with the same weights and the same detections, and :meth:`trace` beside inference."""
+class OdamRetinaNet(DenseTrainingMixin, DenseTraceMixin, RetinaNet):
+    """``RetinaNet`` with the same weights and the same detections, :meth:`trace` beside inference, and Odam-Train."""
 
     traced_head_type = TracedRetinaNetHead
 

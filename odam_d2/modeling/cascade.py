@@ -3,12 +3,12 @@
 Shape letters: R RoIs over the batch, N pictures, C channels, P pooled cells.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads import CascadeROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from .pooled import BoxStage, TracedROIHeads
@@ -39,7 +39,7 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
         for number in range(self.num_cascade_stages):
             if stages:
                 boxes = stages[-1].predictor.predict_boxes(stages[-1].outputs, proposals)
-                proposals = self._create_proposals_from_boxes(boxes, [p.image_size for p in proposals])
+                proposals = _as_proposals(boxes, [p.image_size for p in proposals])
             pooled = self.pool(features, [p.proposal_boxes for p in proposals], self.box_pooler)
             stages.append(BoxStage(self.box_pooler, proposals, pooled, *self.run_box_stage(number, pooled)))
         return stages
@@ -65,3 +65,13 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
         scores = [sum(list(one)) * (1.0 / self.num_cascade_stages) for one in zip(*said, strict=True)]
         last = stages[-1]
         return list(last.predictor.predict_boxes(last.outputs, last.proposals)), scores
+
+
+def _as_proposals(boxes: Sequence[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Instances]:
+    """Boxes of one stage as the RoIs of the next, as in inference, in training too: empty ones stay, so rows do."""
+    proposals = []
+    for box, size in zip(boxes, image_sizes, strict=True):
+        clipped = Boxes(box.detach())
+        clipped.clip(size)
+        proposals.append(Instances(size, proposal_boxes=clipped))
+    return proposals

@@ -33,14 +33,14 @@ class Layer:
         norm: None, batch norm in eval mode, or group norm.
         relu: the activation.
         masks: for each level (N, C, H, W) bool, where the ReLU let through.
-        scales: for each level (N, C), what the norm multiplies its input by (group norm: at its frozen statistics).
+        deviations: for each level (N, C), of group norm: the deviation that it divided by.
     """
 
     conv: nn.Conv2d
     norm: nn.Module | None
     relu: nn.Module
     masks: list[Tensor] = field(default_factory=list)
-    scales: list[Tensor] = field(default_factory=list)
+    deviations: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -191,7 +191,7 @@ class TracedDenseHead(ABC):
         return cell // width, cell % width, anchors
 
     def run(self, levels: Sequence[Tensor]) -> Sequence[list[Tensor]]:
-        """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norm scales."""
+        """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norms' deviations."""
         with self.recording():
             results = self.module(levels)
         # Inference applies sigmoid_ in place to a rearranged copy, which with one anchor or one cell is no copy.
@@ -201,13 +201,13 @@ class TracedDenseHead(ABC):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Keeps masks and norm scales of the head's own forward pass inside the block; the hooks go at its end."""
+        """Keeps masks and norms' deviations of the head's own pass inside the block; the hooks go at its end."""
         handles = []
         for branch in self.branches:
             for layer in branch.layers:
                 handles.append(layer.relu.register_forward_hook(_keep_mask(layer)))
                 if isinstance(layer.norm, nn.GroupNorm):
-                    handles.append(layer.norm.register_forward_pre_hook(_keep_group_scale(layer)))
+                    handles.append(layer.norm.register_forward_pre_hook(_keep_deviation(layer)))
         try:
             yield
         finally:
@@ -215,13 +215,19 @@ class TracedDenseHead(ABC):
                 handle.remove()
 
     def scale(self, layer: Layer, level: int) -> Tensor | None:
-        """(N or 1, C): what the layer's norm multiplies by; None without a norm."""
+        """(N or 1, C): what the layer's norm multiplies by at its frozen statistics; None without a norm.
+
+        With a graph to the norm's weight, where gradients are on.
+        """
         if layer.norm is None:
             return None
         if isinstance(layer.norm, nn.GroupNorm):
-            return layer.scales[level]
-        deviation = (layer.norm.running_var + layer.norm.eps).sqrt()
-        return (layer.norm.weight.detach() / deviation)[None]
+            return layer.norm.weight / layer.deviations[level]
+        return (layer.norm.weight / (layer.norm.running_var + layer.norm.eps).sqrt())[None]
+
+    def keep_class_branch(self) -> None:
+        """Forgets the branches that the class logit does not come from, so that :meth:`recording` passes them over."""
+        self.branches = [branch for branch in self.branches if 0 in branch.outputs]
 
     def read_branches(self, parts: Sequence[tuple[Sequence[nn.Module], Sequence[nn.Conv2d]]]) -> str | None:
         """Reads subnets with their output convolutions, in the order of the head's results."""
@@ -320,11 +326,12 @@ def _keep_mask(layer: Layer):
     return hook
 
 
-def _keep_group_scale(layer: Layer):
+def _keep_deviation(layer: Layer):
     def hook(norm, inputs):
         groups = inputs[0].detach().flatten(2).reshape(len(inputs[0]), norm.num_groups, -1)
-        # torch.var takes seven times as long.
+        # Half precision is not enough for the statistics. torch.var takes seven times as long.
+        groups = groups.to(torch.promote_types(groups.dtype, torch.float32))
         deviation = ((groups - groups.mean(2, keepdim=True)).square_().mean(2) + norm.eps).sqrt()
-        layer.scales.append(norm.weight.detach() / deviation.repeat_interleave(norm.num_channels // norm.num_groups, 1))
+        layer.deviations.append(deviation.repeat_interleave(norm.num_channels // norm.num_groups, 1))
 
     return hook

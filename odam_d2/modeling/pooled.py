@@ -193,9 +193,21 @@ class TracedROIHeads:
 
     Attributes:
         inference_method: the stock method whose inference :meth:`detect` repeats.
+        keeps_samples: whether `samples` is filled in training.
+        samples: N Instances, the proposals of the latest training step with their labels, as they were sampled.
     """
 
     inference_method: str
+    keeps_samples = False
+    samples: list[Instances] = []
+
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """The stock class's, kept where somebody asks for it."""
+        sampled = super().label_and_sample_proposals(proposals, targets)
+        if self.keeps_samples:
+            # Copies: MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES puts other boxes into the originals.
+            self.samples = [Instances(one.image_size, **one.get_fields()) for one in sampled]
+        return sampled
 
     def pool(self, features: Mapping[str, Tensor], boxes: list[Boxes], pooler: ROIPooler) -> Tensor:
         """(R, C, P, P): pooled features of the boxes of N pictures, in model-input pixels."""

@@ -50,10 +50,26 @@ def window_cells(
 
 
 def cell_table(maps: Tensor, cells: Tensor) -> Tensor:
-    """The values of (N, C, H, W) maps at (U,) cells, and zeros for what lies beyond the grid: (U + 1, C) float32."""
+    """The values of (N, C, H, W) maps at (U,) cells, and zeros for what lies beyond the grid: (U + 1, C).
+
+    In single precision at least.
+    """
     per_picture = maps[0, 0].numel()
     picked = maps.flatten(2)[cells // per_picture, :, cells % per_picture]
-    return F.pad(picked.float(), (0, 0, 0, 1))
+    return F.pad(picked.to(torch.promote_types(maps.dtype, torch.float32)), (0, 0, 0, 1))
+
+
+def transposed_convolution(gradient: Tensor, weight: Tensor) -> Tensor:
+    """What :meth:`WindowedConvolution.step_back` computes, by torch: as slow, and as often differentiable, as that is.
+
+    Args:
+        gradient: (S, S, m, C_out).
+        weight: (C_out, C_in, k, k).
+
+    Returns:
+        (S + k - 1, S + k - 1, m, C_in).
+    """
+    return F.conv_transpose2d(gradient.permute(2, 3, 0, 1), weight).permute(2, 3, 0, 1)
 
 
 class Scratch:
@@ -107,7 +123,7 @@ class WindowedConvolution:
             what zero padding would have seen; the next derivative, or the features' own zeros, must cancel them.
         """
         if self.side != 3:
-            return F.conv_transpose2d(gradient.permute(2, 3, 0, 1), self.weight).permute(2, 3, 0, 1)
+            return transposed_convolution(gradient, self.weight)
         scratch = scratch or Scratch(gradient)
         size, _, num, channels = gradient.shape
         points, evaluate, interpolate = _tiles(size)

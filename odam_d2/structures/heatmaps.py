@@ -259,8 +259,15 @@ class HeatMaps:
         Returns:
             (R, R) float32, cosine in [0, 1]; an all-zero map is like nothing.
         """
-        if len(self) == 0:
-            return self.values.new_zeros(0, 0)
+        return cosine_similarity(self.on_common_grid(attribute, stride))
+
+    def on_common_grid(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
+        """The raw maps averaged to the cells of one grid over the picture, row by row: (R, T), with their graph if any.
+
+        Args:
+            attribute: a stored attribute.
+            stride: model-input pixels per cell of the common grid.
+        """
         sizes = [int(-(-size // stride)) for size in self.image_size]
         common = self.values.new_zeros(len(self), sizes[0] * sizes[1])
         for chosen in self._windows_of_one_size(sizes[0] * sizes[1]):
@@ -270,7 +277,7 @@ class HeatMaps:
             )
             maps = resample(self._padded(attribute, chosen), rows, columns)
             common.index_add_(0, self.owners[chosen], maps.flatten(1))
-        return cosine_similarity(common.clamp_(min=0.0))
+        return common.clamp_(min=0.0)
 
     def _windows_of_one_size(self, output: int) -> Iterator[Tensor]:
         """Indices of all windows, some of about one size at a time; each becomes `output` floats."""

@@ -1,0 +1,134 @@
+"""Explains the same objects again and again while a detector learns."""
+
+import math
+from itertools import islice
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.engine import HookBase
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from ..data.inputs import PictureInputs
+from ..evaluation.discrimination import object_discrimination_index
+from ..evaluation.ground_truth import TrueObjects
+from ..explain import build_explainer
+from ..visualize.crops import crop, region_around
+from .hooks import bare_model
+
+ATTRIBUTE = "score"
+
+
+class WatchExplanations(HookBase):
+    """Every few iterations, ODI of some annotated objects, and pictures of some of them, go to the event storage.
+
+    Boxes are given, so the objects are the same throughout, whether they are detected or not. What no prediction of
+    the detector stands for is left out.
+
+    Args:
+        inputs: the pictures, as the detector takes them.
+        truths: the objects of each.
+        period: iterations between two looks; there is one at the end, too.
+        drawn: how many objects are drawn.
+    """
+
+    def __init__(self, inputs: PictureInputs, truths: list[TrueObjects], period: int, drawn: int):
+        self.inputs, self.truths, self.period, self.drawn = inputs, truths, period, drawn
+        self.reachable: list[torch.Tensor] | None = None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "WatchExplanations":
+        """Watches the first pictures with objects of the first test set.
+
+        Raises:
+            ValueError: if there is no test set.
+        """
+        if not cfg.DATASETS.TEST:
+            raise ValueError(
+                "`DATASETS.TEST` must name a data set to watch explanations on; got none: name one, or set "
+                "ODAM.TRAIN.WATCH_PERIOD to 0"
+            )
+        train, sides = cfg.ODAM.TRAIN, cfg.INPUT
+        pairs = ((record, TrueObjects.of(record)) for record in DatasetCatalog.get(cfg.DATASETS.TEST[0]))
+        chosen = list(islice(((record, truth) for record, truth in pairs if len(truth.boxes)), train.WATCH_PICTURES))
+        rgb = sides.FORMAT == "RGB"
+        inputs = PictureInputs([record for record, _ in chosen], sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, rgb)
+        return cls(inputs, [truth for _, truth in chosen], train.WATCH_PERIOD, train.WATCH_DRAWN)
+
+    def after_step(self) -> None:
+        """See :class:`HookBase`."""
+        done = self.trainer.iter + 1
+        if done % self.period == 0 or done == self.trainer.max_iter:
+            self.look(bare_model(self.trainer.model))
+
+    def look(self, model: nn.Module) -> dict[str, float]:
+        """Explains all objects now, and writes what comes of it.
+
+        Args:
+            model: the detector, in whatever mode; it is left as it was.
+
+        Returns:
+            What was written, by name.
+        """
+        explainer = build_explainer(model, attributes=(ATTRIBUTE,))
+        if self.reachable is None:
+            self.reachable = [self._reach(explainer, k) for k in range(len(self.truths))]
+        found: dict[str, list[torch.Tensor]] = {"box": [], "mask": []}
+        left = self.drawn
+        for number, (truth, rows) in enumerate(zip(self.truths, self.reachable, strict=True)):
+            entry = self.inputs[number]
+            if len(rows) == 0 or "image" not in entry:
+                continue
+            heatmaps = explainer([entry], [_given(truth, rows)])[0]["instances"].heatmaps
+            maps = heatmaps.to_image(ATTRIBUTE).cpu()
+            found["box"].append(object_discrimination_index(maps, rows, truth.inside_boxes))
+            if bool(truth.has_mask.all()):
+                found["mask"].append(object_discrimination_index(maps, rows, truth.masks))
+            for row, heat in list(zip(rows.tolist(), maps, strict=True))[:left]:
+                self._draw(entry, truth, row, heat.numpy())
+                left -= 1
+        written = {"odam/watched_objects": float(sum(len(rows) for rows in self.reachable))}
+        for kind, parts in found.items():
+            values = torch.cat([torch.zeros(0), *parts])
+            mean = float(values[~values.isnan()].mean())
+            if not math.isnan(mean):
+                written[f"odam/ODI_{kind}"] = mean
+        self.trainer.storage.put_scalars(**written, smoothing_hint=False)
+        return written
+
+    def _reach(self, explainer, number: int) -> torch.Tensor:
+        """Rows of the objects of a picture that a prediction of the detector stands for."""
+        entry, truth = self.inputs[number], self.truths[number]
+        if "image" not in entry:
+            return torch.zeros(0, dtype=torch.int64)
+
+        def can_explain(rows: torch.Tensor) -> bool:
+            try:
+                explainer([entry], [_given(truth, rows)])
+            except ValueError:
+                return False
+            return True
+
+        everyone = torch.arange(len(truth.boxes))
+        if can_explain(everyone):
+            return everyone
+        return torch.tensor(
+            [row for row in everyone.tolist() if can_explain(everyone[row : row + 1])], dtype=torch.int64
+        )
+
+    def _draw(self, entry: dict, truth: TrueObjects, row: int, heat: np.ndarray) -> None:
+        """Puts the surroundings of an object, with its box and heat, into the storage."""
+        height, width = truth.size
+        pixels = torch.nn.functional.interpolate(entry["image"][None], (height, width), mode="bilinear")[0]
+        picture = pixels.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
+        picture = np.ascontiguousarray(picture if self.inputs.rgb else picture[:, :, ::-1])
+        box = truth.boxes[row].numpy()
+        seen = crop(picture, region_around(box, height, width), box, heat.clip(0.0, 1.0))
+        name = f"odam/picture_{entry['image_id']}_object_{truth.ids[row]}"
+        self.trainer.storage.put_image(name, np.ascontiguousarray(seen.transpose(2, 0, 1)))
+
+
+def _given(truth: TrueObjects, rows: torch.Tensor) -> Instances:
+    return Instances(truth.size, pred_boxes=Boxes(truth.boxes[rows]), pred_classes=truth.classes[rows])

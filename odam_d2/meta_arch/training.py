@@ -1,0 +1,21 @@
+"""What the architectures share that train by explanations."""
+
+from detectron2.config import CfgNode
+
+from ..training.explanation_losses import ExplanationLosses
+
+
+def training_arguments(cfg: CfgNode) -> dict:
+    """The argument ``odam_losses`` of our architectures from a yaml config; none where ``ODAM.TRAIN.WEIGHT`` is 0."""
+    train = cfg.ODAM.TRAIN
+    if train.WEIGHT == 0:
+        return {}
+    losses = ExplanationLosses(
+        weight=train.WEIGHT,
+        warmup_iters=train.WARMUP_ITERS,
+        second_order=train.SECOND_ORDER,
+        max_positives=train.MAX_POSITIVES,
+        duplicate_iou=train.DUPLICATE_IOU,
+        stride=train.STRIDE,
+    )
+    return {"odam_losses": losses}

@@ -1,0 +1,77 @@
+"""The two losses of Odam-Train: maps of one object alike, maps of neighbours unlike.
+
+Source: Zhao and Chan, ODAM, ICLR 2023 (arXiv 2304.06354), section 3.3.
+
+Shape letters: R maps of one picture, T cells of their common grid, P pairs.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# Similarities are kept this far from 0 and 1, so that no logarithm explodes; beyond, a pair has no gradient.
+MARGIN = 1e-4
+
+
+def unit_vectors(maps: Tensor) -> Tensor:
+    """Maps divided by their lengths, (R, T) from (R, T); a map of all zeros stays one."""
+    length = maps.norm(dim=1, keepdim=True)
+    return maps / torch.where(length > 0, length, 1.0)
+
+
+def pair_similarities(vectors: Tensor, pairs: Tensor) -> Tensor:
+    """Cosines of pairs of unit vectors.
+
+    Args:
+        vectors: (R, T) of length one, or zero.
+        pairs: (P, 2) int64, rows of `vectors`; quick where few different ones stand in the first column.
+
+    Returns:
+        (P,), with the graph of `vectors`; not clamped.
+    """
+    if pairs.dim() != 2 or pairs.shape[1] != 2:
+        raise ValueError(
+            f"`pairs` must be (P, 2) rows of `vectors`; got {tuple(pairs.shape)}: give torch.zeros(0, 2) for none"
+        )
+    first, which = pairs[:, 0].unique(return_inverse=True)
+    return (vectors[first] @ vectors.T)[which, pairs[:, 1]]
+
+
+def consistency_loss(
+    vectors: Tensor, pairs: Tensor, total: int | Tensor, weights: Tensor | Sequence[float] | None = None
+) -> Tensor:
+    """How unlike the maps of one object are: the sum of w * -log(sim) over pairs, divided by `total`.
+
+    Args:
+        vectors: (R, T) unit vectors, see :func:`unit_vectors`.
+        pairs: (P, 2) int64, an object's anchor and another of its predictions.
+        total: number of pairs of *both* kinds, over all pictures; less than one counts as one.
+        weights: (P,) w; one where left out.
+
+    Returns:
+        () not negative; for no pairs a zero with the graph of `vectors`.
+    """
+    terms = -pair_similarities(vectors, pairs).clamp(MARGIN, 1.0 - MARGIN).log()
+    if weights is not None:
+        terms = terms * torch.as_tensor(weights, dtype=terms.dtype, device=terms.device)
+    return terms.sum() / _at_least_one(total)
+
+
+def separation_loss(vectors: Tensor, pairs: Tensor, total: int | Tensor) -> Tensor:
+    """How alike the maps of different objects are: the sum of -log(1 - sim) over pairs, divided by `total`.
+
+    Args:
+        vectors: (R, T) unit vectors, see :func:`unit_vectors`.
+        pairs: (P, 2) int64, an object's anchor and a prediction of another object.
+        total: number of pairs of *both* kinds, over all pictures; less than one counts as one.
+
+    Returns:
+        () not negative; for no pairs a zero with the graph of `vectors`.
+    """
+    similarities = pair_similarities(vectors, pairs).clamp(MARGIN, 1.0 - MARGIN)
+    return -(1.0 - similarities).log().sum() / _at_least_one(total)
+
+
+def _at_least_one(total: int | Tensor) -> int | Tensor:
+    return total.clamp(min=1) if isinstance(total, Tensor) else max(1, total)

@@ -1,0 +1,1 @@
+"""Odam-Train: which heat maps are compared in training, how they come about with a graph, and the losses on them."""

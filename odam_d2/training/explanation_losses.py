@@ -1,0 +1,105 @@
+"""The losses of Odam-Train for a training step, from the positives of a detector of any kind."""
+
+import torch
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import Tensor
+
+from ..ops.losses import consistency_loss, pair_similarities, separation_loss, unit_vectors
+from .explained import ExplainedPositives
+from .pairing import Pairs, pair_positives
+
+
+class ExplanationLosses:
+    """Consistency and separation of the heat maps of class logits.
+
+    Args:
+        weight: of both losses, lambda in the paper; greater than 0.
+        warmup_iters: iterations over which the weight rises in equal steps; 0 for none.
+        second_order: whether learning flows through the gradients in the maps too, or, as published, through the
+            features alone.
+        max_positives: how many positives of a picture are explained at most, those with the highest IoU.
+        duplicate_iou: see :func:`odam_d2.training.pairing.pair_positives`.
+        stride: model-input pixels per cell of the grid on which maps are compared.
+    """
+
+    def __init__(
+        self,
+        weight: float,
+        warmup_iters: int = 0,
+        second_order: bool = False,
+        max_positives: int = 300,
+        duplicate_iou: float = 1.0,
+        stride: float = 8.0,
+    ):
+        for name, value, good, expected in (
+            ("WEIGHT", weight, weight > 0, "greater than 0"),
+            ("WARMUP_ITERS", warmup_iters, warmup_iters >= 0, "0 or more"),
+            ("MAX_POSITIVES", max_positives, max_positives > 0, "greater than 0"),
+            ("DUPLICATE_IOU", duplicate_iou, 0 <= duplicate_iou <= 1, "in [0, 1]"),
+            ("STRIDE", stride, stride > 0, "greater than 0"),
+        ):
+            if not good:
+                raise ValueError(f"`ODAM.TRAIN.{name}` must be {expected}; got {value}: change it in the config")
+        self.weight, self.warmup_iters, self.second_order = weight, warmup_iters, second_order
+        self.max_positives, self.duplicate_iou, self.stride = max_positives, duplicate_iou, stride
+
+    def weight_at(self, iteration: int) -> float:
+        """The weight in an iteration, counted from 0; a resumed run goes on where it was."""
+        return self.weight * min(1.0, (iteration + 1) / self.warmup_iters) if self.warmup_iters else self.weight
+
+    def __call__(self, explained: ExplainedPositives) -> dict[str, Tensor]:
+        """The weighted losses of a step; both as they are, and what they rest on, go to the event storage.
+
+        They are divided by the number of pairs of all processes of a training, and multiplied by the number of
+        processes, over which gradients are averaged: so they are those of one process with all pictures.
+        """
+        maps, pairs = self.pair(explained)
+        total = _sum_over_processes(sum(len(one) for one in pairs), explained.nothing.device)
+        same = other = explained.nothing.to(torch.promote_types(explained.nothing.dtype, torch.float32))
+        for vectors, one in zip(maps, pairs, strict=True):
+            same = same + consistency_loss(vectors, one.same, total, one.weights)
+            other = other + separation_loss(vectors, one.other, total)
+        storage = get_event_storage()
+        weight = self.weight_at(storage.iter)
+        storage.put_scalars(
+            **_statistics(maps, pairs),
+            smoothing_hint=False,
+            **{"odam/consistency": same.detach(), "odam/separation": other.detach(), "odam/weight": weight},
+        )
+        scale = weight * comm.get_world_size()
+        return {"loss_odam_consistency": scale * same, "loss_odam_separation": scale * other}
+
+    def pair(self, explained: ExplainedPositives) -> tuple[list[Tensor], list[Pairs]]:
+        """For each picture (R, T) unit vectors of its maps, with their graph, and the pairs among them."""
+        rows = explained.positives.keep_best(self.max_positives)
+        positives = explained.positives[rows]
+        maps = explained.heat_maps(rows)
+        vectors = [unit_vectors(one.on_common_grid("logit", self.stride)) for one in maps]
+        pairs = [
+            pair_positives(positives[positives.image_index == number], explained.weigh, self.duplicate_iou)
+            for number in range(len(maps))
+        ]
+        return vectors, pairs
+
+
+def _sum_over_processes(count: int, device: torch.device) -> Tensor:
+    total = torch.tensor(count, dtype=torch.int64, device=device)
+    if comm.get_world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return total
+
+
+@torch.no_grad()
+def _statistics(maps: list[Tensor], pairs: list[Pairs]) -> dict[str, float]:
+    """How many maps and pairs there are in this process, and how alike those of a pair are on average."""
+    found = {"odam/maps": sum(len(vectors) for vectors in maps), "odam/pairs_dropped": sum(p.dropped for p in pairs)}
+    similarities = [
+        pair_similarities(vectors, torch.cat([one.same, one.other])).split([len(one.same), len(one.other)])
+        for vectors, one in zip(maps, pairs, strict=True)
+    ]
+    for kind, parts in zip(("same", "other"), zip(*similarities, strict=True), strict=True):
+        found[f"odam/pairs_{kind}"] = count = sum(len(one) for one in parts)
+        if count:
+            found[f"odam/similarity_{kind}"] = float(torch.cat(parts).mean())
+    return found

@@ -1,0 +1,104 @@
+"""The same objects, explained again and again while a detector learns."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.events import EventStorage
+
+from odam_d2.data import builtin
+from odam_d2.engine.watching import WatchExplanations
+from odam_d2.evaluation.discrimination import object_discrimination_index
+from odam_d2.explain import build_explainer
+from tests.helpers import compact_detector, given, zoo_config
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    name, workers = "test_watching", builtin._WORKERS
+    builtin._WORKERS = 0
+    builtin.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
+    yield name
+    builtin._WORKERS = workers
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def hook_on(dataset, *opts):
+    cfg = zoo_config(
+        "COCO-Detection/retinanet_R_50_FPN_1x.yaml", "DATASETS.TEST", (dataset,), "INPUT.MIN_SIZE_TEST", 128,
+        "ODAM.TRAIN.WATCH_PERIOD", 2, "ODAM.TRAIN.WATCH_PICTURES", 2, "ODAM.TRAIN.WATCH_DRAWN", 3, *opts,
+    )  # fmt: skip
+    return WatchExplanations.from_config(cfg)
+
+
+def look(hook, model, iteration=1, max_iter=9):
+    """What a look puts into the storage: scalars, and pictures by name."""
+    with EventStorage(iteration) as storage:
+        hook.trainer = SimpleNamespace(model=model, iter=iteration, max_iter=max_iter, storage=storage)
+        hook.after_step()
+        return {k: v for k, (v, _) in storage.latest().items()}, {name: one for name, one, _ in storage._vis_data}
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "fcos"])
+def test_odi_of_annotated_objects_and_pictures_of_some(dataset, name):
+    model, hook = compact_detector(name).train(), hook_on(dataset)
+    scalars, pictures = look(hook, model)
+    assert model.training and all(p.requires_grad for p in model.parameters())
+
+    # The same in plain: the annotated boxes are given, of two pictures one by one.
+    box, mask, names = [], [], []
+    for number, record in enumerate(DatasetCatalog.get(dataset)[:2]):
+        kept = [one for one in record["annotations"] if not one["iscrowd"]]
+        boxes = given((480, 640), [one["bbox"] for one in kept], [one["category_id"] for one in kept])
+        (result,) = build_explainer(model, attributes=("score",))([hook.inputs[number]], [boxes])
+        maps, rows = result["instances"].heatmaps.to_image("score"), torch.arange(len(kept))
+        truth = hook.truths[number]
+        box += object_discrimination_index(maps, rows, truth.inside_boxes).tolist()
+        mask += object_discrimination_index(maps, rows, truth.masks).tolist()
+        names += [f"odam/picture_{record['image_id']}_object_{id_}" for id_ in truth.ids]
+    assert scalars["odam/watched_objects"] == len(names) > 3
+    assert scalars["odam/ODI_box"] == pytest.approx(sum(box) / len(box), rel=1e-5)
+    assert scalars["odam/ODI_mask"] == pytest.approx(sum(mask) / len(mask), rel=1e-5)
+
+    assert list(pictures) == names[:3]
+    for picture in pictures.values():
+        assert picture.shape[0] == 3 and picture.dtype.name == "uint8" and picture.std() > 0
+
+    # Later, after the detector has changed: the same objects, other values.
+    torch.nn.init.normal_(next(m for n, m in model.named_modules() if n.endswith("cls_score")).weight)
+    later, again = look(hook, model, iteration=3)
+    assert list(again) == list(pictures) and any((again[k] != pictures[k]).any() for k in again)
+    assert later["odam/watched_objects"] == scalars["odam/watched_objects"]
+    assert later["odam/ODI_box"] != scalars["odam/ODI_box"]
+
+
+def test_when_it_looks(dataset):
+    model, hook = compact_detector("faster_rcnn"), hook_on(dataset, "ODAM.TRAIN.WATCH_PICTURES", 1)
+    looked = [k for k in range(5) if look(hook, model, iteration=k, max_iter=5)[0]]
+    assert looked == [1, 3, 4]  # after the second, the fourth and the last
+
+
+def test_objects_that_no_location_stands_for_are_left_out(dataset):
+    hook = hook_on(dataset, "ODAM.TRAIN.WATCH_PICTURES", 1, "ODAM.TRAIN.WATCH_DRAWN", 0)
+    truth = hook.truths[0]
+    truth.boxes[1] = torch.tensor([1.0, 1.0, 3.0, 3.0])  # between FCOS's locations
+    scalars, pictures = look(hook, compact_detector("fcos"))
+    assert scalars["odam/watched_objects"] == len(truth.boxes) - 1 and not pictures
+
+
+def test_pictures_that_cannot_be_read_are_left_out(dataset):
+    hook = hook_on(dataset)
+    hook.inputs.records[0] = {**hook.inputs.records[0], "file_name": "nowhere.jpg"}
+    scalars, pictures = look(hook, compact_detector("faster_rcnn"))
+    assert scalars["odam/watched_objects"] == len(hook.truths[1].boxes) and len(pictures) == 3
+    hook.inputs.records[1] = hook.inputs.records[0]
+    hook.reachable = None
+    assert look(hook, compact_detector("faster_rcnn"))[0] == {"odam/watched_objects": 0.0}
+
+
+def test_without_a_test_set_there_is_nothing_to_watch():
+    cfg = zoo_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "DATASETS.TEST", ())
+    with pytest.raises(ValueError, match="`DATASETS.TEST` must name a data set to watch"):
+        WatchExplanations.from_config(cfg)

@@ -1,0 +1,143 @@
+"""tools/train_net.py with Odam-Train: the quick recipes, a run that goes on, and two processes."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import hooks
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from odam_d2 import model_zoo
+from odam_d2.data import builtin
+from odam_d2.data.synthetic import SyntheticScenes
+from odam_d2.engine import OdamTrainer
+from tests.helpers import load_tool
+
+ROOT = Path(__file__).parents[2]
+QUICK = sorted(path.stem for path in (ROOT / "configs" / "quick").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_tool("train_net")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Where synthetic_crowd_demo, which the quick recipes name, lies rendered."""
+    folder, workers = tmp_path_factory.mktemp("data"), builtin._WORKERS
+    builtin._WORKERS = 0
+    name = "synthetic_crowd_demo"
+    builtin.render_dataset(SyntheticScenes("crowd", "demo"), name, str(folder / "synthetic" / name))
+    builtin._WORKERS = workers
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(root):
+    """The same pictures in this process."""
+    name = "test_train_net_odam"
+    builtin.register_synthetic(name, "crowd", "demo", str(root / "synthetic" / name), 3)
+    builtin._WORKERS, workers = 0, builtin._WORKERS
+    yield name
+    builtin._WORKERS = workers
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def run(tool, recipe, dataset, output, *more, flags=()):
+    config = model_zoo.get_config_file(f"quick/{recipe}")
+    weights = ROOT / model_zoo.get_config(f"quick/{recipe}", trained=False).MODEL.WEIGHTS
+    options = ["OUTPUT_DIR", str(output), "DATASETS.TRAIN", f"('{dataset}',)", "DATASETS.TEST", f"('{dataset}',)"]
+    options += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights)]
+    return tool.main(tool.argument_parser().parse_args(["--config-file", config, *flags, *options, *more]))
+
+
+def logged(output):
+    rows = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    return {key: value for row in rows for key, value in row.items()}
+
+
+@pytest.mark.parametrize("recipe", QUICK)
+def test_quick_recipes_train_log_and_draw(tool, dataset, tmp_path, recipe):
+    run(tool, recipe, dataset, tmp_path)
+    found = logged(tmp_path)
+    for kind in ("consistency", "separation"):
+        assert math.isfinite(found[f"loss_odam_{kind}"]) and found[f"odam/{kind}"] > 0
+    assert 0 < found["odam/ODI_box"] < 1 and 0 < found["odam/ODI_mask"] < 1 and found["odam/watched_objects"] > 10
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
+    assert set(events.Tags()["scalars"]) >= {"loss_odam_consistency", "loss_odam_separation", "odam/ODI_box"}
+    images = [tag for tag in events.Tags()["images"] if tag.startswith("odam/picture_")]
+    assert len(images) == 2
+    # Drawn after the fourth and the eighth iteration.
+    assert all([one.step for one in events.Images(tag)] == [3, 7] for tag in images)
+    assert (tmp_path / "model_final.pth").is_file()
+
+
+class Loss(hooks.HookBase):
+    """Writes down the losses of every iteration."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        self.seen[self.trainer.iter] = {k: v for k, (v, _) in latest.items() if "loss" in k or k == "odam/weight"}
+
+
+@pytest.fixture()
+def curves(monkeypatch):
+    """Appends a dict of iteration -> losses for every run of the test."""
+    seen, build_hooks = [], OdamTrainer.build_hooks
+
+    def with_loss(self):
+        seen.append({})
+        return [Loss(seen[-1]), *build_hooks(self)]
+
+    monkeypatch.setattr(OdamTrainer, "build_hooks", with_loss)
+    return seen
+
+
+@pytest.mark.parametrize("recipe", ["faster_rcnn_odam_train", "fcos_odam_train"])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tool, dataset, tmp_path, curves, recipe):
+    quick = ("SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "ODAM.TRAIN.WATCH_PERIOD", "0",
+             "INPUT.MIN_SIZE_TRAIN", "(128, 144, 160)", "DATASETS.TEST", "()")  # fmt: skip
+    run(tool, recipe, dataset, tmp_path / "whole", *quick)
+    # What a run leaves that ends after its second iteration.
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / "model_0000001.pth").write_bytes((tmp_path / "whole" / "model_0000001.pth").read_bytes())
+    (stopped / "last_checkpoint").write_text("model_0000001.pth")
+    run(tool, recipe, dataset, stopped, *quick, flags=("--resume",))
+
+    whole, resumed = curves
+    for losses in whole.values():
+        total = sum(value for key, value in losses.items() if key.startswith("loss_"))
+        assert total == pytest.approx(losses["total_loss"], rel=1e-6)
+        assert losses["loss_odam_consistency"] > 0 and losses["loss_odam_separation"] > 0
+    assert list(whole) == [0, 1, 2, 3] and list(resumed) == [2, 3]
+    assert {k: v["odam/weight"] / whole[3]["odam/weight"] for k, v in whole.items()} == pytest.approx(
+        {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0}
+    )
+    assert all(resumed[k] == whole[k] for k in (2, 3))
+    final = [torch.load(folder / "model_final.pth", weights_only=False) for folder in (tmp_path / "whole", stopped)]
+    assert all(torch.equal(value, final[1]["model"][key]) for key, value in final[0]["model"].items())
+
+
+def test_two_processes(root, tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--num-gpus", "2", "--config-file"]
+    command += [model_zoo.get_config_file("quick/fcos_odam_train"), "OUTPUT_DIR", str(tmp_path / "run")]
+    command += ["SOLVER.MAX_ITER", "2", "MODEL.DEVICE", "cpu", "DATASETS.TEST", "()", "ODAM.TRAIN.WATCH_PERIOD", "0"]
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(root), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+                   "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = logged(tmp_path / "run")
+    assert math.isfinite(found["loss_odam_separation"]) and found["odam/separation"] > 0
+    assert (tmp_path / "run" / "model_final.pth").is_file()
