@@ -9,9 +9,10 @@
 The first chooses on one data set, or on one part of it (--skip-images, --max-images); the second reports on another
 what was chosen and what is published. Detections are scored by the evaluator of the data set.
 
-In --output: candidates/, with the likeness of their maps; grid.json with every setting's figures, table.md with the
-published and the best; thresholds.json with the best of each way; tune.png. Candidates that are there already, of an
-interrupted run or of one with another grid, are taken up with --resume.
+In --output: candidates/, with the likeness of their maps; grid.json with every setting's figures and how alike maps of
+one object and of neighbours are, table.md with the published and the best; thresholds.json with the best of each way;
+tune.png. Candidates that are there already, of an interrupted run or of one with another grid, are taken up with
+--resume.
 
 Exit code: 0; 1 if a picture can't be read, or the set-up failed; 2 if an argument is wrong.
 """
@@ -38,6 +39,8 @@ import odam_d2  # noqa: F401  registers data sets and detectors
 from odam_d2.data.inputs import PictureInputs
 from odam_d2.engine import OdamTrainer
 from odam_d2.env import collect_versions
+from odam_d2.evaluation.ground_truth import TrueObjects
+from odam_d2.evaluation.likeness import pair_similarities, summarize_likeness
 from odam_d2.evaluation.store import ResultStore
 from odam_d2.evaluation.suppression import SUPPRESSIONS, Candidates, CandidateStore
 from odam_d2.evaluation.tuning import LESS_IS_BETTER, EvaluatorScore, Score, Setting, best_rows, grid, score_settings
@@ -49,7 +52,7 @@ from odam_d2.utils.imports import import_file_or_module
 from odam_d2.visualize.tuning_chart import write_tuning_chart
 
 # The first that the evaluator gives is what thresholds are chosen by; of all of them the table and the picture speak.
-METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy")
+METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
 # Soft-NMS's as published (Bodla et al., 2017).
 SOFT_PUBLISHED = {"soft_linear": {"iou_threshold": 0.3}, "soft_gaussian": {"sigma": 0.5}}
 
@@ -261,6 +264,17 @@ def table(rows: Sequence[dict], best: dict[str, dict], metrics: Sequence[str]) -
     return tabulate(body, ["way", "thresholds", "origin", *metrics], tablefmt="github", disable_numparse=True)
 
 
+def likeness_in_words(likeness: dict[str, dict[str, Any]]) -> str:
+    """How alike maps are, for people."""
+    words = {"same": "of one object", "other": "of overlapping neighbours"}
+    said = [
+        f"{words[kind]} by {one['mean']:.2f} (10 %: {one['q10']:.2f}, 90 %: {one['q90']:.2f}; {one['pairs']} pairs)"
+        for kind, one in likeness.items()
+        if one["pairs"]
+    ]
+    return f"Maps are alike {', '.join(said)}." if said else "No two candidates lie on objects."
+
+
 def run(setup: Setup, command: str) -> None:
     """The whole run: candidates, figures, files and the table on the terminal."""
     args, output = setup.args, Path(setup.args.output)
@@ -274,6 +288,9 @@ def run(setup: Setup, command: str) -> None:
     shown = list(dict.fromkeys([metric, *(name for name in METRICS if any(name in row["figures"] for row in rows))]))
     best = best_rows(rows, metric)
     text = table(rows, best, shown)
+    likeness = summarize_likeness(
+        pair_similarities(one, TrueObjects.of(record)) for one, record in zip(candidates, records, strict=True)
+    )
     about = {
         "command": command,
         "dataset": args.dataset,
@@ -282,10 +299,13 @@ def run(setup: Setup, command: str) -> None:
         "weights": setup.cfg.MODEL.WEIGHTS,
         "scoring_seconds": seconds,
         "metric": metric,
+        "likeness": likeness,
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
     write_json(output / "grid.json", {**about, "rows": rows})
-    note = f"{len(candidates)} pictures of {args.dataset}, chosen by {metric}, in percent."
+    note = (
+        f"{len(candidates)} pictures of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)}"
+    )
     write_text(output / "table.md", f"{text}\n\n{note}\n")
     if not args.thresholds:
         chosen = {way: row["thresholds"] for way, row in best.items()}
