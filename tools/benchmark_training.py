@@ -5,8 +5,8 @@
     tools/benchmark_training.py --config-file synthetic/fcos_compact_FPN_odam_train --no-amp
 
 All three begin with the same weights, see the same synthetic crowds, and take turns iteration by iteration, so that
-what else the machine does slows all of them. An iteration is forward, backward and the optimizer's step, without loading
-data. Rows are medians after a warm-up. Memory is the peak of a process of its own that trains in one way only.
+what else the machine does slows all of them. An iteration is forward, backward and the optimizer's step, without
+loading data. Rows are medians after a warm-up. Memory is the peak of a process of its own that trains in one way only.
 """
 
 import argparse

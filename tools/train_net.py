@@ -16,7 +16,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
 import odam_d2  # noqa: F401  registers data sets and detectors
-from odam_d2.config import add_odam_config
+from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.engine import OdamTrainer
 from odam_d2.utils.imports import import_file_or_module
 from odam_d2.utils.processes import launch_on_cpu
@@ -32,6 +32,8 @@ def setup(args) -> CfgNode:
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.merge_from_list(args.opts)
+    if cfg.ODAM.TRAIN.WEIGHT > 0:  # which a stock detector can't
+        use_traced_architectures(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     return cfg

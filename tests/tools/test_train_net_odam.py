@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2 import model_zoo as stock_zoo
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import hooks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -128,6 +129,24 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tool, dataset, tmp
     assert all(resumed[k] == whole[k] for k in (2, 3))
     final = [torch.load(folder / "model_final.pth", weights_only=False) for folder in (tmp_path / "whole", stopped)]
     assert all(torch.equal(value, final[1]["model"][key]) for key, value in final[0]["model"].items())
+
+
+def test_a_stock_recipe_needs_one_key_more(tool, tmp_path):
+    config = stock_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
+    names = {}
+    for weight in ("0.0", "0.2"):
+        options = ["OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu", "ODAM.TRAIN.WEIGHT", weight]
+        cfg = tool.setup(tool.argument_parser().parse_args(["--config-file", config, *options]))
+        names[weight] = (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME)
+    assert names == {"0.0": ("GeneralizedRCNN", "StandardROIHeads"), "0.2": ("OdamRCNN", "OdamStandardROIHeads")}
+
+
+def test_detectors_that_cannot_be_trained_by_explanations_are_named():
+    cfg = model_zoo.get_config("quick/retinanet_odam_train", trained=False)
+    assert OdamTrainer.build_model(cfg).odam_losses.weight == 0.5
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    with pytest.raises(ValueError, match="`MODEL.META_ARCHITECTURE` must train by explanations.*got 'RetinaNet'"):
+        OdamTrainer.build_model(cfg)
 
 
 def test_two_processes(root, tmp_path):
