@@ -131,6 +131,28 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tool, dataset, tmp
     assert all(torch.equal(value, final[1]["model"][key]) for key, value in final[0]["model"].items())
 
 
+def test_ones_own_coco_data_need_three_lines(tool, tmp_path):
+    demo = ROOT / "datasets" / "demo"
+    (tmp_path / "my_data.py").write_text(
+        "from detectron2.data.datasets import register_coco_instances\n"
+        f"register_coco_instances('my_train', {{}}, {str(demo / 'annotations.json')!r}, {str(demo / 'images')!r})\n"
+    )
+    recipe = Path(model_zoo.get_config_file("quick/faster_rcnn_odam_train"))
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        f"_BASE_: {json.dumps(str(recipe))}\n"
+        "MODEL: {ROI_HEADS: {NUM_CLASSES: 3}}\n"
+        "DATASETS:\n  TRAIN: ('my_train',)\n  TEST: ('my_train',)\n"
+    )
+    options = ["OUTPUT_DIR", str(tmp_path / "out"), "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2"]
+    flags = ["--config-file", str(mine), "--import", str(tmp_path / "my_data.py")]
+    tool.main(tool.argument_parser().parse_args([*flags, *options]))
+    DatasetCatalog.remove("my_train")
+    MetadataCatalog.remove("my_train")
+    found = logged(tmp_path / "out")
+    assert found["loss_odam_consistency"] > 0 and "bbox/AP" in found and 0 < found["odam/ODI_box"] < 1
+
+
 def test_a_stock_recipe_needs_one_key_more(tool, tmp_path):
     config = stock_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
     names = {}
