@@ -141,12 +141,13 @@ def test_at_most_three_hundred_positives_of_a_picture():
     assert step(model, inputs)[2]["odam/maps"] == 6
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["faster_rcnn", "retinanet", "fcos"])
-def test_in_mixed_precision_the_losses_are_taken_in_single_precision(name):
+def test_in_mixed_precision_the_losses_are_taken_in_single_precision(name, half):
     model = compact_detector(name, "ODAM.TRAIN.WEIGHT", 0.5, "ODAM.TRAIN.SECOND_ORDER", True)
     inputs = [training_input(128, 160, [[10, 10, 70, 110], [50, 20, 110, 115]])]
     single, _, _ = step(model, inputs)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=half):
         mixed, gradients, _ = step(model, inputs)
     assert all(mixed[k].dtype == torch.float32 for k in EXTRA)
     assert float(mixed["loss_odam_consistency"]) == pytest.approx(float(single["loss_odam_consistency"]), rel=0.3)
