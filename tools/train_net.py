@@ -68,16 +68,14 @@ def argument_parser():
     return parser
 
 
+def start(args) -> None:
+    """Runs :func:`main` in as many processes as are asked for; without a GPU they share the CPU."""
+    if args.num_gpus > 1 and args.num_machines == 1 and not torch.cuda.is_available():
+        launch_on_cpu(main, args.num_gpus, (args,))
+        return
+    about = {"num_machines": args.num_machines, "machine_rank": args.machine_rank, "dist_url": args.dist_url}
+    launch(main, args.num_gpus, args=(args,), **about)
+
+
 if __name__ == "__main__":
-    arguments = argument_parser().parse_args()
-    if arguments.num_gpus > 1 and arguments.num_machines == 1 and not torch.cuda.is_available():
-        launch_on_cpu(main, arguments.num_gpus, (arguments,))
-    else:
-        launch(
-            main,
-            arguments.num_gpus,
-            num_machines=arguments.num_machines,
-            machine_rank=arguments.machine_rank,
-            dist_url=arguments.dist_url,
-            args=(arguments,),
-        )
+    start(argument_parser().parse_args())

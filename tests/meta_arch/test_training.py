@@ -18,7 +18,7 @@ from odam_d2.training.explanation_losses import ExplanationLosses
 from tests.families import FAMILIES, SMALL
 from tests.helpers import compact_detector, training_input, zoo_config
 
-NAMES = ("faster_rcnn_fpn", "faster_rcnn_c4", "mask_rcnn_fpn", "cascade", "retinanet", "fcos", "fcos_group_norm")
+NAMES = ("faster_rcnn_fpn", "faster_rcnn_c4", "mask_rcnn_fpn", "cascade", "retinanet", "fcos_group_norm")
 TRAINED = {family.name: family for family in FAMILIES if family.name in NAMES}
 EXTRA = {"loss_odam_consistency", "loss_odam_separation"}
 
