@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 import odam_d2  # noqa: F401  registers data sets and detectors
-from odam_d2.config import add_odam_config
+from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.engine import OdamTrainer
 from odam_d2.utils.imports import import_file_or_module
 from odam_d2.utils.processes import launch_on_cpu
@@ -33,6 +33,8 @@ def setup(args) -> CfgNode:
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.merge_from_list(args.opts)
+    if cfg.ODAM.TRAIN.WEIGHT > 0:  # which a stock detector can't
+        use_traced_architectures(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="odam_d2")  # what our own evaluators print
@@ -68,16 +70,14 @@ def argument_parser():
     return parser
 
 
+def start(args) -> None:
+    """Runs :func:`main` in as many processes as are asked for; without a GPU they share the CPU."""
+    if args.num_gpus > 1 and args.num_machines == 1 and not torch.cuda.is_available():
+        launch_on_cpu(main, args.num_gpus, (args,))
+        return
+    about = {"num_machines": args.num_machines, "machine_rank": args.machine_rank, "dist_url": args.dist_url}
+    launch(main, args.num_gpus, args=(args,), **about)
+
+
 if __name__ == "__main__":
-    arguments = argument_parser().parse_args()
-    if arguments.num_gpus > 1 and arguments.num_machines == 1 and not torch.cuda.is_available():
-        launch_on_cpu(main, arguments.num_gpus, (arguments,))
-    else:
-        launch(
-            main,
-            arguments.num_gpus,
-            num_machines=arguments.num_machines,
-            machine_rank=arguments.machine_rank,
-            dist_url=arguments.dist_url,
-            args=(arguments,),
-        )
+    start(argument_parser().parse_args())

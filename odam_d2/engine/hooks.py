@@ -34,7 +34,8 @@ class SeedEachStep(HookBase):
 class KeepLossNormalizer(HookBase):
     """Puts the running number of positives that dense detectors divide their losses by into checkpoints.
 
-    Detectron2 keeps it in a plain attribute, so that a resumed run would begin with a guess.
+    Detectron2 keeps it in a plain attribute, so that a resumed run would begin with a guess. Of several processes, all
+    go on with the main one's.
     """
 
     def state_dict(self) -> dict[str, Any]:

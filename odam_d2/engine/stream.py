@@ -93,7 +93,7 @@ class StreamOfBatches(torch.utils.data.Sampler):
 def build_train_loader(cfg: CfgNode):
     """The loader of training data; with a ``SEED`` that is not negative, one that depends on nothing else.
 
-    Detectron2's own where there is no seed, or the data set is a stream itself.
+    Detectron2's own where there is no seed, or the data set is no list of records.
     """
     if cfg.SEED < 0:
         return build_detection_train_loader(cfg)
@@ -106,13 +106,13 @@ def build_train_loader(cfg: CfgNode):
     with own_generators(cfg.SEED, DATA):  # the samplers draw their seeds when they are made
         parts = _train_loader_from_config(cfg)
     records = parts["dataset"]
-    if isinstance(records, torch.utils.data.IterableDataset):
+    if not isinstance(records, list):
         return build_detection_train_loader(cfg)
     grouped = parts["aspect_ratio_grouping"]
     groups = [int(grouped and record["width"] > record["height"]) for record in records]
-    dataset = DatasetFromList(records, copy=False) if isinstance(records, list) else records
+    dataset = MapDataset(DatasetFromList(records, copy=False), parts["mapper"])
     return torch.utils.data.DataLoader(
-        SeededDataset(MapDataset(dataset, parts["mapper"]), cfg.SEED),
+        SeededDataset(dataset, cfg.SEED),
         batch_sampler=StreamOfBatches(parts["sampler"], groups, share),
         num_workers=parts["num_workers"],
         collate_fn=trivial_batch_collator,

@@ -1,8 +1,10 @@
 """Training in the Detectron2 manner, on CPUs as well as on GPUs."""
 
+import logging
 import os
 import weakref
 
+import detectron2
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import MetadataCatalog
@@ -16,6 +18,7 @@ from detectron2.engine import (
 )
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from .evaluators import EVALUATORS
 from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
@@ -45,6 +48,8 @@ class OdamTrainer(DefaultTrainer):
     def __init__(self, cfg):
         # Not DefaultTrainer's, which gives every process a GPU.
         TrainerBase.__init__(self)
+        if not logging.getLogger(detectron2.__name__).isEnabledFor(logging.INFO):  # nobody has called default_setup
+            setup_logger()
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -77,6 +82,21 @@ class OdamTrainer(DefaultTrainer):
             ours.append(WatchExplanations.from_config(self.cfg))
         # The writer comes last, so that it writes what the others found.
         return [*ours, *stock, writer]
+
+    @classmethod
+    def build_model(cls, cfg) -> torch.nn.Module:
+        """``DefaultTrainer``'s.
+
+        Raises:
+            ValueError: if it shall be trained by explanations, and is no detector that can be.
+        """
+        model = super().build_model(cfg)
+        if cfg.ODAM.TRAIN.WEIGHT > 0 and getattr(model, "odam_losses", None) is None:
+            raise ValueError(
+                "`MODEL.META_ARCHITECTURE` must train by explanations where ODAM.TRAIN.WEIGHT is above 0; got "
+                f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamRetinaNet or OdamFCOS, or set the weight to 0.0"
+            )
+        return model
 
     @classmethod
     def build_train_loader(cls, cfg):

@@ -14,7 +14,7 @@ from torch import nn
 from ..data.inputs import PictureInputs
 from ..evaluation.discrimination import object_discrimination_index
 from ..evaluation.ground_truth import TrueObjects
-from ..explain import build_explainer
+from ..explain import Explainer, build_explainer
 from ..visualize.crops import crop, region_around
 from .hooks import bare_model
 
@@ -36,7 +36,8 @@ class WatchExplanations(HookBase):
 
     def __init__(self, inputs: PictureInputs, truths: list[TrueObjects], period: int, drawn: int):
         self.inputs, self.truths, self.period, self.drawn = inputs, truths, period, drawn
-        self.reachable: list[torch.Tensor] | None = None
+        self.explainer: Explainer | None = None
+        self.reachable: list[torch.Tensor] = []
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "WatchExplanations":
@@ -72,16 +73,16 @@ class WatchExplanations(HookBase):
         Returns:
             What was written, by name.
         """
-        explainer = build_explainer(model, attributes=(ATTRIBUTE,))
-        if self.reachable is None:
-            self.reachable = [self._reach(explainer, k) for k in range(len(self.truths))]
+        if self.explainer is None or self.explainer.model is not model:
+            self.explainer = build_explainer(model, attributes=(ATTRIBUTE,))
+            self.reachable = [self._reach(self.explainer, number) for number in range(len(self.truths))]
         found: dict[str, list[torch.Tensor]] = {"box": [], "mask": []}
         left = self.drawn
         for number, (truth, rows) in enumerate(zip(self.truths, self.reachable, strict=True)):
             entry = self.inputs[number]
             if len(rows) == 0 or "image" not in entry:
                 continue
-            heatmaps = explainer([entry], [_given(truth, rows)])[0]["instances"].heatmaps
+            heatmaps = self.explainer([entry], [_given(truth, rows)])[0]["instances"].heatmaps
             maps = heatmaps.to_image(ATTRIBUTE).cpu()
             found["box"].append(object_discrimination_index(maps, rows, truth.inside_boxes))
             if bool(truth.has_mask.all()):
@@ -98,7 +99,7 @@ class WatchExplanations(HookBase):
         self.trainer.storage.put_scalars(**written, smoothing_hint=False)
         return written
 
-    def _reach(self, explainer, number: int) -> torch.Tensor:
+    def _reach(self, explainer: Explainer, number: int) -> torch.Tensor:
         """Rows of the objects of a picture that a prediction of the detector stands for."""
         entry, truth = self.inputs[number], self.truths[number]
         if "image" not in entry:

@@ -149,4 +149,4 @@ class RoIPositives(ExplainedPositives):
         boxes = torch.cat([one.proposal_boxes.tensor for one in stage.proposals])[rows].to(stage.pooled.dtype)
         split = boxes.split(torch.bincount(image_index, minlength=len(self.image_sizes)).tolist())
         pool = partial(self.model.roi_heads.pool, self.features, pooler=stage.pooler)
-        return PooledStage(stage.pooler, list(split), pool, stage.pooled[rows])
+        return PooledStage(stage.pooler, list(split), pool)

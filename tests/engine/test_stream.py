@@ -101,6 +101,21 @@ def test_a_loader_can_begin_in_the_middle_and_workers_change_nothing(dataset):
     assert seen(build_train_loader(config(dataset, SEED=8)), 3) != whole[:3]
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """Records without end, and without numbers."""
+
+    def __iter__(self):
+        while True:
+            yield from DatasetCatalog.get("test_stream")
+
+
+def test_a_data_set_that_is_no_list_is_left_to_detectron2(dataset):
+    DatasetCatalog.register("test_stream_endless", Stream)
+    loader = build_train_loader(config("test_stream_endless"))
+    DatasetCatalog.remove("test_stream_endless")
+    assert len(take(loader, 1)[0]) == 2 and not isinstance(getattr(loader, "batch_sampler", None), StreamOfBatches)
+
+
 def test_other_samplers_and_no_seed(dataset):
     factors = config(dataset, **{"DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler"})
     assert seen(build_train_loader(factors), 3) == seen(build_train_loader(factors), 3)

@@ -1,5 +1,7 @@
 """Two processes that share a batch learn from heat maps what one process learns from all of it."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,11 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from odam_d2 import model_zoo
+from odam_d2.data import builtin
+from odam_d2.data.synthetic import SyntheticScenes
 from odam_d2.utils.processes import launch_on_cpu
-from tests.helpers import compact_detector, training_input
+from tests.helpers import compact_detector, load_tool, training_input
 
 DETECTORS = {
     # All positives are sampled, so chance decides nothing but their order.
@@ -52,9 +57,20 @@ def learn(model, numbers):
     return {name: loss.detach() for name, loss in losses.items()}, gradients
 
 
+def train(folder):
+    """The whole tool, on two pictures that are there."""
+    builtin.register_synthetic("test_distributed", "crowd", "demo", f"{folder}/pictures", 2)
+    tool = load_tool("train_net")
+    options = ["DATASETS.TRAIN", "('test_distributed',)", "DATASETS.TEST", "()", "SOLVER.MAX_ITER", "2", "MODEL.DEVICE",
+               "cpu", "MODEL.WEIGHTS", "", "OUTPUT_DIR", f"{folder}/run", "ODAM.TRAIN.WATCH_PERIOD", "0"]  # fmt: skip
+    recipe = model_zoo.get_config_file("quick/fcos_odam_train")
+    tool.main(tool.argument_parser().parse_args(["--config-file", recipe, *options]))
+
+
 def work(folder, shares):
     torch.set_num_threads(1)
     rank = comm.get_rank()
+    train(folder)
     results = {}
     for name in DETECTORS:
         model = DistributedDataParallel(ExplanationsAlone(name), broadcast_buffers=False, find_unused_parameters=True)
@@ -62,12 +78,30 @@ def work(folder, shares):
     torch.save(results, Path(folder) / f"{rank}.pt")
 
 
-def test_losses_and_gradients_are_those_of_the_joint_batch(tmp_path):
-    shares = [[0, 1], [2, 3]]
-    launch_on_cpu(work, 2, (str(tmp_path), shares))
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+SHARES = [[0, 1], [2, 3]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What two processes leave: a finished training, and what they learn from their shares."""
+    folder, workers = tmp_path_factory.mktemp("distributed"), builtin._WORKERS
+    builtin._WORKERS = 0
+    builtin.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "pictures"))
+    builtin._WORKERS = workers
+    launch_on_cpu(work, 2, (str(folder), SHARES))
+    return folder
+
+
+def test_a_training_in_two_processes(folder):
+    found = json.loads((folder / "run" / "metrics.json").read_text().splitlines()[-1])
+    assert found["iteration"] == 1 and math.isfinite(found["total_loss"]) and found["loss_odam_consistency"] > 0
+    assert (folder / "run" / "model_final.pth").is_file()
+
+
+def test_losses_and_gradients_are_those_of_the_joint_batch(folder):
+    found = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
     for name in DETECTORS:
-        losses, gradients = learn(ExplanationsAlone(name), sum(shares, []))
+        losses, gradients = learn(ExplanationsAlone(name), sum(SHARES, []))
         assert all(float(loss) > 0 for loss in losses.values())
         for key, loss in losses.items():
             # Gradients are averaged over processes, and so are the losses that are logged.
