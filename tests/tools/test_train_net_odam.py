@@ -65,40 +65,6 @@ def test_quick_recipes_train_log_and_draw(tool, dataset, tmp_path, recipe):
     assert (tmp_path / "model_final.pth").is_file()
 
 
-STOCK = """
-MODEL: {{META_ARCHITECTURE: GeneralizedRCNN, MASK_ON: False, WEIGHTS: "", DEVICE: cpu,
-  RESNETS: {{DEPTH: 18, RES2_OUT_CHANNELS: 64, STEM_OUT_CHANNELS: 8, OUT_FEATURES: [res2, res3, res4, res5]}},
-  BACKBONE: {{NAME: build_resnet_fpn_backbone}}, FPN: {{IN_FEATURES: [res2, res3, res4, res5], OUT_CHANNELS: 16}},
-  ANCHOR_GENERATOR: {{SIZES: [[32], [64], [128], [256], [512]]}}, RPN: {{IN_FEATURES: [p2, p3, p4, p5, p6]}},
-  ROI_HEADS: {{NAME: StandardROIHeads, IN_FEATURES: [p2, p3, p4, p5], NUM_CLASSES: 1}},
-  ROI_BOX_HEAD: {{NAME: FastRCNNConvFCHead, NUM_FC: 1, FC_DIM: 16, POOLER_RESOLUTION: 7}}}}
-DATASETS: {{TRAIN: [my_coco_data], TEST: []}}
-DATALOADER: {{NUM_WORKERS: 0}}
-INPUT: {{MIN_SIZE_TRAIN: [96], MASK_FORMAT: bitmask}}
-SOLVER: {{IMS_PER_BATCH: 1, MAX_ITER: 1}}
-OUTPUT_DIR: {output}
-"""
-REGISTER = """
-from detectron2.data.datasets import register_coco_instances
-register_coco_instances("my_coco_data", {{}}, {json!r}, {images!r})
-"""
-
-
-def test_three_lines_of_a_stock_yaml_make_odam_train(tool, root, tmp_path):
-    """What the README says of data in COCO's format."""
-    folder = root / "synthetic" / "synthetic_crowd_demo"
-    (tmp_path / "mine.py").write_text(REGISTER.format(json=str(folder / "coco.json"), images=str(folder / "images")))
-    stock = STOCK.format(output=tmp_path)
-    changed = stock.replace("GeneralizedRCNN", "OdamRCNN").replace("StandardROIHeads", "OdamStandardROIHeads")
-    (tmp_path / "mine.yaml").write_text(changed + "ODAM: {TRAIN: {WEIGHT: 0.2}}\n")
-    command = ["--config-file", str(tmp_path / "mine.yaml"), "--import", str(tmp_path / "mine.py")]
-    tool.main(tool.argument_parser().parse_args(command))
-    found = logged(tmp_path)
-    assert math.isfinite(found["loss_odam_consistency"]) and math.isfinite(found["loss_odam_separation"])
-    DatasetCatalog.remove("my_coco_data")
-    MetadataCatalog.remove("my_coco_data")
-
-
 class Loss(hooks.HookBase):
     """Writes down the losses of every iteration."""
 
