@@ -24,12 +24,10 @@ from odam_d2.evaluation import METRICS
 from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.evaluation.matching import match_detections
 from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
-from odam_d2.utils.files import atomic_write
-from odam_d2.visualize.crops import crop, region_around
+from odam_d2.visualize.crops import crop, region_around, write_rows
 from odam_d2.visualize.overlay import label_panels
 
 _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as on other pages
-QUALITY = 85
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -140,10 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    width = max(strip.shape[1] for strip in strips)
-    sheet = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), mode="edge") for s in strips])
-    with atomic_write(args.output, "wb") as handle:
-        handle.write(cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+    write_rows(args.output, strips)
     return 0
 
 

@@ -294,6 +294,8 @@ def run(setup: Setup, command: str) -> None:
     about = {
         "command": command,
         "dataset": args.dataset,
+        "skip_images": args.skip_images,
+        "most": setup.cfg.TEST.DETECTIONS_PER_IMAGE,
         "pictures": len(candidates),
         "candidates_per_picture": sum(len(one.boxes) for one in candidates) / len(candidates),
         "weights": setup.cfg.MODEL.WEIGHTS,

@@ -3,10 +3,13 @@
 Pictures are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
 """
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
+from ..utils.files import atomic_write
 from .overlay import draw_heatmap, fit_size, outline_box, resize_picture
 from .report import jpeg_uri
 
@@ -53,3 +56,11 @@ def crop_uri(
 ) -> str:
     """:func:`crop` as a JPEG data URI."""
     return jpeg_uri(crop(image, region, box, heat, color), max(_CELL), QUALITY)
+
+
+def write_rows(path: str | os.PathLike, rows: Sequence[np.ndarray]) -> None:
+    """Writes rows of panels, (h, w, 3) uint8 RGB each, one below the other as a JPEG, whole or not at all."""
+    width = max(row.shape[1] for row in rows)
+    sheet = np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), mode="edge") for row in rows])
+    with atomic_write(path, "wb") as handle:
+        Image.fromarray(sheet).save(handle, format="JPEG", quality=QUALITY)
