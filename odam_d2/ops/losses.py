@@ -38,6 +38,31 @@ def pair_similarities(vectors: Tensor, pairs: Tensor) -> Tensor:
     return (vectors[first] @ vectors.T)[which, pairs[:, 1]]
 
 
+def both_losses(
+    vectors: Tensor, same: Tensor, other: Tensor, total: int | Tensor, weights: Tensor | Sequence[float] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Consistency and separation of one picture for the price of one product of its vectors.
+
+    Args:
+        vectors: (R, T) unit vectors, see :func:`unit_vectors`.
+        same: (P, 2) int64, pairs for :func:`consistency_loss`.
+        other: (Q, 2) int64, pairs for :func:`separation_loss`.
+        total: number of pairs of *both* kinds, over all pictures; less than one counts as one.
+        weights: (P,) of the former; one where left out.
+
+    Returns:
+        () consistency; () separation; (P + Q,) cosines of the pairs, not clamped, the former ones first.
+    """
+    similarities = pair_similarities(vectors, torch.cat([same, other]))
+    clamped = similarities.clamp(MARGIN, 1.0 - MARGIN)
+    alike = -clamped[: len(same)].log()
+    if weights is not None:
+        alike = alike * torch.as_tensor(weights, dtype=alike.dtype, device=alike.device)
+    unlike = -(1.0 - clamped[len(same) :]).log()
+    divisor = total.clamp(min=1) if isinstance(total, Tensor) else max(1, total)
+    return alike.sum() / divisor, unlike.sum() / divisor, similarities
+
+
 def consistency_loss(
     vectors: Tensor, pairs: Tensor, total: int | Tensor, weights: Tensor | Sequence[float] | None = None
 ) -> Tensor:
@@ -52,10 +77,7 @@ def consistency_loss(
     Returns:
         () not negative; for no pairs a zero with the graph of `vectors`.
     """
-    terms = -pair_similarities(vectors, pairs).clamp(MARGIN, 1.0 - MARGIN).log()
-    if weights is not None:
-        terms = terms * torch.as_tensor(weights, dtype=terms.dtype, device=terms.device)
-    return terms.sum() / _at_least_one(total)
+    return both_losses(vectors, pairs, pairs[:0], total, weights)[0]
 
 
 def separation_loss(vectors: Tensor, pairs: Tensor, total: int | Tensor) -> Tensor:
@@ -69,9 +91,4 @@ def separation_loss(vectors: Tensor, pairs: Tensor, total: int | Tensor) -> Tens
     Returns:
         () not negative; for no pairs a zero with the graph of `vectors`.
     """
-    similarities = pair_similarities(vectors, pairs).clamp(MARGIN, 1.0 - MARGIN)
-    return -(1.0 - similarities).log().sum() / _at_least_one(total)
-
-
-def _at_least_one(total: int | Tensor) -> int | Tensor:
-    return total.clamp(min=1) if isinstance(total, Tensor) else max(1, total)
+    return both_losses(vectors, pairs[:0], pairs, total)[1]

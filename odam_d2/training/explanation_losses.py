@@ -5,7 +5,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from ..ops.losses import consistency_loss, pair_similarities, separation_loss, unit_vectors
+from ..ops.losses import both_losses, unit_vectors
 from .explained import ExplainedPositives
 from .pairing import Pairs, pair_positives
 
@@ -57,15 +57,18 @@ class ExplanationLosses:
         maps, pairs = self.pair(explained)
         total = _sum_over_processes(sum(len(one) for one in pairs), explained.nothing.device)
         same = other = explained.nothing.to(torch.promote_types(explained.nothing.dtype, torch.float32))
+        similarities = []
         for vectors, one in zip(maps, pairs, strict=True):
-            same = same + consistency_loss(vectors, one.same, total, one.weights)
-            other = other + separation_loss(vectors, one.other, total)
+            consistency, separation, found = both_losses(vectors, one.same, one.other, total, one.weights)
+            same, other = same + consistency, other + separation
+            similarities.append(found.detach().split([len(one.same), len(one.other)]))
         storage = get_event_storage()
         weight = self.weight_at(storage.iter)
         storage.put_scalars(
-            **_statistics(maps, pairs),
+            **_statistics(pairs, similarities),
             smoothing_hint=False,
-            **{"odam/consistency": same.detach(), "odam/separation": other.detach(), "odam/weight": weight},
+            **{"odam/maps": sum(len(vectors) for vectors in maps), "odam/weight": weight},
+            **{"odam/consistency": same.detach(), "odam/separation": other.detach()},
         )
         scale = weight * comm.get_world_size()
         return {"loss_odam_consistency": scale * same, "loss_odam_separation": scale * other}
@@ -90,14 +93,9 @@ def _sum_over_processes(count: int, device: torch.device) -> Tensor:
     return total
 
 
-@torch.no_grad()
-def _statistics(maps: list[Tensor], pairs: list[Pairs]) -> dict[str, float]:
-    """How many maps and pairs there are in this process, and how alike those of a pair are on average."""
-    found = {"odam/maps": sum(len(vectors) for vectors in maps), "odam/pairs_dropped": sum(p.dropped for p in pairs)}
-    similarities = [
-        pair_similarities(vectors, torch.cat([one.same, one.other])).split([len(one.same), len(one.other)])
-        for vectors, one in zip(maps, pairs, strict=True)
-    ]
+def _statistics(pairs: list[Pairs], similarities: list[tuple[Tensor, ...]]) -> dict[str, float]:
+    """How many pairs there are in this process, and how alike their maps are on average."""
+    found: dict[str, float] = {"odam/pairs_dropped": sum(one.dropped for one in pairs)}
     for kind, parts in zip(("same", "other"), zip(*similarities, strict=True), strict=True):
         found[f"odam/pairs_{kind}"] = count = sum(len(one) for one in parts)
         if count:

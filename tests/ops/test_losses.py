@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from odam_d2.ops.losses import MARGIN, consistency_loss, pair_similarities, separation_loss, unit_vectors
+from odam_d2.ops.losses import (
+    MARGIN,
+    both_losses,
+    consistency_loss,
+    pair_similarities,
+    separation_loss,
+    unit_vectors,
+)
 
 
 def similarity(a, b):
@@ -46,6 +53,16 @@ def test_against_plain_python():
     weights = [0.9, 0.5, 1.0, 0.25, 0.75]
     for found, expected in zip(losses(maps, same, other, weights), slow_losses(maps.tolist(), same, other, weights)):
         assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+def test_both_at_once_are_each_alone():
+    vectors, weights = unit_vectors(torch.rand(6, 5, dtype=torch.float64)), torch.tensor([0.5, 2.0])
+    same, other = torch.tensor([[0, 1], [3, 4]]), torch.tensor([[0, 3], [0, 4], [3, 2]])
+    consistency, separation, similarities = both_losses(vectors, same, other, 5, weights)
+    assert float(consistency) == pytest.approx(float(consistency_loss(vectors, same, 5, weights)), rel=1e-12)
+    assert float(separation) == pytest.approx(float(separation_loss(vectors, other, 5)), rel=1e-12)
+    expected = [similarity(vectors[a].tolist(), vectors[p].tolist()) for a, p in [*same.tolist(), *other.tolist()]]
+    assert similarities.tolist() == pytest.approx(expected)
 
 
 def test_similarities_are_kept_from_zero_and_one():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from odam_d2.training.pairing import Positives, pair_positives
+from tests.training.twins import slow_pairs
 
 
 def positives(boxes, truths, classes=None, images=None):
@@ -14,30 +15,6 @@ def positives(boxes, truths, classes=None, images=None):
         torch.tensor(classes or [0] * count, dtype=torch.int64),
         torch.tensor(images or [0] * count, dtype=torch.int64),
     )
-
-
-def iou(a, b):
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    inter = max(width, 0) * max(height, 0)
-    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
-
-
-def slow_pairs(boxes, truths, classes, duplicate_iou):
-    """Object by object, prediction by prediction."""
-    same, other, dropped = {}, set(), 0
-    names = [(c, *t) for c, t in zip(classes, truths)]
-    for name in sorted(set(names)):
-        mine = [p for p, n in enumerate(names) if n == name]
-        anchor = max(mine, key=lambda p: iou(boxes[p], truths[p]))
-        for p in range(len(boxes)):
-            if p in mine and p != anchor:
-                same[anchor, p] = iou(boxes[p], truths[p]) / iou(boxes[anchor], truths[anchor])
-            if p not in mine and iou(boxes[p], boxes[anchor]) > 0:
-                if iou(truths[p], truths[anchor]) > duplicate_iou:
-                    dropped += 1
-                else:
-                    other.add((anchor, p))
-    return same, other, dropped
 
 
 def as_sets(pairs):

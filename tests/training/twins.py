@@ -3,7 +3,29 @@
 import torch
 from torch.nn import functional as F
 
-from tests.training.test_pairing import slow_pairs
+
+def iou(a, b):
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(width, 0) * max(height, 0)
+    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+
+def slow_pairs(boxes, truths, classes, duplicate_iou):
+    """Object by object, prediction by prediction."""
+    same, other, dropped = {}, set(), 0
+    names = [(c, *t) for c, t in zip(classes, truths)]
+    for name in sorted(set(names)):
+        mine = [p for p, n in enumerate(names) if n == name]
+        anchor = max(mine, key=lambda p: iou(boxes[p], truths[p]))
+        for p in range(len(boxes)):
+            if p in mine and p != anchor:
+                same[anchor, p] = iou(boxes[p], truths[p]) / iou(boxes[anchor], truths[anchor])
+            if p not in mine and iou(boxes[p], boxes[anchor]) > 0:
+                if iou(truths[p], truths[anchor]) > duplicate_iou:
+                    dropped += 1
+                else:
+                    other.add((anchor, p))
+    return same, other, dropped
 
 
 def on_grid(signed, stride, image_size, cell=8):
