@@ -5,8 +5,8 @@
 
 First objects that --way finds and --rival doesn't, then mistakes of --way: objects that it loses beside the rival, and
 boxes that it keeps on nothing new. A row for each, of different pictures, the surest first: the object (or the
-superfluous box) in green, the boxes of the rival, and those of --way, of detections above --score-threshold. Thresholds
-are those that the run was given by --thresholds, or else the published ones.
+superfluous box) in green, the rival's boxes near it, and those of --way, of detections above --score-threshold.
+Thresholds are those that the run was given by --thresholds, or else the published ones.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from odam_d2.visualize.overlay import label_panels, outline_box
 
 _OBJECT, _DETECTED = (0.49, 1.0, 0.61), (1.0, 0.62, 0.2)
 MATCH_IOU = 0.5
+NEAR_IOU = 0.3  # boxes that overlap what happened by less are left out of the picture
 SAME_IOU = 0.9  # above this, a box of one way is a box of the other too
 
 
@@ -44,7 +45,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--rival", default="nms", choices=list(SUPPRESSIONS), help="(default: nms)")
     add("--won", type=int, default=8, metavar="N", help="most objects that it finds and the rival doesn't (default: 8)")
     add("--lost", type=int, default=4, metavar="N", help="most of its mistakes (default: 4)")
-    add("--score-threshold", type=float, default=0.3, metavar="S", help="lowest score of a detection (default: 0.3)")
+    add("--score-threshold", type=float, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
     add("--output", required=True, metavar="JPG", help="the picture to write")
     return parser
 
@@ -112,8 +113,8 @@ def draw_difference(
     region = region_around(one.box, *picture.shape[:2])
     panels, titles = [crop(picture, region, one.box, color=_OBJECT)], [f"{one.words}, score {one.score:.2f}"]
     for name, detected in zip(ways, (rival, own), strict=True):
-        drawn = picture
-        for box in detected.pred_boxes.tensor.numpy():
+        drawn, boxes = picture, detected.pred_boxes.tensor.numpy()
+        for box in boxes[overlaps(boxes, one.box[None]).max(axis=1, initial=0) > NEAR_IOU]:
             drawn = outline_box(drawn, box, _DETECTED)
         panels.append(crop(drawn, region, one.box, color=_OBJECT))
         titles.append(name)
