@@ -73,6 +73,8 @@ def measure(setup: MeasuredRun, command: str) -> None:
     )
     keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)
     evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
+    # Masks of D-RISE for a picture where nothing matches would be for nobody.
+    setup.comparison.wanted = evaluator.wants
     progress = tqdm(loader, desc="measuring", unit="picture", disable=not main_process)
     inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
     if main_process:
@@ -110,6 +112,7 @@ def write_results(
     args, output, summary = setup.args, Path(setup.args.output), evaluator.summary
     methods, metrics, results = evaluator.methods, args.metrics, evaluator.results
     missing = sum(one["missing"] for one in evaluator.failures)
+    kept = ("attribute", "iou_threshold", "score_threshold", "max_detections", "seed", "amp")
     about = {
         "command": command,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -118,7 +121,7 @@ def write_results(
         "device": setup.cfg.MODEL.DEVICE,
         "dataset": args.dataset or args.annotations,
         "methods": setup.methods,
-        **{k: getattr(args, k) for k in ("attribute", "iou_threshold", "score_threshold", "max_detections", "seed")},
+        **{key: getattr(args, key) for key in kept},
         "versions": collect_versions(),
     }
     counts = {**summary["counts"], "missing": missing, "failed": len(evaluator.failures) - missing}

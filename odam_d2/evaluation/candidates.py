@@ -7,6 +7,7 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, nn
 
+from ..utils.precision import low_precision
 from ..utils.threads import map_in_threads
 from .faithfulness import ScoreObjects
 
@@ -14,7 +15,7 @@ from .faithfulness import ScoreObjects
 MIN_IOU = 0.5
 
 
-def object_scorer(model: nn.Module, workers: int | None = None) -> ScoreObjects:
+def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = False) -> ScoreObjects:
     """What asks a detector for its confidence in objects of perturbed pictures.
 
     Args:
@@ -22,6 +23,8 @@ def object_scorer(model: nn.Module, workers: int | None = None) -> ScoreObjects:
             ``CallableDetector``, which knows only what is left after suppression.
         workers: into how many parts the pictures of a call are divided, which go through the detector side by side;
             default as many as torch has threads on a CPU, one elsewhere.
+        amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`: scores then have two to three
+            digits, and cost half as much on a CPU that knows bfloat16.
 
     Returns:
         See :data:`odam_d2.evaluation.faithfulness.ScoreObjects`: for each object the best score of its class among the
@@ -37,16 +40,17 @@ def object_scorer(model: nn.Module, workers: int | None = None) -> ScoreObjects:
             f"`model` must give its candidates before suppression; got {type(model).__name__}: build it with "
             "use_traced_architectures(cfg), or give it a method `candidates`"
         )
+    device = next(model.parameters()).device
     if workers is None:
-        on_cpu = next(model.parameters()).device.type == "cpu"
-        workers = torch.get_num_threads() if on_cpu else 1
+        workers = torch.get_num_threads() if device.type == "cpu" else 1
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1; got {workers}: 1 asks for one part after the other")
 
     def ask(pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
-        # Here and not around all of it: the mode is each thread's own.
-        with torch.inference_mode():
-            return model.candidates([{"image": picture} for picture in pictures])
+        # Here and not around all of it: the modes are each thread's own.
+        with torch.inference_mode(), low_precision(device, amp):
+            found = model.candidates([{"image": picture} for picture in pictures])
+        return [(boxes.float(), scores.float()) for boxes, scores in found] if amp else found
 
     def score(pictures: Tensor, classes: Tensor, boxes: Tensor, where: Tensor) -> Tensor:
         if model.training:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from ..explain import MethodComparison
@@ -60,6 +61,18 @@ class ExplanationEvaluator(DatasetEvaluator):
         self.summary: dict[str, Any] = {}
         self._done = dict(self.finished)
         self._failed: list[dict[str, Any]] = []
+
+    def wants(self, entry: dict, found: Instances) -> bool:
+        """Whether maps of a picture's detections will be measured; for :attr:`MethodComparison.wanted`.
+
+        Args:
+            entry: of the data loader, with ``image_id``.
+            found: the detections.
+
+        Raises:
+            ValueError: if a mask can't be decoded.
+        """
+        return self.measuring.matches_any(self.records[entry["image_id"]], found)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Measures pictures.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from detectron2.structures import Instances
 from torch import Tensor
 
 from ..structures import HeatMaps
@@ -56,7 +57,8 @@ class Measuring:
         Args:
             record: the picture's, with its annotations.
             picture: (3, h', w') the model input.
-            output: what a comparison gives: ``instances``, ``heatmaps`` by method and perhaps ``seconds`` by method.
+            output: what a comparison gives: ``instances``, ``heatmaps`` by method (None where nothing matches) and
+                perhaps ``seconds`` by method.
 
         Returns:
             What JSON can hold, null where a metric has no value: ``counts`` of what each filter dropped; ``objects``,
@@ -65,16 +67,8 @@ class Measuring:
         Raises:
             ValueError: if a mask can't be decoded.
         """
-        truth = TrueObjects.of(record)
-        found = output["instances"].to("cpu")
-        matches = match_detections(
-            found.pred_boxes.tensor,
-            found.scores,
-            found.pred_classes,
-            truth.boxes,
-            truth.classes,
-            self.iou_threshold,
-        )
+        truth, found = TrueObjects.of(record), output["instances"].to("cpu")
+        matches = self._match(found, truth)
         result = {
             "image_id": record["image_id"],
             "file_name": record["file_name"],
@@ -100,10 +94,38 @@ class Measuring:
         for method, heatmaps in output["heatmaps"].items():
             seconds = output.get("seconds", {}).get(method)
             pair = around_noise and (around_noise[0][method], around_noise[1][method])
-            measured = self._method(heatmaps, truth, matches, picture, seconds, pair)
+            if heatmaps is None:
+                measured = self._nothing()
+            else:
+                measured = self._method(heatmaps, truth, matches, picture, seconds, pair)
             for kind, numbers in measured.items():
                 result[kind][method] = numbers
         return result, matches
+
+    def matches_any(self, record: dict, found: Instances) -> bool:
+        """Whether one of a picture's detections will be measured, so that maps are wanted.
+
+        Args:
+            record: the picture's, with its annotations.
+            found: its detections.
+
+        Raises:
+            ValueError: if a mask can't be decoded.
+        """
+        return len(self._match(found.to("cpu"), TrueObjects.of(record)).objects) > 0
+
+    def _match(self, found: Instances, truth: TrueObjects) -> Matches:
+        boxes, scores, classes = found.pred_boxes.tensor, found.scores, found.pred_classes
+        return match_detections(boxes, scores, classes, truth.boxes, truth.classes, self.iou_threshold)
+
+    def _nothing(self) -> dict[str, dict[str, list]]:
+        """What a method gives where nothing matches."""
+        with_curves = [name for name in self.metrics if METRICS[name].axis is not None]
+        return {
+            "values": {name: [] for name in self.metrics},
+            "curves": {name: [] for name in with_curves},
+            "pairs": {},
+        }
 
     def _around_noise(self, picture, boxes) -> tuple[dict[str, HeatMaps], dict[str, HeatMaps]] | None:
         if self.explain is None or not len(boxes) or not any(METRICS[n].needs_explainer for n in self.metrics):

@@ -1,5 +1,7 @@
 """What each method of a comparison costs."""
 
+from collections.abc import Mapping
+
 from detectron2.structures import Instances
 
 from ..explain import MethodComparison
@@ -14,22 +16,25 @@ class TimedComparison(MethodComparison):
     own. Results hold ``seconds`` besides: method -> seconds for a detection.
     """
 
+    _seconds: Mapping[str, float] = {}
+
     @classmethod
     def of(cls, comparison: MethodComparison) -> "TimedComparison":
         """The same comparison with a clock."""
         return cls(comparison.model, comparison.attributes, comparison.choose_engine, comparison.explainers)
 
-    def explain(
+    def explain_wanted(
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
     ) -> list[dict[str, HeatMaps]]:
-        """See :meth:`MethodComparison.explain`."""
-        maps, self._seconds = {}, {}
+        """See :meth:`MethodComparison.explain_wanted`."""
+        maps, seconds = {}, {}
         for name, one in self.explainers.items():
             start = now()
             maps[name] = one.explain(trace, batched_inputs, instances)
-            self._seconds[name] = (now() - start) / max(len(trace), 1)
+            seconds[name] = (now() - start) / max(len(trace), 1)
+        self._seconds = seconds
         return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
 
-    def result(self, found: Instances, heatmaps: dict[str, HeatMaps], number: int) -> dict:
+    def result(self, found: Instances, heatmaps: dict[str, HeatMaps | None], number: int) -> dict:
         """See :meth:`MethodComparison.result`."""
         return {**super().result(found, heatmaps, number), "seconds": dict(self._seconds)}

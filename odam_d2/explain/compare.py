@@ -22,7 +22,13 @@ class MethodComparison(Explainer):
         attributes: see :class:`Explainer`; the same for all methods.
         choose_engine: see :class:`Explainer`; the engine that all gradient methods share.
         explainers: method -> what explains by it.
+
+    Attributes:
+        wanted: says of a picture's entry and its detections whether anybody will look at their maps; None where all
+            are wanted. Pictures that aren't get None for maps, at the price of detection. Given boxes always are.
     """
+
+    wanted: Callable[[dict, Instances], bool] | None = None
 
     def __init__(
         self,
@@ -35,6 +41,16 @@ class MethodComparison(Explainer):
         self.explainers = dict(explainers)
 
     def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[dict[str, HeatMaps | None]]:
+        """N times method -> HeatMaps of the traced detections; None in their place if no picture is wanted."""
+        if self.wanted is not None and instances is None:
+            pictures = zip(batched_inputs, trace.instances, strict=True)
+            if not any(self.wanted(entry, found) for entry, found in pictures):
+                return [dict.fromkeys(self.explainers) for _ in batched_inputs]
+        return self.explain_wanted(trace, batched_inputs, instances)
+
+    def explain_wanted(
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
     ) -> list[dict[str, HeatMaps]]:
         """N times method -> HeatMaps of the traced detections."""
@@ -52,9 +68,11 @@ class MethodComparison(Explainer):
         }
         return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
 
-    def result(self, found: Instances, heatmaps: dict[str, HeatMaps], number: int) -> dict:
-        """``instances`` with the first method's maps, and beside them ``heatmaps``: method -> HeatMaps."""
-        for one in heatmaps.values():
+    def result(self, found: Instances, heatmaps: dict[str, HeatMaps | None], number: int) -> dict:
+        """``instances`` with the first method's maps, and beside them ``heatmaps``: method -> HeatMaps, or None."""
+        made = [one for one in heatmaps.values() if one is not None]
+        for one in made:
             require_finite(one, number)
-        found.set("heatmaps", next(iter(heatmaps.values())))
+        if made:
+            found.set("heatmaps", made[0])
         return {"instances": found, "heatmaps": heatmaps}

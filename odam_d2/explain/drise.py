@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ..ops.masks import draw_masks, masks_at
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.precision import low_precision
 from .base import Explainer, register_method
 from .windows import MapWindows, assemble
 
@@ -41,6 +42,8 @@ class DRISE(Explainer):
         batch_size: B, masked pictures that go through the detector together.
         stride: model-input pixels per cell of the maps.
         seed: of the masks.
+        amp: ask the detector about masked pictures in mixed precision, see
+            :func:`odam_d2.utils.precision.low_precision`.
         progress: show a bar with the time that is left.
 
     Raises:
@@ -59,6 +62,7 @@ class DRISE(Explainer):
         batch_size: int = 8,
         stride: int = 8,
         seed: int = 0,
+        amp: bool = False,
         progress: bool = True,
     ):
         super().__init__(*args)
@@ -69,7 +73,7 @@ class DRISE(Explainer):
         if not 0.0 < probability <= 1.0:
             raise ValueError(f"`probability` must be in (0, 1]; got {probability}: it is the share that is seen")
         self.num_masks, self.resolution, self.probability = num_masks, resolution, probability
-        self.batch_size, self.stride, self.seed, self.progress = batch_size, stride, seed, progress
+        self.batch_size, self.stride, self.seed, self.amp, self.progress = batch_size, stride, seed, amp, progress
 
     def explain(
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
@@ -105,8 +109,10 @@ class DRISE(Explainer):
                 drawn.to(device) for drawn in draw_masks(count, self.resolution, self.probability, generator)
             )
             masks = masks_at(grids, shifts, *pixels)
-            seen = self.model.trace([{**others, "image": image * mask} for mask in masks])
-            weights = _what_is_left(trace, chosen, vectors, seen)
+            with low_precision(device, self.amp):
+                seen = self.model.trace([{**others, "image": image * mask} for mask in masks])
+                seen_vectors = _class_vectors(seen, given=False)
+            weights = _what_is_left(trace, chosen, vectors, seen, seen_vectors)
             total += torch.einsum("db,byx->dyx", weights, masks_at(grids, shifts, *centres))
             progress.update(count)
         windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
@@ -119,19 +125,21 @@ def _class_vectors(trace: DetectionTrace, given: bool) -> Tensor | None:
     """(D, K) of the detections to explain; None where the head doesn't tell."""
     if not hasattr(trace.head, "class_vectors"):
         return None
-    vectors = trace.head.class_vectors(trace)
+    vectors = trace.head.class_vectors(trace).to(trace.references)
     return F.one_hot(trace.classes, vectors.shape[1]).to(vectors) if given else vectors
 
 
-def _what_is_left(trace: DetectionTrace, chosen: Tensor, vectors: Tensor | None, seen: DetectionTrace) -> Tensor:
+def _what_is_left(
+    trace: DetectionTrace, chosen: Tensor, vectors: Tensor | None, seen: DetectionTrace, seen_vectors: Tensor | None
+) -> Tensor:
     """(R, B): the weights of B masks for R chosen detections, from the detections of the masked pictures."""
     weights = trace.boxes.new_zeros(len(chosen), len(seen.image_sizes))
     if len(seen) == 0:
         return weights
-    if vectors is None:
+    if vectors is None or seen_vectors is None:
         cosine = (trace.classes[chosen, None] == seen.classes).float()
     else:
-        cosine = F.normalize(vectors[chosen], dim=1) @ F.normalize(seen.head.class_vectors(seen), dim=1).T
-    alike = pairwise_iou(Boxes(trace.boxes[chosen]), Boxes(seen.boxes)) * cosine
-    alike = alike * torch.cat([found.scores for found in seen.instances])
+        cosine = F.normalize(vectors[chosen], dim=1) @ F.normalize(seen_vectors.to(vectors), dim=1).T
+    alike = pairwise_iou(Boxes(trace.boxes[chosen]), Boxes(seen.boxes.to(trace.boxes))) * cosine
+    alike = alike * torch.cat([found.scores for found in seen.instances]).to(alike)
     return weights.scatter_reduce_(1, seen.image_index.expand_as(alike), alike, "amax")
