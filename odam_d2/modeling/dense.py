@@ -180,7 +180,7 @@ class TracedDenseHead(ABC):
             members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
             channels = anchors[members, None] * classes + torch.arange(classes, device=members.device)
             place = (trace.image_index[members, None], channels, y[members, None], x[members, None])
-            vectors[members] = logits[place].sigmoid()
+            vectors[members] = logits[place].sigmoid().to(vectors)
         return vectors
 
     def cells(self, trace: DetectionTrace) -> tuple[Tensor, Tensor, Tensor]:

@@ -60,6 +60,38 @@ def test_objects_are_looked_for_in_their_own_picture(workers, calls):
     assert found.tolist() == pytest.approx([0.2, 0.7, 0.4]) and sorted(model.calls) == calls
 
 
+@pytest.mark.parametrize("amp", [False, True])
+def test_the_precision_is_the_callers_choice(amp):
+    """Whatever autocast stands around the call."""
+
+    class Precise(Said):
+        def candidates(self, batched_inputs):
+            kinds.append((self.weight[None] @ self.weight[:, None]).dtype)
+            return [(boxes.to(kinds[-1]), scores.to(kinds[-1])) for boxes, scores in super().candidates(batched_inputs)]
+
+    kinds, pictures = [], torch.zeros(1, 3, 20, 60)
+    score = object_scorer(Precise((BOXES, SCORES)).eval(), 1, amp=amp)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = score(pictures, torch.tensor([1]), BOX[None], torch.tensor([0]))
+    assert kinds == [torch.bfloat16 if amp else torch.float32] and found.dtype == torch.float32
+    assert found.item() == (0.69921875 if amp else pytest.approx(0.7, abs=1e-7))  # .7 in eight bits
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "fcos", "rtdetr"])
+def test_mixed_precision_is_near_the_whole(name):
+    model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
+    picture = random_input(96, 128)["image"]
+    with torch.no_grad():
+        ((boxes, scores),) = model.candidates([{"image": picture}])
+    boxes = (boxes if boxes.dim() == 2 else boxes[:, 0]).clamp(min=0).minimum(torch.tensor([128.0, 96, 128, 96]))
+    rows = scores[:, 0].topk(3).indices
+    asked = picture[None], torch.zeros(3, dtype=torch.int64), boxes[rows], torch.zeros(3, dtype=torch.int64)
+    whole = object_scorer(model)(*asked)
+    mixed = object_scorer(model.to(memory_format=torch.channels_last), amp=True)(*asked)
+    assert float(whole.min()) > 0 and not torch.equal(whole, mixed)
+    assert torch.allclose(mixed, whole, rtol=0.05, atol=0.005)
+
+
 def test_what_cannot_be_scored_is_said():
     with pytest.raises(TypeError, match="got Linear: build it with"):
         object_scorer(nn.Linear(1, 1))

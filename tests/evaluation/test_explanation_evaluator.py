@@ -63,6 +63,20 @@ def test_detections_that_match_nothing_are_counted():
     assert found["right"]["pointing_box"] == 1.0
 
 
+def test_pictures_without_a_match_need_no_maps():
+    """Nothing is lost by leaving them out, and only they are."""
+    far = [[0.0, 0.0, 1.0, 1.0]]
+    with_maps = output({name: maps[:1] for name, maps in METHODS.items()}, boxes=far, scores=(0.9,))
+    without = {**with_maps, "heatmaps": dict.fromkeys(METHODS)}
+    entries, records, good = [entry(1), entry(2)], [record(1), record(2)], output(METHODS)
+    (found, one), (expected, other) = (
+        evaluate(entries, records, lambda batch, first=first: [first if batch[0]["image_id"] == 1 else good])
+        for first in (without, with_maps)
+    )
+    assert found == expected and one.results == other.results and one.summary == other.summary
+    assert not one.wants(entries[0], with_maps["instances"]) and one.wants(entries[1], good["instances"])
+
+
 def test_no_detections_at_all():
     empty = output({name: [] for name in METHODS}, boxes=[], scores=())
     found, evaluator = evaluate([entry()], [record()], lambda batch: [empty])

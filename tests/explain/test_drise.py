@@ -149,6 +149,21 @@ def test_masked_pictures_without_detections_leave_a_map_of_zeros(monkeypatch):
     assert len(found) == 1 and not bool(found.values.any())
 
 
+@pytest.mark.parametrize("name", ["faster_rcnn", "retinanet", "fcos", "rtdetr"])
+def test_mixed_precision_is_asked_of_masked_pictures_alone(name, monkeypatch):
+    model = compact_detector(name, detections=3)
+    whole = drise(model, num_masks=6)(INPUTS)[0]["instances"]
+    kinds, stock = [], type(model).trace
+    monkeypatch.setattr(
+        type(model), "trace", lambda self, *more: kinds.append(torch.is_autocast_enabled("cpu")) or stock(self, *more)
+    )
+    mixed = drise(model, num_masks=6, amp=True)(INPUTS)[0]["instances"]
+    assert kinds == [False, True] and torch.equal(mixed.scores, whole.scores)
+    one, other = mixed.heatmaps.values, whole.heatmaps.values
+    assert one.dtype == torch.float32 and not torch.equal(one, other)
+    assert float((one - other).abs().max()) < 0.1 * float(other.max())
+
+
 def test_stride_is_that_of_the_maps(model):
     found = drise(model, num_masks=1, stride=10)(INPUTS, [BOX])[0]["instances"].heatmaps
     assert found.grids.tolist() == [[7, 10]] and found.strides.tolist() == [[10.0, 10.0]]

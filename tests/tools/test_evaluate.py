@@ -16,6 +16,7 @@ from detectron2.modeling import build_model
 from odam_d2 import model_zoo
 from odam_d2.data.inputs import PictureInputs
 from odam_d2.explain import build_explainer
+from odam_d2.meta_arch.rcnn import OdamRCNN
 from odam_d2.model_zoo import measured_runs
 from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
 from tests.helpers import load_tool
@@ -185,7 +186,8 @@ def test_missing_pictures_are_counted_listed_and_an_error(tool, folder, whole, t
 def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
     """The detector's answers are another file's business: here it is as sure as the picture is bright."""
 
-    def object_scorer(model):
+    def object_scorer(model, amp):
+        assert not amp
         return lambda pictures, classes, boxes, where=None: (
             pictures.mean((1, 2, 3))[slice(None) if where is None else where] / 255
         )
@@ -197,6 +199,26 @@ def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
     assert found["overall"] == pytest.approx(found["insertion"] - found["deletion"], abs=1e-6)
     assert found["untouched"] == pytest.approx(0.5, abs=0.05) and found["runtime"] > 0
     assert (tmp_path / "curve_deletion.png").is_file() and (tmp_path / "curve_insertion.png").is_file()
+
+
+def test_mixed_precision_reaches_all_that_asks_the_detector(tool, folder, tmp_path, monkeypatch):
+    """And pictures where nothing matches cost D-RISE no masks."""
+    scorers, stock, passes = [], measured_runs.object_scorer, []
+    monkeypatch.setattr(measured_runs, "object_scorer", lambda *a, **more: scorers.append(more) or stock(*a, **more))
+    trace = OdamRCNN.trace
+    monkeypatch.setattr(
+        OdamRCNN, "trace", lambda self, *more: passes.append(torch.is_autocast_enabled("cpu")) or trace(self, *more)
+    )
+    content = json.loads((folder / "coco.json").read_text())
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 30]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    options = ("--methods", "odam", "drise", "--method-option", "drise.num_masks=2", "--amp", "--max-images", "2")
+    given = ("--annotations", tmp_path / "other.json")
+    assert tool.main(arguments(folder, tmp_path / "out", *options, *given, metrics=["insertion", "untouched"])) == 0
+    run = json.loads((tmp_path / "out" / "metrics.json").read_text())["run"]
+    assert scorers == [{"amp": True}] and run["amp"] and run["methods"]["drise"]["amp"]
+    # The first picture is detected; the second is, and masked.
+    assert passes == [False, False, True]
 
 
 def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
