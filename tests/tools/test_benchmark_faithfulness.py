@@ -11,10 +11,11 @@ def test_both_sides_give_the_same_numbers_and_a_ratio(tmp_path, capsys):
     assert load_tool("benchmark_faithfulness").main([*small, "--output", str(path)]) == 0
     printed, figures = capsys.readouterr().out, json.loads(path.read_text())
     rows = figures["rows"]
-    assert list(rows) == ["one by one", "together", "together, side by side"]
+    assert list(rows) == ["one by one", "together", "together, side by side", "side by side, mixed precision"]
     assert rows["one by one"]["all_times_faster"] == [1.0]
     loop, together = (rows[name]["all_seconds"] for name in ("one by one", "together"))
     assert rows["together"]["all_times_faster"] == [a / b for a, b in zip(loop, together, strict=True)]
-    assert all(row["largest_difference"] < 1e-5 for row in rows.values())
+    *exact, mixed = (row["largest_difference"] for row in rows.values())
+    assert max(exact) < 1e-5 < mixed < 0.05
     assert "| together " in printed and "1 objects on 64 x 96" in printed
     assert "detectron2_path" not in figures["versions"] and figures["versions"]["torch"]
