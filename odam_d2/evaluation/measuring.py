@@ -6,6 +6,7 @@ Shape letters: R matched objects of the picture.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,7 +72,8 @@ class Measuring:
         matches = self._match(found, truth)
         result = {
             "image_id": record["image_id"],
-            "file_name": record["file_name"],
+            # Not where it lies: a run may go on elsewhere.
+            "file_name": Path(record["file_name"]).name,
             "counts": {**truth.dropped, **matches.counts},
             "objects": [
                 {

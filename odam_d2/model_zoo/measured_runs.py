@@ -187,11 +187,14 @@ class MeasuredRun:
 
     def settings(self) -> dict[str, Any]:
         """All that results of pictures depend on. Not how many there are: a run can be made longer."""
-        weights = Path(self.cfg.MODEL.WEIGHTS)
+        weights, config = Path(self.cfg.MODEL.WEIGHTS), self.cfg.clone()
+        config.defrost()
+        # Their content counts, wherever they lie.
+        config.MODEL.WEIGHTS = ""
         kept = ("image_id", "height", "width", "annotations")
         records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
         return {
-            "config": self.cfg.dump(),
+            "config": config.dump(),
             "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else str(weights),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
             "methods": self.methods,

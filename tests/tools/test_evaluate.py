@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,11 +155,18 @@ def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):
     assert numbers(output) == numbers(whole)
 
 
-def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path):
-    assert tool.main(arguments(folder, tmp_path, "--max-images", "2")) == 0
-    assert numbers(tmp_path)[1]["counts"]["pictures"] == 2
-    assert tool.main(arguments(folder, tmp_path, "--resume")) == 0
-    assert numbers(tmp_path) == numbers(whole)
+def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):
+    assert tool.main(arguments(folder, tmp_path / "out", "--max-images", "2")) == 0
+    assert numbers(tmp_path / "out")[1]["counts"]["pictures"] == 2
+    # Elsewhere, with the same weights.
+    moved = shutil.move(tmp_path / "out", tmp_path / "moved")
+    weights = ("MODEL.WEIGHTS", shutil.copy(folder / "random.pth", tmp_path / "same.pth"))
+    assert tool.main(arguments(folder, moved, "--resume", opts=weights)) == 0
+    assert numbers(moved) == numbers(whole)
+    other = {name: weight + 1 for name, weight in torch.load(folder / "random.pth")["model"].items()}
+    torch.save({"model": other}, tmp_path / "same.pth")
+    assert tool.main(arguments(folder, moved, "--resume", opts=weights)) == 1
+    assert "differs in ['weights']" in capsys.readouterr().err
 
 
 @pytest.mark.slow
