@@ -6,7 +6,8 @@
 
 Means come with 95 % intervals and the number of objects that have a value; the best of each column is bold. Differences
 are taken object by object: "better" and "worse" are said where their interval leaves zero out. What sanity checks found
-stands below. Several runs begin with a table of how often the method is better, open and worse, and where it is worse.
+stands below. Many metrics are shown in several tables. Several runs begin with a table of how often the method is
+better, open and worse, and where it is worse.
 """
 
 import argparse
@@ -21,9 +22,13 @@ from typing import Any
 from tabulate import tabulate
 
 from odam_d2.evaluation import METRICS, paired_differences
+from odam_d2.evaluation.summary import format_counts
 from odam_d2.utils.files import write_text
 
 _ARROWS = {True: "+", False: "-", None: ""}
+_VERSIONS = ("odam_d2", "torch", "detectron2")
+# More columns than these don't fit on a page: what is over goes into a table of its own.
+_COLUMNS = 8
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -37,13 +42,14 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def table_of_means(measured: dict[str, Any]) -> str:
+def table_of_means(measured: dict[str, Any], names: Sequence[str]) -> str:
     """A row for each method, a column for each metric.
 
     Args:
         measured: content of ``metrics.json``.
+        names: of metrics with values.
     """
-    metrics = {name: row for name, row in measured["metrics"].items() if row["methods"]}
+    metrics = {name: measured["metrics"][name] for name in names}
     best = {}
     for name, row in metrics.items():
         up = METRICS[name].higher_is_better
@@ -61,7 +67,7 @@ def _cell(one: dict[str, Any], best: float | None) -> str:
     """A mean and its interval; HiResCAM's score maps are ODAM's, so the best can be two."""
     mean, (low, high) = one["mean"], one["interval"]
     text = f"{mean:.3f}"
-    return f"{f'**{text}**' if mean == best else text} [{low:.2f}, {high:.2f}]"
+    return f"{f'**{text}**' if mean == best else text} [{low:.3f}, {high:.3f}]"
 
 
 def table_of_differences(rows: Sequence[dict], metrics: Sequence[str], method: str, rivals: Sequence[str]) -> str:
@@ -71,7 +77,7 @@ def table_of_differences(rows: Sequence[dict], metrics: Sequence[str], method: s
     for rival in rivals:
         found = paired_differences(rows, directed, method, rival)
         texts = (
-            f"{one.mean:+.3f} [{one.interval[0]:+.2f}, {one.interval[1]:+.2f}] {one.verdict}" if one.objects else "none"
+            f"{one.mean:+.3f} [{one.interval[0]:+.3f}, {one.interval[1]:+.3f}] {one.verdict}" if one.objects else "none"
             for one in found
         )
         body.append([f"{method} - {rival}", *texts])
@@ -151,17 +157,20 @@ def _counted(verdicts: dict[str, list[str]]) -> str:
 def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
     """The section of one run."""
     about, counts = run.measured["run"], run.measured["counts"]
-    others = run.rivals(method, rivals)
+    others, metrics = run.rivals(method, rivals), run.metrics
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in _VERSIONS)
+    asked = "in mixed precision" if about.get("amp") else "in the precision of its weights"
     parts = [
         f"### {run.name}",
         f"    {about['command']}",
-        f"Seed {about['seed']}; {counts['pictures']} pictures, {counts['objects']} objects, of which "
-        f"{counts['matched']} matched at IoU > {about['iou_threshold']:g} a detection of score >= "
-        f"{about['score_threshold']:g}.",
-        table_of_means(run.measured),
+        f"Seed {about['seed']}, maps of `{about['attribute']}`, {about['device']}, {versions}; the detector was asked "
+        f"about changed pictures {asked}. Matched: IoU > {about['iou_threshold']:g}, score >= {about['score_threshold']:g}. "
+        + " ".join(format_counts(counts).splitlines()),
     ]
-    if others:
-        parts.append(table_of_differences(run.rows, run.metrics, method, others))
+    for names in (metrics[k : k + _COLUMNS] for k in range(0, len(metrics), _COLUMNS)):
+        parts.append(table_of_means(run.measured, names))
+        if others:
+            parts.append(table_of_differences(run.rows, names, method, others))
     if run.sanity:
         parts.append("\n".join(f"- {text}" for texts in run.sanity["verdicts"].values() for text in texts))
     return "\n\n".join(parts)

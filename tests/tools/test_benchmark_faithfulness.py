@@ -16,6 +16,7 @@ def test_both_sides_give_the_same_numbers_and_a_ratio(tmp_path, capsys):
     loop, together = (rows[name]["all_seconds"] for name in ("one by one", "together"))
     assert rows["together"]["all_times_faster"] == [a / b for a, b in zip(loop, together, strict=True)]
     *exact, mixed = (row["largest_difference"] for row in rows.values())
-    assert max(exact) < 1e-5 < mixed < 0.05
+    # A candidate that crosses IoU .5 can change a score by any amount.
+    assert max(exact) < 1e-5 < mixed <= 1
     assert "| together " in printed and "1 objects on 64 x 96" in printed
     assert "detectron2_path" not in figures["versions"] and figures["versions"]["torch"]

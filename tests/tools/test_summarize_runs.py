@@ -17,9 +17,10 @@ def run(tmp_path):
     nothing = {"higher_is_better": True, "objects": 0, "methods": {}, "why_none": "no masks"}
     measured = {
         "metrics": {"energy_box": {"higher_is_better": True, "objects": 2, "methods": means}, "vea": nothing},
-        "counts": {"pictures": 1, "objects": 3, "matched": 2},
+        "counts": {"pictures": 1, "objects": 3, "matched": 2, "detections": 5, "low_iou": 3, "crowd": 6},
         "run": {"command": "tools/evaluate.py --seed 4", "seed": 4, "methods": {"odam": {}, "b": {}},
-                "iou_threshold": 0.5, "score_threshold": 0.3},
+                "iou_threshold": 0.5, "score_threshold": 0.3, "attribute": "score", "device": "cpu",
+                "versions": {"odam_d2": "0.9", "torch": "2.5", "detectron2": "0.6"}},
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(measured))
     lines = ["image_id,annotation_id,method,energy_box,vea", "1,1,odam,0.7,", "1,1,b,0.45,", "1,2,odam,0.8,"]
@@ -37,11 +38,31 @@ def test_means_and_differences(run, capsys):
     assert load_tool("summarize_runs").main([str(run)]) == 0
     text = capsys.readouterr().out
     assert "### a_run\n\n    tools/evaluate.py --seed 4\n" in text
-    assert "Seed 4; 1 pictures, 3 objects, of which 2 matched at IoU > 0.5" in text
+    assert "Seed 4, maps of `score`, cpu, odam_d2 0.9, torch 2.5, detectron2 0.6; " in text
+    assert "in the precision of its weights. Matched: IoU > 0.5, score >= 0.3. 1 pictures. " in text
+    assert "6 are crowds" in text and "3 are objects, of which 2 matched. Of 5 detections" in text
     assert cells(text, "method") == ["method", "energy_box + (n 2)"]
-    assert cells(text, "odam") == ["odam", "**0.750** [0.70, 0.80]"]
-    assert cells(text, "b") == ["b", "0.500 [0.40, 0.60]"]
-    assert cells(text, "odam - b") == ["odam - b", "+0.250 [+0.25, +0.25] better"]
+    assert cells(text, "odam") == ["odam", "**0.750** [0.700, 0.800]"]
+    assert cells(text, "b") == ["b", "0.500 [0.400, 0.600]"]
+    assert cells(text, "odam - b") == ["odam - b", "+0.250 [+0.250, +0.250] better"]
+
+
+def test_what_does_not_fit_on_a_page_is_another_table(run, monkeypatch, capsys):
+    measured = json.loads((run / "metrics.json").read_text())
+    measured["metrics"]["vea"] = measured["metrics"]["energy_box"]
+    measured["run"]["amp"] = True
+    (run / "metrics.json").write_text(json.dumps(measured))
+    rows = (run / "per_object.csv").read_text().replace(",\n", ",0.5\n")
+    (run / "per_object.csv").write_text(rows)
+    tool = load_tool("summarize_runs")
+    monkeypatch.setattr(tool, "_COLUMNS", 1)
+    assert tool.main([str(run)]) == 0
+    text = capsys.readouterr().out
+    heads = [line.split("|")[1:] for line in text.splitlines() if "(n 2)" in line]
+    assert [[cell.strip() for cell in head if cell.strip()] for head in heads] == [
+        ["method", "energy_box + (n 2)"], ["method", "vea + (n 2)"],
+    ]  # fmt: skip
+    assert text.count("odam - b") == 2 and "+0.000 [+0.000, +0.000] open" in text and "in mixed precision" in text
 
 
 def test_rivals_that_a_run_lacks_are_left_out(run, tmp_path):
