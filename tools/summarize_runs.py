@@ -164,8 +164,8 @@ def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
         f"### {run.name}",
         f"    {about['command']}",
         f"Seed {about['seed']}, maps of `{about['attribute']}`, {about['device']}, {versions}; the detector was asked "
-        f"about changed pictures {asked}. Matched: IoU > {about['iou_threshold']:g}, score >= {about['score_threshold']:g}. "
-        + " ".join(format_counts(counts).splitlines()),
+        f"about changed pictures {asked}. Matched: IoU > {about['iou_threshold']:g}, score >= "
+        f"{about['score_threshold']:g}. " + " ".join(format_counts(counts).splitlines()),
     ]
     for names in (metrics[k : k + _COLUMNS] for k in range(0, len(metrics), _COLUMNS)):
         parts.append(table_of_means(run.measured, names))
