@@ -75,8 +75,8 @@ class TrueObjects:
 
     @cached_property
     def has_mask(self) -> Tensor:
-        """(G,) bool."""
-        return torch.tensor([one is not None for one in self.segmentations], dtype=torch.bool)
+        """(G,) bool: whether there is a mask, and a pixel in it; raises as :attr:`masks` does."""
+        return self.masks.flatten(1).any(1)
 
     @cached_property
     def masks(self) -> Tensor:

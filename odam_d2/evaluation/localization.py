@@ -1,7 +1,8 @@
 """Where the heat of a map lies: pointing, energy, compactness, overlap with the mask, sparsity.
 
 Every function takes maps in the frame of the original picture, normalised to [0, 1] or raw but not negative, on any
-device. A map of all zeros points nowhere: it gets the worst value that a map can have, as each function says.
+device. A map of all zeros points nowhere: it gets 0, the worst value that there is, but for :func:`compactness`, which
+takes it for even heat; a map whose heat lies further from its maximum is worse.
 
 Shape letters: R objects, (h, w) the picture, T thresholds.
 Source of the definitions: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4; the energy pointing game: Wang et
@@ -17,11 +18,21 @@ VEA_THRESHOLDS = tuple(step / 10 for step in range(1, 10))
 
 
 def inside_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
-    """(R, h, w) bool: the pixels whose centres lie in XYXY boxes (R, 4) in pixels, left and top sides included."""
-    y = torch.arange(height, device=boxes.device) + 0.5
-    x = torch.arange(width, device=boxes.device) + 0.5
-    rows = (y >= boxes[:, 1, None]) & (y < boxes[:, 3, None])
-    columns = (x >= boxes[:, 0, None]) & (x < boxes[:, 2, None])
+    """The pixels whose centres lie in a box, left and top sides included.
+
+    A box that lies between two rows of centres has the row that its own centre is in, and likewise with columns: else
+    nothing could point at an object that is smaller than a pixel.
+
+    Args:
+        boxes: (R, 4) XYXY in pixels.
+        height: h.
+        width: w.
+
+    Returns:
+        (R, h, w) bool; nothing for a box outside the picture.
+    """
+    rows = _between(boxes[:, 1], boxes[:, 3], height)
+    columns = _between(boxes[:, 0], boxes[:, 2], width)
     return rows[:, :, None] & columns[:, None, :]
 
 
@@ -120,6 +131,17 @@ def sparsity(maps: Tensor) -> Tensor:
     weights = (count - torch.arange(1, count + 1, device=maps.device) + 0.5) / count
     share = (heat * weights).sum(1) / total.clamp(min=1e-300)
     return torch.where(total > 0, 1.0 - 2.0 * share, 0.0).float()
+
+
+def _between(low: Tensor, high: Tensor, length: int) -> Tensor:
+    """(R, length) bool: pixels along one axis with centres in ``[low, high)``, or else the one around the middle."""
+    pixels = torch.arange(length, device=low.device)
+    inside = (pixels + 0.5 >= low[:, None]) & (pixels + 0.5 < high[:, None])
+    # Of what lies in the picture.
+    low, high = low.clamp(min=0.0), high.clamp(max=float(length))
+    middle = ((low + high) / 2).floor().clamp(max=length - 1)
+    lost = ~inside.any(1) & (low < high)
+    return inside | (lost[:, None] & (pixels == middle[:, None]))
 
 
 def _check(maps: Tensor, inside: Tensor) -> None:

@@ -43,8 +43,9 @@ def test_masks_of_every_kind(tmp_path):
     lengths = {"size": [4, 6], "counts": [5, 2, 2, 2, 13]}
     polygon = [[1, 1, 3, 1, 3, 3, 1, 3]]
     kinds = [{"segmentation": one} for one in (packed, lengths, polygon)]
-    truth = truth_of(tmp_path, *kinds, {}, {"segmentation": []})
-    assert truth.has_mask.tolist() == [True, True, True, False, False]
+    # The last is a triangle between pixels: nothing is left of it.
+    truth = truth_of(tmp_path, *kinds, {}, {"segmentation": []}, {"segmentation": [[1, 1, 1.2, 1, 1.2, 1.2]]})
+    assert truth.has_mask.tolist() == [True, True, True, False, False, False]
     for number in range(3):
         assert (truth.masks[number].numpy() == expected).all()
     assert not truth.masks[3:].any()

@@ -38,6 +38,22 @@ def test_pixels_belong_to_a_box_by_their_centres():
 
 
 @pytest.mark.parametrize(
+    "box, pixels",
+    [
+        ([1.0, 1.0, 1.5, 1.5], [[1, 1]]),  # its centre 1.25 is in pixel 1
+        ([1.6, 0.6, 2.4, 1.4], [[1, 2]]),  # .8 pixels, between the centres .5, 1.5 and 2.5
+        ([0.7, 0.0, 1.3, 3.0], [[0, 1], [1, 1], [2, 1]]),  # a pole between columns 0 and 1, centre 1: a column of it
+        ([-9.0, 1.0, 0.3, 2.0], [[1, 0]]),  # what shows of it is at the border
+        ([3.8, 3.8, 9.0, 9.0], [[3, 3]]),
+        ([-9.0, -9.0, -1.0, -1.0], []),  # outside
+        ([4.0, 1.0, 9.0, 2.0], []),
+    ],
+)
+def test_an_object_smaller_than_a_pixel_has_the_one_around_its_centre(box, pixels):
+    assert inside_boxes(torch.tensor([[0.0, 0, 4, 4], box]), 4, 4)[1].nonzero().tolist() == pixels
+
+
+@pytest.mark.parametrize(
     "maps, hit, energy",
     [
         (delta(1, 1), 1.0, 1.0),  # on the object
