@@ -34,7 +34,10 @@ def energy_in_objects(maps: Tensor, inside: Tensor) -> Tensor:
     """(R, G) float32: the share of each map's sum in each object; a map of all zeros has none."""
     heat = maps.flatten(1).double()
     total = heat.sum(1, keepdim=True)
-    share = heat @ inside.flatten(1).double().T
+    share = heat.new_zeros(len(maps), len(inside))
+    # One after the other: all of them as doubles would be eight times the masks.
+    for number, pixels in enumerate(inside.flatten(1)):
+        share[:, number] = heat @ pixels.double()
     return torch.where(total > 0, share / total.clamp(min=1e-300), 0.0).float()
 
 
