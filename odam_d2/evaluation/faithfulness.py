@@ -3,6 +3,9 @@
 Deletion hides pixels in falling order of heat and watches the detector's score of the object; insertion shows them in
 that order on an empty picture. A steep fall and a steep rise speak for the map.
 
+A map that is the same everywhere, such as one of zeros, has no order: it hides nothing and shows nothing, and both
+curves stay where they begin. In the order of the picture its value would follow from where the object lies.
+
 Shape letters: R objects, (h, w) the model input, S steps that are scored, M pictures that go through together, B
 objects in them.
 Source: Petsiuk et al., RISE, BMVC 2018, as Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4, apply it to
@@ -91,6 +94,9 @@ def faithfulness_curves(
 ) -> FaithfulnessCurves:
     """Deletion and insertion curves of the objects of one picture.
 
+    Maps without an order keep the first score of each curve: normalised, an area of 1 under deletion's, and the empty
+    picture's score over the untouched one's under insertion's.
+
     Pictures of several objects and steps go through the detector together, and each gets the score it gets alone.
     Pictures that are the same go through once: the untouched and the empty one serve all objects.
 
@@ -114,6 +120,7 @@ def faithfulness_curves(
     noise = torch.rand(picture.shape, generator=torch.Generator().manual_seed(seed)).to(picture) * 255.0
     empty = torch.zeros_like(picture)
     order, counts = pixel_order(heat), pixels_at_steps(boxes, *picture.shape[1:])
+    counts = torch.where(_has_order(heat)[:, None], counts, 0)
     # Deletion goes from the picture to noise, insertion from nothing to the picture.
     ways = ((picture, noise), (empty, picture))
     jobs = list(_pictures_to_show(counts, picture[0].numel()).items())
@@ -125,6 +132,12 @@ def faithfulness_curves(
         where, way, r, step = torch.tensor(cells, device=boxes.device).T
         scores[way, r, step] = score(pictures, classes[r], boxes[r], where).to(scores)
     return FaithfulnessCurves(scores[0], scores[1])
+
+
+def _has_order(heat: Tensor) -> Tensor:
+    """(R,) bool: whether any two pixels of a map differ."""
+    flat = heat.flatten(1)
+    return flat.amax(1) > flat.amin(1)
 
 
 def _pictures_to_show(counts: Tensor, pixels: int) -> dict[tuple[int, int, int], list[tuple[int, int, int]]]:
