@@ -9,6 +9,8 @@ from ..structures import HeatMaps
 
 # Maps are compared on cells of so many pixels of the model input.
 STRIDE = 8
+# Maps that differ by less, as a share of their maximum, differ by rounding; a step of 8-bit colour is 400 times that.
+ROUNDING = 1e-5
 
 
 def maps_on_cells(heatmaps: HeatMaps, attribute: str) -> list[Tensor]:
@@ -36,6 +38,14 @@ def cosine(one: Tensor, other: Tensor) -> Tensor:
     """Cosine of two maps (T,), () float32; 0 where one is zero everywhere."""
     size = one.double().norm() * other.double().norm()
     return (one.double() @ other.double() / size if float(size) > 0 else size).float()
+
+
+def same_up_to_scale(one: Tensor, other: Tensor) -> bool:
+    """Whether one of two maps (T,) is the other times a positive number, but for rounding; two maps of zeros are."""
+    tops = [values.abs().max() if len(values) else values.new_zeros(()) for values in (one, other)]
+    if not all(float(top) > 0 for top in tops):
+        return float(tops[0]) == float(tops[1])
+    return bool(((one / tops[0] - other / tops[1]).abs() <= ROUNDING).all())
 
 
 def _ranks(values: Tensor) -> Tensor:

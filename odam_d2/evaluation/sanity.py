@@ -1,6 +1,8 @@
 """Whether maps depend on what the detector learned: its layers are randomised, its classes exchanged.
 
-A method whose maps stay the same when the detector has forgotten everything shows the picture, not the detector.
+A method whose maps stay the same when the detector has forgotten everything shows the picture, not the detector. Two
+maps of an object that are the same up to their scale count as a correlation of 1, also where a correlation says
+nothing: maps of zeros, or of one value everywhere, never change.
 
 Shape letters: R objects over all pictures, T cells, G groups of layers.
 Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Their other test, a detector trained on
@@ -19,7 +21,7 @@ from tqdm import tqdm
 
 from ..explain import MethodComparison
 from ..modeling.provenance import UnreachedBoxError
-from .correlation import cosine, maps_on_cells, rank_correlation
+from .correlation import cosine, maps_on_cells, rank_correlation, same_up_to_scale
 from .randomise import layer_groups, shuffle_weights, weights_restored
 
 # A mean rank correlation above it counts as "the maps do not change": 1 is the same order of all cells, unrelated maps
@@ -34,7 +36,7 @@ class SanityReport:
 
     Attributes:
         stages: names of the G groups; at each all groups before it are randomised too.
-        rank: method -> stage, or :data:`LABELS`, -> (R,) Spearman correlations.
+        rank: method -> stage, or :data:`LABELS`, -> (R,) Spearman correlations; 1 for maps that did not change.
         cosine: the same as cosines. Maps that cannot be negative are never far apart by it: it is shown, not judged.
         threshold: see :data:`MAX_CORRELATION`.
     """
@@ -147,9 +149,11 @@ def sanity_checks(
     def compare(stage: str, changed: list[dict[str, Tensor] | None]) -> None:
         both = [(before, after) for before, after in zip(original, changed, strict=True) if after is not None]
         for method in explainer.explainers:
+            pairs = [(before[method], after[method]) for before, after in both]
+            unchanged = torch.tensor([same_up_to_scale(*pair) for pair in pairs], dtype=torch.bool)
             for table, measure in ((report.rank, rank_correlation), (report.cosine, cosine)):
-                values = [measure(before[method], after[method]) for before, after in both]
-                table.setdefault(method, {})[stage] = torch.stack(values) if values else torch.zeros(0)
+                values = torch.tensor([float(measure(*pair)) for pair in pairs])
+                table.setdefault(method, {})[stage] = values.masked_fill(unchanged, 1.0)
 
     generator = torch.Generator().manual_seed(seed)
     with weights_restored(model):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from odam_d2.evaluation.correlation import cosine, maps_on_cells, rank_correlation
+from odam_d2.evaluation.correlation import cosine, maps_on_cells, rank_correlation, same_up_to_scale
 from tests.evaluation.scenes import delta, heatmaps
 
 
@@ -26,6 +26,23 @@ def test_rank_correlation_by_hand():
 def test_cosine_by_hand():
     assert cosine(tensor(1.0, 0), tensor(1.0, 1)).item() == pytest.approx(0.5**0.5)
     assert cosine(tensor(0.0, 0), tensor(1.0, 1)).item() == 0.0
+
+
+@pytest.mark.parametrize(
+    "one, other, expected",
+    [
+        ((0.0, 0, 0), (0.0, 0, 0), True),
+        ((2.0, 2, 2), (0.3, 0.3, 0.3), True),
+        ((0.0, 1, 3), (0.0, 0.1, 0.3), True),
+        ((0.0, 1, 3), (0.0, 1.001, 3), False),
+        ((0.0, 1, 3), (0.0, -1, -3), False),
+        ((0.0, 0, 0), (1.0, 1, 1), False),
+        ((), (), True),
+    ],
+)
+def test_maps_that_differ_by_their_scale_alone_are_the_same(one, other, expected):
+    for pair in ((one, other), (other, one)):
+        assert same_up_to_scale(*(torch.tensor(values) for values in pair)) is expected
 
 
 def test_rank_correlation_is_scipys():

@@ -23,6 +23,24 @@ class Ramp(Explainer):
         return torch.arange(1.0, h * w + 1).view(h, w).expand(n, k, h, w)
 
 
+class Zero(Explainer):
+    """No map at all."""
+
+    def combine(self, chunk):
+        n, k, _, h, w = chunk.gradients.shape
+        return torch.zeros(n, k, h, w)
+
+
+class Constant(Explainer):
+    """One value on the whole level, which depends on the detector; its scale shows in no picture."""
+
+    whole_level = True
+
+    def combine(self, chunk):
+        value = 1.0 + chunk.gradients.abs().sum((2, 3, 4))
+        return value[:, :, None, None].expand(*value.shape, *chunk.grid)
+
+
 class Failing(Explainer):
     """Explains once, and never again."""
 
@@ -60,6 +78,18 @@ def test_a_method_that_does_not_look_at_the_detector_fails_in_words(model, monke
     rows = report.rows()
     assert len(rows) == 2 * 8 and {row["objects"] for row in rows} == {3}
     assert [row["cosine"] for row in rows if row["method"] == "ramp"] == pytest.approx([1.0] * 8)
+
+
+@pytest.mark.parametrize("explainer", [Zero, Constant])
+def test_maps_that_never_change_fail_though_they_have_no_order(model, monkeypatch, explainer):
+    monkeypatch.setitem(METHODS, "still", explainer)
+    report = sanity_checks(build_comparison(model, ["still"], ("score",)), SUBJECTS, num_classes=3)
+    assert [row["rank_correlation"] for row in report.rows()] == pytest.approx([1.0] * 8)
+    assert [row["cosine"] for row in report.rows()] == pytest.approx([1.0] * 8)
+    assert [passed for _, passed, _ in report.verdicts()["still"]] == [False, False]
+    text = report.text()
+    assert "still FAILS (all layers randomised): THE MAPS DO NOT CHANGE" in text
+    assert "still FAILS (another class asked for): THE MAPS DO NOT CHANGE" in text
 
 
 def test_weights_come_back_after_an_error(model, monkeypatch):
