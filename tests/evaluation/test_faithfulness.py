@@ -157,7 +157,7 @@ def test_against_plain_loops():
         about = heat[r].tolist(), int(classes[r]), boxes[r].tolist()
         deletion = slow_curve(picture.tolist(), noise, *about)
         insertion = slow_curve(empty, picture.tolist(), *about)
-        assert insertion[0] == 0.0 and deletion[0] > 0.1 and min(len(set(deletion)), len(set(insertion))) > 5
+        assert insertion[0] == 0.0 and deletion[0] > 0.1 and min(len(set(deletion)), len(set(insertion))) > 3
         assert curves.deletion[r].tolist() == pytest.approx(deletion, rel=1e-5)
         assert curves.insertion[r].tolist() == pytest.approx(insertion, rel=1e-5)
         raw = {"deletion": slow_area(deletion), "insertion": slow_area(insertion)}
