@@ -130,8 +130,10 @@ def records_from_coco(
         num_classes: of the detector.
 
     Raises:
-        ValueError: if the file can't be read, isn't COCO's, or its categories aren't the detector's.
+        ValueError: if the file can't be read, isn't COCO's, its categories aren't the detector's, or `class_names` are
+            of another number than its classes.
     """
+    _check_class_names(class_names, num_classes)
     try:
         content = json.loads(Path(annotations).read_text(encoding="utf-8"))
         names = {c["id"]: str(c["name"]) for c in sorted(content["categories"], key=lambda c: c["id"])}
@@ -157,6 +159,17 @@ def records_from_coco(
             f"`annotations` must be a json file in the COCO format; got {str(annotations)!r}: {reason}"
         ) from error
     return list(records.values())
+
+
+def _check_class_names(class_names: Sequence[str] | None, num_classes: int) -> None:
+    """Names of other classes than the detector's would give objects the number of another class, unnoticed."""
+    if class_names is not None and len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` must name each class of the detector; got {len(class_names)} names, {list(class_names)}, "
+            f"for {num_classes} classes: the config, or one that it inherits from, has a data set of other classes in "
+            "DATASETS, so name one of the detector's classes in DATASETS.TEST, or none there and in DATASETS.TRAIN to "
+            "take categories by rising id"
+        )
 
 
 def _class_numbers(
@@ -187,7 +200,15 @@ def records_from_dataset(name: str, class_names: Sequence[str] | None, num_class
             f"`dataset` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, import the "
             "file that registers it, or give annotations and images"
         )
-    records = DatasetCatalog.get(name)
+    _check_class_names(class_names, num_classes)
+    try:
+        records = DatasetCatalog.get(name)
+    # Anyone can register a data set, and each fails in its own way; Detectron2's own asserts that nothing is ignored.
+    except Exception as error:
+        raise ValueError(
+            f"`dataset` must be one that can be read; got {name!r}, which failed with {type(error).__name__}: {error}: "
+            "mend it, or give a COCO file by --annotations and --images, which may hold what is marked with `ignore`"
+        ) from error
     own = MetadataCatalog.get(name).get("thing_classes")
     if own is None:
         return records

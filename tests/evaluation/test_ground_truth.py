@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from pycocotools import mask as mask_util
 
 from odam_d2.evaluation import TrueObjects, records_from_coco, records_from_dataset
@@ -81,6 +83,15 @@ def test_other_categories_are_an_error_with_both_lists(tmp_path, names, number, 
         records_from_coco(coco(tmp_path, []), tmp_path, names, number)
 
 
+@pytest.mark.parametrize("names", [("cat", "dog", "mouse"), ("dog",)])
+def test_names_of_another_number_of_classes_are_an_error(tmp_path, names):
+    message = rf"`class_names` must .*; got {len(names)} names, \['.*dog'.*\], for 2 classes: .* DATASETS.TEST"
+    with pytest.raises(ValueError, match=message):
+        records_from_coco(coco(tmp_path, []), tmp_path, names, 2)
+    with pytest.raises(ValueError, match=message):
+        records_from_dataset("synthetic_scene_val", names, 2)
+
+
 def test_what_is_no_coco_file(tmp_path):
     (tmp_path / "other.json").write_text('{"images": []}')
     with pytest.raises(ValueError, match="json file in the COCO format; got .*'categories' is missing"):
@@ -92,9 +103,21 @@ def test_a_data_set_that_nobody_registered():
         records_from_dataset("nothing", None, 3)
 
 
-def test_classes_of_a_registered_data_set(monkeypatch):
-    from detectron2.data import DatasetCatalog, MetadataCatalog
+def test_a_registered_file_with_objects_to_ignore(tmp_path):
+    """Detectron2 can't read it; here it can be given as it is."""
+    file = coco(tmp_path, [{"ignore": 1, "segmentation": [[1, 1, 3, 1, 3, 3]]}])
+    register_coco_instances("with_ignored", {}, str(file), str(tmp_path))
+    try:
+        message = "got 'with_ignored', which failed with AssertionError: .*not supported.*: .*--annotations and"
+        with pytest.raises(ValueError, match=message):
+            records_from_dataset("with_ignored", ("cat", "dog"), 2)
+    finally:
+        DatasetCatalog.remove("with_ignored")
+        MetadataCatalog.remove("with_ignored")
+    assert TrueObjects.of(records_from_coco(file, tmp_path, ("cat", "dog"), 2)[0]).dropped["ignored"] == 1
 
+
+def test_classes_of_a_registered_data_set():
     one = {"image_id": 1, "annotations": [{"category_id": 1}]}
     DatasetCatalog.register("two_classes", lambda: [one])
     try:
