@@ -13,7 +13,7 @@ class TimedComparison(MethodComparison):
     """Explains the same detections by several methods one after the other, and takes the time of each.
 
     The trace is shared and not part of the time; gradients are computed for each method anew, so that it pays for its
-    own. Results hold ``seconds`` besides: method -> seconds for a detection.
+    own. Results hold ``seconds`` besides: method -> seconds for a detection; nothing where no maps were wanted.
     """
 
     _seconds: Mapping[str, float] = {}
@@ -21,7 +21,17 @@ class TimedComparison(MethodComparison):
     @classmethod
     def of(cls, comparison: MethodComparison) -> "TimedComparison":
         """The same comparison with a clock."""
-        return cls(comparison.model, comparison.attributes, comparison.choose_engine, comparison.explainers)
+        timed = cls(comparison.model, comparison.attributes, comparison.choose_engine, comparison.explainers)
+        timed.wanted = comparison.wanted
+        return timed
+
+    def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[dict[str, HeatMaps | None]]:
+        """See :meth:`MethodComparison.explain`."""
+        # Else pictures that nobody wants would get what the ones before took.
+        self._seconds = {}
+        return super().explain(trace, batched_inputs, instances)
 
     def explain_wanted(
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None

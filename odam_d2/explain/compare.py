@@ -25,7 +25,8 @@ class MethodComparison(Explainer):
 
     Attributes:
         wanted: says of a picture's entry and its detections whether anybody will look at their maps; None where all
-            are wanted. Pictures that aren't get None for maps, at the price of detection. Given boxes always are.
+            are wanted. A batch without a wanted picture gets None for maps, at the price of detection; in one that
+            holds a wanted picture all are explained. Given boxes always are.
     """
 
     wanted: Callable[[dict, Instances], bool] | None = None
