@@ -62,26 +62,37 @@ class Measuring:
                 perhaps ``seconds`` by method.
 
         Returns:
-            What JSON can hold, null where a metric has no value: ``counts`` of what each filter dropped; ``objects``,
-            R dicts; by method and metric ``values`` (R numbers), ``curves`` and ``pairs``. And the matches.
+            What JSON can hold, null where a metric has no value: ``counts`` of what each filter dropped; ``object_ids``
+            of all the picture's objects, which ``pairs`` number; ``objects``, R dicts; by method and metric ``values``
+            (R numbers), ``curves`` and ``pairs``. And the matches.
 
         Raises:
-            ValueError: if a mask can't be decoded.
+            ValueError: if a mask that a metric needs can't be decoded, or maps are missing although objects matched.
         """
         truth, found = TrueObjects.of(record), output["instances"].to("cpu")
         matches = self._match(found, truth)
+        missing = [name for name, heatmaps in output["heatmaps"].items() if heatmaps is None]
+        if missing and len(matches.objects):
+            raise ValueError(
+                f"`output` must hold maps by every method where detections match objects; got None by {missing} for "
+                f"{len(matches.objects)} matched: let `wanted` of the comparison ask Measuring.matches_any"
+            )
+        # Other metrics don't mind a mask that can't be decoded.
+        needs_masks = any(METRICS[name].needs_masks for name in self.metrics)
+        has_mask = truth.has_mask.tolist() if needs_masks else [one is not None for one in truth.segmentations]
         result = {
             "image_id": record["image_id"],
             # Not where it lies: a run may go on elsewhere.
             "file_name": Path(record["file_name"]).name,
             "counts": {**truth.dropped, **matches.counts},
+            "object_ids": truth.ids,
             "objects": [
                 {
                     "annotation_id": truth.ids[o],
                     "class": int(truth.classes[o]),
                     "score": float(found.scores[d]),
                     "iou": iou,
-                    "has_mask": bool(truth.has_mask[o]),
+                    "has_mask": has_mask[o],
                     "box": truth.boxes[o].tolist(),
                 }
                 for d, o, iou in zip(
@@ -110,9 +121,6 @@ class Measuring:
         Args:
             record: the picture's, with its annotations.
             found: its detections.
-
-        Raises:
-            ValueError: if a mask can't be decoded.
         """
         return len(self._match(found.to("cpu"), TrueObjects.of(record)).objects) > 0
 

@@ -10,9 +10,17 @@ import numpy as np
 from tabulate import tabulate
 
 from .bootstrap import bootstrap_interval
+from .metric import Metric
 from .metrics import METRICS
 
 _ARROWS = {True: "+", False: "-", None: ""}
+# Why a matched object has no value: a few words for the cells of a metric without any, and for a sentence.
+_REASONS = {
+    "no_mask": ("no masks", "without a mask"),
+    "alone": ("no neighbours", "alone in their picture"),
+    "neighbour_without_mask": ("neighbours without masks", "beside an object without a mask"),
+    "no_value": ("no values", "without a value by some method"),
+}
 
 
 def summarise(
@@ -28,28 +36,31 @@ def summarise(
 
     Returns:
         What JSON can hold. ``counts``: sums over pictures. ``metrics``: name -> direction, ``objects`` (how many have
-        a value), and by method ``mean`` and the 95 % ``interval``; ``why_none`` in words where no object has a value.
-        ``curves``: name -> ``axis``, ``places``, and by method the mean curve.
+        a value), ``dropped`` (how many matched objects have none, by the reasons that there are: ``no_mask``,
+        ``alone``, ``neighbour_without_mask``, ``no_value`` by some method), and by method ``mean`` and the 95 %
+        ``interval``; ``why_none`` in words where no object has a value. ``curves``: name -> ``axis``, ``places``, and
+        by method the mean curve.
     """
     counts: Counter[str] = Counter({"pictures": len(results)})
     for result in results:
         counts.update(result["counts"])
     pictures = np.array([k for k, result in enumerate(results) for _ in result["objects"]], dtype=np.int64)
-    masks = any(one["has_mask"] for result in results for one in result["objects"])
     table, curves = {}, {}
     for name in metrics:
         metric = METRICS[name]
         values = {method: _column(results, "values", method, name) for method in methods}
         # All methods are judged on the same objects.
-        valid = np.all([~np.isnan(column) for column in values.values()], axis=0)
-        row: dict[str, Any] = {"higher_is_better": metric.higher_is_better, "objects": int(valid.sum()), "methods": {}}
+        has = np.array([~np.isnan(column) for column in values.values()])
+        valid = has.all(axis=0)
+        dropped = _dropped(results, metric, valid, has.any(axis=0))
+        row: dict[str, Any] = {
+            "higher_is_better": metric.higher_is_better,
+            "objects": int(valid.sum()),
+            "dropped": dropped,
+            "methods": {},
+        }
         if not valid.any():
-            row["why_none"] = (
-                "no objects" if not len(pictures)
-                else "no masks" if metric.needs_masks and not masks
-                else "no neighbours" if metric.needs_neighbours
-                else "no values"
-            )  # fmt: skip
+            row["why_none"] = ", ".join(_REASONS[reason][0] for reason in dropped) or "no objects"
         for method in methods if valid.any() else ():
             column = values[method][valid]
             interval = bootstrap_interval(column, pictures[valid], seed=seed)
@@ -62,6 +73,34 @@ def summarise(
     return {"counts": dict(counts), "metrics": table, "curves": curves}
 
 
+def _dropped(
+    results: Sequence[Mapping[str, Any]], metric: Metric, valid: np.ndarray, somewhere: np.ndarray
+) -> dict[str, int]:
+    """Reason -> how many matched objects a metric drops for it; each object has one reason.
+
+    Args:
+        results: of pictures.
+        metric: what drops them.
+        valid: by object, whether it has a value by all methods.
+        somewhere: likewise, by some method.
+    """
+    reasons: Counter[str] = Counter()
+    objects = ((result, one) for result in results for one in result["objects"])
+    for (result, one), has_all, has_some in zip(objects, valid, somewhere, strict=True):
+        if has_all:
+            continue
+        if metric.needs_masks and not one["has_mask"]:
+            reasons["no_mask"] += 1
+        elif metric.needs_neighbours and result["counts"]["objects"] == 1:
+            reasons["alone"] += 1
+        # Results don't say which neighbours have masks; but nothing else takes a value from all methods.
+        elif metric.needs_masks and metric.needs_neighbours and not has_some:
+            reasons["neighbour_without_mask"] += 1
+        else:
+            reasons["no_value"] += 1
+    return {reason: reasons[reason] for reason in _REASONS if reasons[reason]}
+
+
 def _column(results: Sequence[Mapping[str, Any]], kind: str, method: str, name: str) -> np.ndarray:
     """Numbers of one metric, object by object, as float64 with NaN for None."""
     rows = [one for result in results if result["objects"] for one in result[kind][method][name]]
@@ -69,7 +108,10 @@ def _column(results: Sequence[Mapping[str, Any]], kind: str, method: str, name: 
 
 
 def format_summary(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
-    """The table for a terminal: a row for each metric with its direction, a column for each method."""
+    """The table for a terminal: a row for each metric with its direction, a column for each method.
+
+    Below it a line for what metrics leave out, the same of several metrics once.
+    """
     rows = []
     for name, row in summary["metrics"].items():
         cells = [row["methods"].get(method) for method in methods]
@@ -77,7 +119,14 @@ def format_summary(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
             f"{c['mean']:.3f} [{c['interval'][0]:.3f}, {c['interval'][1]:.3f}]" if c else row["why_none"] for c in cells
         ]
         rows.append((name, _ARROWS[row["higher_is_better"]], *texts, row["objects"]))
-    return tabulate(rows, headers=("metric", "", *methods, "objects"), disable_numparse=True)
+    table = tabulate(rows, headers=("metric", "", *methods, "objects"), disable_numparse=True)
+    left_out: dict[str, list[str]] = {}
+    for name, row in summary["metrics"].items():
+        what = ", ".join(f"{count} {_REASONS[reason][1]}" for reason, count in row["dropped"].items())
+        if what:
+            left_out.setdefault(what, []).append(name)
+    lines = [f"Matched objects left out by {', '.join(names)}: {what}." for what, names in left_out.items()]
+    return "\n".join([table, *lines])
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
@@ -103,9 +152,14 @@ def objects_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], me
 
 
 def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:
-    """A line for each object, other object of its picture, and method: how near they are, how much heat strays."""
+    """A line for each object, other object of its picture, and method: how near they are, how much heat strays.
+
+    ``other_object`` is the id of its annotation; of results made before they held ``object_ids`` the number of the
+    object among the picture's.
+    """
     lines = [
-        (result["image_id"], result["objects"][int(row)]["annotation_id"], int(other), method, name, diou, share)
+        (result["image_id"], result["objects"][int(row)]["annotation_id"],
+         result["object_ids"][int(other)] if "object_ids" in result else int(other), method, name, diou, share)
         for result in results if result["objects"] for method in methods for name in metrics
         for row, other, diou, share in result["pairs"][method].get(name, ())
     ]  # fmt: skip
