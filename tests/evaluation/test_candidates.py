@@ -77,7 +77,7 @@ def test_the_precision_is_the_callers_choice(amp):
     assert found.item() == (0.69921875 if amp else pytest.approx(0.7, abs=1e-7))  # .7 in eight bits
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn", "fcos", "rtdetr"])
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "fcos", "rtdetr"])
 def test_mixed_precision_is_near_the_whole(name):
     model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
     picture = random_input(96, 128)["image"]

@@ -154,7 +154,7 @@ def test_masked_pictures_without_detections_leave_a_map_of_zeros(monkeypatch):
     assert len(found) == 1 and not bool(found.values.any())
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn", "retinanet", "fcos", "rtdetr"])
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "rtdetr"])
 def test_mixed_precision_is_asked_of_masked_pictures_alone(name, monkeypatch):
     """Of trained detectors: those with random weights are full of ties that a bit decides."""
     model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
