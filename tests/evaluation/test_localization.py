@@ -75,6 +75,8 @@ def test_compactness_by_hand():
     found = compactness(delta(1, 1) + delta(1, 4), BOX)
     assert found.tolist() == pytest.approx([math.sqrt(4.5 / 3.25)])
     assert torch.equal(compactness(ZERO, BOX), compactness(UNIFORM, BOX))
+    # Which isn't the worst: as much heat in the corner that is furthest from the maximum.
+    assert bool(compactness(delta(0, 0) + 0.9 * delta(3, 5), BOX) > compactness(ZERO, BOX))
 
 
 def test_visual_explanation_accuracy_by_hand():
