@@ -68,9 +68,6 @@ class ExplanationEvaluator(DatasetEvaluator):
         Args:
             entry: of the data loader, with ``image_id``.
             found: the detections.
-
-        Raises:
-            ValueError: if a mask can't be decoded.
         """
         return self.measuring.matches_any(self.records[entry["image_id"]], found)
 
