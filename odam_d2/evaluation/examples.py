@@ -50,6 +50,12 @@ class ExampleKeeper:
             self.files.write(f"{number}_{row}", crops)
 
 
+def cut_short(files: CheckedFiles) -> set[int]:
+    """Numbers of pictures of which a crop can't be read, so that they aren't finished after all."""
+    numbers = (name.partition("_")[0] for name in files.unreadable())
+    return {int(number) for number in numbers if number.isdecimal()}
+
+
 def example_sections(
     results: Sequence[Mapping[str, Any]],
     numbers: Mapping[Any, int],

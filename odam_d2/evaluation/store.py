@@ -4,11 +4,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..utils.files import write_json, write_text
+
+_FILES = "files"  # in the settings: of each picture
 
 
 class CheckedFiles:
@@ -33,6 +35,10 @@ class CheckedFiles:
         except (OSError, UnicodeDecodeError):
             return None
         return json.loads(body) if checksum == _checksum(body.removesuffix("\n")) else None
+
+    def unreadable(self) -> list[str]:
+        """Names of files that are there but not whole, as they stand in the folder."""
+        return [file.stem for file in sorted(self.folder.glob("*.json")) if self.read(file.stem) is None]
 
     def clear(self, pattern: str = "*.json") -> None:
         """Removes all that was written; or, with ``".*.tmp"``, what a writer left that was killed."""
@@ -62,34 +68,58 @@ class ResultStore:
         self.pictures = CheckedFiles(Path(folder) / "pictures")
         self.examples = CheckedFiles(Path(folder) / "examples")
 
-    def start(self, settings: Mapping[str, Any], resume: bool) -> None:
+    def start(
+        self,
+        settings: Mapping[str, Any],
+        resume: bool,
+        files: Mapping[Any, str] | None = None,
+        results: Iterable[str] = (),
+    ) -> None:
         """Makes the folder ready: for going on, or else empty of old results.
 
         Args:
             settings: whatever results depend on, as JSON can hold it.
             resume: go on with the results that are there.
+            files: picture's id -> what tells its file from others. It counts for finished pictures alone: the file of
+                one that was missing or broken may be put right.
+            results: names, or patterns, of what the run writes beside in the end; old ones go where it starts anew.
 
         Raises:
-            ValueError: if those results were made with other settings.
+            ValueError: if those results were made with other settings, or of other files.
         """
-        settings = json.loads(json.dumps(settings))
-        for files in (self.pictures, self.examples):
-            files.clear(".*.tmp")
+        settings = json.loads(json.dumps({**settings, _FILES: {str(key): one for key, one in (files or {}).items()}}))
+        for folder in (self.pictures, self.examples):
+            folder.clear(".*.tmp")
         if resume and self.settings.is_file():
             try:
                 before = json.loads(self.settings.read_text(encoding="utf-8"))
             except ValueError:
                 before = {}
-            different = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
+            keys = {*before, *settings} - {_FILES}
+            different = sorted(key for key in keys if before.get(key) != settings.get(key))
             if different:
                 raise ValueError(
                     f"`output` must hold results of the same settings to resume; {str(self.settings.parent)!r} differs "
                     f"in {different}: choose another folder, or leave --resume out to start anew"
                 )
+            self._check_files(before.get(_FILES, {}), settings[_FILES])
+            write_json(self.settings, settings)
             return
         self.pictures.clear()
         self.examples.clear()
+        for old in (file for pattern in results for file in self.settings.parent.glob(pattern)):
+            old.unlink()
         write_json(self.settings, settings)
+
+    def _check_files(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        others = [key for key, one in now.items() if before.get(key) != one and self.pictures.read(key) is not None]
+        if others:
+            first = others[0]
+            raise ValueError(
+                f"`output` must hold results of the same pictures to resume; it differs in {len(others)} of "
+                f"them, the first is {now[first]!r} in place of {before.get(first)!r}: give the pictures that it began "
+                "with, or leave --resume out to start anew"
+            )
 
 
 def _checksum(text: str) -> str:

@@ -3,7 +3,7 @@
 import torch
 
 from odam_d2.evaluation import ExplanationEvaluator, Measuring, ResultStore
-from odam_d2.evaluation.examples import ExampleKeeper, example_sections
+from odam_d2.evaluation.examples import ExampleKeeper, cut_short, example_sections
 from tests.evaluation.scenes import delta, entry, output, record
 
 METHODS = {"odam": [delta(0, 0), delta(2, 1)], "gradcam": [delta(3, 3), delta(3, 3)]}
@@ -35,3 +35,12 @@ def test_what_was_not_kept_is_left_blank(tmp_path):
     files = ResultStore(tmp_path).examples
     (section,) = example_sections(evaluator.results, {5: 0}, files, list(METHODS), ("pointing_box",), ())
     assert {row["crop"] for row in section["rows"]} == {None} and section["rows"][0]["label"] == "class 0, score 0.80"
+
+
+def test_pictures_with_a_crop_that_was_cut_short_are_named(tmp_path):
+    files = ResultStore(tmp_path).examples
+    for name in ("3_0", "12_0", "12_1", "123_0"):
+        files.write(name, {"": "crop"})
+    (tmp_path / "examples" / "12_1.json").write_text("")
+    (tmp_path / "examples" / "of_the_user.json").write_text("{}")
+    assert cut_short(files) == {12}

@@ -53,3 +53,42 @@ def test_results_without_settings_are_not_trusted(tmp_path):
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(ValueError, match="differs in"):
         store.start({"seed": 0}, resume=True)
+
+
+def test_files_that_are_not_whole_are_named(tmp_path):
+    files = ResultStore(tmp_path).examples
+    assert files.unreadable() == []
+    for name in ("3_0", "3_1", "a/b"):
+        files.write(name, "crop")
+    assert files.unreadable() == []
+    for file in (tmp_path / "examples").glob("*.json"):
+        if file.stem != "3_0":
+            file.write_bytes(file.read_bytes()[:-3])
+    first, second = files.unreadable()
+    assert first == "3_1" and second.startswith("a_b-")
+
+
+def test_files_count_for_finished_pictures_alone(tmp_path):
+    store, finished = ResultStore(tmp_path), {1: "1.png (5 bytes)"}
+    store.start({}, resume=False, files={**finished, 2: "2.png (missing)"})
+    store.pictures.write(1, {})
+    store.start({}, resume=True, files={**finished, 2: "2.png (7 bytes)"})
+    store.pictures.write(2, {})
+    message = (
+        r"same pictures to resume; it differs in 1 of them, .* '2.png \(missing\)' in place of '2.png \(7 bytes\)'"
+    )
+    with pytest.raises(ValueError, match=message):
+        store.start({}, resume=True, files={**finished, 2: "2.png (missing)"})
+    store.start({}, resume=True, files={**finished, 2: "2.png (7 bytes)"})
+
+
+def test_old_results_go_where_a_run_starts_anew(tmp_path):
+    store, results = ResultStore(tmp_path), ("page.html", "curve_*.png")
+    kept = {"curve.png", "page.html.txt"}
+    for name in ("page.html", "curve_a.png", "curve_b.png", *kept):
+        (tmp_path / name).write_text("old")
+    store.start({}, resume=False, results=results)
+    assert {file.name for file in tmp_path.iterdir()} == {*kept, "settings.json"}
+    (tmp_path / "page.html").write_text("new")
+    store.start({}, resume=True, results=results)
+    assert (tmp_path / "page.html").read_text() == "new"
