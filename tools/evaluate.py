@@ -41,7 +41,7 @@ from odam_d2.evaluation import (
     SanityReport,
     sanity_checks,
 )
-from odam_d2.evaluation.examples import ExampleKeeper, example_sections
+from odam_d2.evaluation.examples import ExampleKeeper, cut_short, example_sections
 from odam_d2.evaluation.summary import format_counts, format_summary, objects_csv, pairs_csv
 from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
 from odam_d2.model_zoo.runs import count_classes
@@ -51,6 +51,8 @@ from odam_d2.visualize.measurements import draw_curves, write_examples
 from odam_d2.visualize.stage_chart import write_stage_chart
 
 SANITY_CHART = "sanity.png"
+# What a run leaves beside its pictures' results.
+RESULTS = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
 
 
 def measure(setup: MeasuredRun, command: str) -> None:
@@ -58,8 +60,7 @@ def measure(setup: MeasuredRun, command: str) -> None:
     args, records = setup.args, setup.records[: setup.args.max_images]
     torch.manual_seed(args.seed)
     store, main_process = ResultStore(args.output), comm.is_main_process()
-    read = ((r["image_id"], store.pictures.read(r["image_id"])) for r in (records if main_process else ()))
-    finished = {image_id: result for image_id, result in read if result is not None}
+    finished = read_finished(store, [record["image_id"] for record in records]) if main_process else {}
     # What the main process has counts, also where machines don't share the folder.
     done = set(comm.all_gather(list(finished))[0])
     rest = [record for record in records if record["image_id"] not in done]
@@ -80,6 +81,14 @@ def measure(setup: MeasuredRun, command: str) -> None:
     if main_process:
         report = check_sanity(setup, evaluator) if args.sanity else None
         write_results(setup, evaluator, command, report)
+
+
+def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
+    """Results of the pictures that needn't be measured again: those that are there, with all that the page shows."""
+    broken = cut_short(store.examples)
+    whole = [image_id for number, image_id in enumerate(dict.fromkeys(image_ids)) if number not in broken]
+    read = ((image_id, store.pictures.read(image_id)) for image_id in whole)
+    return {image_id: result for image_id, result in read if result is not None}
 
 
 def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityReport:
@@ -154,6 +163,23 @@ def measure_in_process(args: argparse.Namespace, command: str) -> None:
     measure(MeasuredRun(args), command)
 
 
+def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
+    """What is wrong with the numbers of GPUs and machines, for a detector on this device; None if nothing is."""
+    if not 0 <= args.machine_rank < args.num_machines:
+        last = args.num_machines - 1
+        return f"--machine-rank must be in 0 .. {last}; got {args.machine_rank}: give --num-machines too"
+    if device == "cpu":
+        if args.num_machines > 1:
+            return f"--num-machines must be 1 on the CPU; got {args.num_machines}: give --num-processes on one machine"
+        if args.num_gpus > 1:
+            return f"--num-gpus must be at most 1 on the CPU; got {args.num_gpus}: give --num-processes {args.num_gpus}"
+    elif args.num_gpus < 1:
+        return f"--num-gpus must be at least 1; got {args.num_gpus}: give MODEL.DEVICE cpu at the end to do without"
+    elif args.num_machines > 1 and args.dist_url == "auto":
+        return "--dist-url must be where several machines meet; got 'auto': give tcp://HOST:PORT of the first of them"
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -165,9 +191,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup = MeasuredRun(args)
     try:
         # What is wrong shows here, before processes start.
+        if wrong := wrong_processes(args, setup.cfg.MODEL.DEVICE):
+            parser.error(wrong)
         settings, _, _ = setup.settings(), setup.comparison, setup.measuring
         if args.machine_rank == 0:
-            ResultStore(output).start(settings, args.resume)
+            ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)
             (output / "metrics.json").unlink(missing_ok=True)
         use_gpus = setup.cfg.MODEL.DEVICE != "cpu"
         if use_gpus and args.num_gpus * args.num_machines > 1:

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 
+from .. import __version__
 from ..data.inputs import PictureInputs
 from ..evaluation import METRICS, Measuring, TimedComparison
 from ..evaluation.candidates import object_scorer
@@ -56,14 +58,15 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
         help="also let the detector forget layer by layer, and see whether maps of N pictures change "
         "(default N: 4, the first with matched objects)")  # fmt: skip
     add("--amp", action="store_true",
-        help="ask about changed pictures (drise, deletion, insertion) in mixed precision, with channels last: half the "
-        "time, and means that move by thousandths; detections and gradients stay as they are")  # fmt: skip
+        help="ask about changed pictures (drise, deletion, insertion) in mixed precision, with channels last: about "
+        "half the time, and means that move by thousandths; detections and gradients stay in single "
+        "precision")  # fmt: skip
     add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
     add("--output", required=True, metavar="DIR", help="folder for the results")
     add("--resume", action="store_true", help="go on with what --output holds; without it a run starts anew")
     add("--num-processes", type=_count, default=1, metavar="N",
         help="on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
-    add("--num-gpus", type=int, default=1, metavar="N", help="of each machine, where there are some (default: 1)")
+    add("--num-gpus", type=int, default=1, metavar="N", help="of each machine (default: 1)")
     add("--num-machines", type=_count, default=1, metavar="N", help="with GPUs (default: 1)")
     add("--machine-rank", type=int, default=0, metavar="K", help="which of the machines this is (default: 0)")
     add("--dist-url", default="auto", metavar="URL", help="where processes meet, e.g. tcp://HOST:PORT")
@@ -186,7 +189,7 @@ class MeasuredRun:
         return PictureInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
 
     def settings(self) -> dict[str, Any]:
-        """All that results of pictures depend on. Not how many there are: a run can be made longer."""
+        """All that results depend on but the pictures' files. Not how many there are: a run can be made longer."""
         weights, config = Path(self.cfg.MODEL.WEIGHTS), self.cfg.clone()
         config.defrost()
         # Their content counts, wherever they lie.
@@ -195,8 +198,27 @@ class MeasuredRun:
         records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
         return {
             "config": config.dump(),
-            "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else str(weights),
+            "weights": _content(weights) if weights.is_file() else str(weights),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
+            "imports": [_content(name) if name.endswith(".py") else name for name in self.args.imports],
+            "version": __version__,
             "methods": self.methods,
             **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
         }
+
+    def files(self) -> dict[Any, str]:
+        """Image id -> name of the picture's file and its size. Not the folder --images: a run may go on elsewhere."""
+        return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
+
+
+def _content(path: str | os.PathLike) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _file(path: str, folder: str | None) -> str:
+    file = Path(path)
+    name = file.name if folder is None or not file.is_relative_to(folder) else file.relative_to(folder).as_posix()
+    try:
+        return f"{name} ({file.stat().st_size} bytes)"
+    except OSError:
+        return f"{name} (missing)"

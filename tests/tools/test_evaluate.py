@@ -2,13 +2,9 @@
 
 import csv
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,74 +106,6 @@ def test_what_a_run_leaves(whole):
     assert page.count("data:image/jpeg") >= 3 * 2 and "map of gradcam" in page
 
 
-def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, capsys):
-    output, keep, seen = tmp_path / "out", tool.ExampleKeeper.__call__, []
-
-    def interrupted(self, number, *rest):
-        seen.append(number)
-        if seen == [0, 1, 2]:
-            raise KeyboardInterrupt
-        keep(self, number, *rest)
-
-    monkeypatch.setattr(tool.ExampleKeeper, "__call__", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tool.main(arguments(folder, output))
-    assert not (output / "metrics.json").exists()
-    # The second picture's result was cut short besides.
-    first, second = sorted((output / "pictures").iterdir())
-    second.write_bytes(second.read_bytes()[:-20])
-    assert tool.main(arguments(folder, output, "--resume")) == 0
-    assert seen == [0, 1, 2, 1, 2, 3]
-    assert numbers(output) == numbers(whole)
-    assert tool.main(arguments(folder, output, "--resume", "--seed", "1")) == 1
-    assert "same settings to resume" in capsys.readouterr().err
-    assert numbers(output) == numbers(whole)
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):
-    """Killed for good while it measures the third picture: nothing of Python's own clean-up runs."""
-    killer = tmp_path / "killer.py"
-    killer.write_text(
-        "import os, signal\n"
-        "from odam_d2.evaluation.examples import ExampleKeeper\n"
-        "keep = ExampleKeeper.__call__\n"
-        "def kill_at_the_third(self, number, *rest):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL) if number == 2 else keep(self, number, *rest)\n"
-        "ExampleKeeper.__call__ = kill_at_the_third\n"
-    )
-    output = tmp_path / "out"
-    command = [sys.executable, ROOT / "tools" / "evaluate.py", *arguments(folder, output, "--import", killer)]
-    killed = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(list((output / "pictures").iterdir())) == 2 and not (output / "metrics.json").exists()
-    assert tool.main(arguments(folder, output, "--resume")) == 0
-    assert numbers(output) == numbers(whole)
-
-
-def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):
-    assert tool.main(arguments(folder, tmp_path / "out", "--max-images", "2")) == 0
-    assert numbers(tmp_path / "out")[1]["counts"]["pictures"] == 2
-    # Elsewhere, with the same weights.
-    moved = shutil.move(tmp_path / "out", tmp_path / "moved")
-    weights = ("MODEL.WEIGHTS", shutil.copy(folder / "random.pth", tmp_path / "same.pth"))
-    assert tool.main(arguments(folder, moved, "--resume", opts=weights)) == 0
-    assert numbers(moved) == numbers(whole)
-    other = {name: weight + 1 for name, weight in torch.load(folder / "random.pth")["model"].items()}
-    torch.save({"model": other}, tmp_path / "same.pth")
-    assert tool.main(arguments(folder, moved, "--resume", opts=weights)) == 1
-    assert "differs in ['weights']" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):
-    command = [sys.executable, ROOT / "tools" / "evaluate.py", *arguments(folder, tmp_path, "--num-processes", "2")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert told.returncode == 0, told.stderr
-    assert numbers(tmp_path) == numbers(whole)
-
-
 def test_missing_pictures_are_counted_listed_and_an_error(tool, folder, whole, tmp_path, capsys):
     content = json.loads((folder / "coco.json").read_text())
     content["images"] += [{"id": 99, "file_name": "gone.png", "height": 40, "width": 60}]
@@ -229,6 +157,24 @@ def test_mixed_precision_reaches_all_that_asks_the_detector(tool, folder, tmp_pa
     assert passes == [False, False, True]
 
 
+def test_a_looser_threshold_matches_what_overlaps_less(tool, folder, tmp_path):
+    """Annotations of seven tenths of the detector's own boxes."""
+    content = json.loads((folder / "coco.json").read_text())
+    for one in content["annotations"]:
+        one["bbox"][2] *= 0.7
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    found = {}
+    for threshold in ("0.9", "0.5"):
+        options = ("--annotations", tmp_path / "other.json", "--iou-threshold", threshold)
+        assert tool.main(arguments(folder, tmp_path / threshold, *options, metrics=["pointing_box"])) == 0
+        metrics = json.loads((tmp_path / threshold / "metrics.json").read_text())
+        rows = list(csv.DictReader((tmp_path / threshold / "per_object.csv").open()))
+        assert metrics["run"]["iou_threshold"] == float(threshold) and len(rows) == 2 * metrics["counts"]["matched"]
+        found[threshold] = [float(row["iou"]) for row in rows]
+    # Three detections of each picture, by two methods.
+    assert found == {"0.9": [], "0.5": pytest.approx([0.7] * 3 * COUNT * 2, abs=1e-6)}
+
+
 def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
     found = arguments(folder, tmp_path, "--max-images", "2", "--sanity", "1", metrics=["pointing_box", "stability"])
     assert tool.main(found) == 0
@@ -253,6 +199,10 @@ def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
         (("--method-option", "num_masks=3"), "must be METHOD.NAME=VALUE; got 'num_masks=3'"),
         (("--max-images", "0"), "must be at least 1"),
         (("--iou-threshold", "1.5"), "must be in [0, 1); got 1.5"),
+        (("--num-machines", "2"), "--num-machines must be 1 on the CPU; got 2: give --num-processes"),
+        (("--num-gpus", "2"), "--num-gpus must be at most 1 on the CPU; got 2: give --num-processes 2"),
+        (("--machine-rank", "1"), "--machine-rank must be in 0 .. 0; got 1"),
+        (("--machine-rank", "-1", "--num-machines", "2"), "--machine-rank must be in 0 .. 1; got -1"),
     ],
 )
 def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):
@@ -281,3 +231,60 @@ def test_categories_of_another_detector(tool, folder, tmp_path, capsys):
     (tmp_path / "other.json").write_text(json.dumps(content))
     assert tool.main(arguments(folder, tmp_path / "out", "--annotations", tmp_path / "other.json")) == 1
     assert "['tree', 'dog', 'car'], the detector ['person', 'dog', 'car']" in capsys.readouterr().err
+
+
+def test_class_names_of_another_data_set(tool, folder, tmp_path, capsys):
+    """A config of three classes that inherits COCO's names; without any, categories are taken by rising id."""
+    assert tool.main(arguments(folder, tmp_path / "out", opts=("DATASETS.TEST", "('coco_2017_val',)"))) == 1
+    told = capsys.readouterr().err
+    assert "got 80 names, ['person', 'bicycle', " in told and "for 3 classes" in told and "DATASETS.TEST" in told
+    none = ("DATASETS.TEST", "()", "DATASETS.TRAIN", "()")
+    assert tool.main(arguments(folder, tmp_path / "out", "--max-images", "1", opts=none)) == 0
+
+
+@pytest.fixture
+def launched(tool, monkeypatch):
+    """What would be started, on a machine with GPUs; the detector is another file's business."""
+    started = []
+
+    def launch(function, *shared, args, timeout):
+        assert function is tool.measure_in_process and timeout.days
+        started.append(shared)
+        if args[0].machine_rank == 0:
+            (Path(args[0].output) / "metrics.json").write_text('{"failures": []}')
+
+    on_gpu = SimpleNamespace(MODEL=SimpleNamespace(DEVICE="cuda"))
+    setup = SimpleNamespace(cfg=on_gpu, comparison=None, measuring=None, settings=dict, files=dict)
+    monkeypatch.setattr(tool, "MeasuredRun", lambda args: setup)
+    monkeypatch.setattr(tool, "measure", lambda setup, command: started.append("here"))
+    monkeypatch.setattr(tool, "launch", launch)
+    return started
+
+
+SECOND = ("--num-gpus", "2", "--num-machines", "2", "--machine-rank", "1", "--dist-url", "tcp://first:5000")
+
+
+@pytest.mark.parametrize(
+    "options, expected, files",
+    [
+        (("--num-gpus", "2"), (2, 1, 0, "auto"), {"settings.json", "metrics.json"}),
+        (("--num-machines", "2", "--dist-url", "tcp://a:5"), (1, 2, 0, "tcp://a:5"), {"settings.json", "metrics.json"}),
+        (SECOND, (2, 2, 1, "tcp://first:5000"), set()),
+    ],
+)
+def test_gpus_and_machines_share_the_pictures(tool, folder, tmp_path, launched, options, expected, files):
+    assert tool.main(arguments(folder, tmp_path, *options)) == 0
+    assert launched == [expected] and {file.name for file in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--num-machines", "2"), "--dist-url must be where several machines meet; got 'auto'"),
+        (("--num-gpus", "0"), "--num-gpus must be at least 1; got 0"),
+    ],
+)
+def test_gpus_and_machines_that_do_not_go_together(tool, folder, tmp_path, launched, options, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(arguments(folder, tmp_path, *options))
+    assert message in capsys.readouterr().err and launched == []
