@@ -74,9 +74,7 @@ def test_files_count_for_finished_pictures_alone(tmp_path):
     store.pictures.write(1, {})
     store.start({}, resume=True, files={**finished, 2: "2.png (7 bytes)"})
     store.pictures.write(2, {})
-    message = (
-        r"same pictures to resume; .* in 1 of them, .* '2.png \(missing\)' in place of '2.png \(7 bytes\)'"
-    )
+    message = r"same pictures to resume; .* in 1 of them, .* '2.png \(missing\)' in place of '2.png \(7 bytes\)'"
     with pytest.raises(ValueError, match=message):
         store.start({}, resume=True, files={**finished, 2: "2.png (missing)"})
     store.start({}, resume=True, files={**finished, 2: "2.png (7 bytes)"})
