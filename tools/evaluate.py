@@ -32,6 +32,7 @@ from tqdm import tqdm
 import odam_d2.data
 import odam_d2.meta_arch
 import odam_d2.modeling  # noqa: F401  these three register data sets and detectors
+from odam_d2 import __version__
 from odam_d2.data.inputs import as_they_are
 from odam_d2.env import collect_versions
 from odam_d2.evaluation import (
@@ -193,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is wrong shows here, before processes start.
         if wrong := wrong_processes(args, setup.cfg.MODEL.DEVICE):
             parser.error(wrong)
-        settings, _, _ = setup.settings(), setup.comparison, setup.measuring
+        settings, _, _ = {**setup.settings(), "version": __version__}, setup.comparison, setup.measuring
         if args.machine_rank == 0:
             ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)
             (output / "metrics.json").unlink(missing_ok=True)

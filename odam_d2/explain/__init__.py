@@ -1,7 +1,7 @@
 """From a detector's trace to heat maps. Knows a detector only by ``model.trace(batched_inputs)``."""
 
 # Importing a method's file or an engine's registers it.
-from . import drise, gcame, gradcam, gradcam_pp, hirescam, layercam, ssgradcam, ssgradcam_pp  # noqa: F401
+from . import drise, gcame, gradcam, gradcam_pp, hirescam, layercam, random_maps, ssgradcam, ssgradcam_pp  # noqa: F401
 from .autograd import AutogradEngine
 from .base import ENGINES, METHODS, Explainer, GradientEngine, register_engine, register_method
 from .build import build_comparison, build_explainer

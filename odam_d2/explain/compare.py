@@ -14,7 +14,7 @@ class MethodComparison(Explainer):
     """Explains the same detections by several methods.
 
     The detector is traced once, and every chunk of gradients is given to all methods that use gradients before the
-    next one is computed; the others (``drise``) explain the same trace on their own. Build one with
+    next one is computed; the others (``drise``, ``random``) explain the same trace on their own. Build one with
     :func:`odam_d2.explain.build_comparison`.
 
     Args:

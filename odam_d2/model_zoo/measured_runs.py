@@ -15,7 +15,6 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 
-from .. import __version__
 from ..data.inputs import PictureInputs
 from ..evaluation import METRICS, Measuring, TimedComparison
 from ..evaluation.candidates import object_scorer
@@ -189,7 +188,7 @@ class MeasuredRun:
         return PictureInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
 
     def settings(self) -> dict[str, Any]:
-        """All that results depend on but the pictures' files. Not how many there are: a run can be made longer."""
+        """All of the command that results depend on. Not how many pictures there are: a run can be made longer."""
         weights, config = Path(self.cfg.MODEL.WEIGHTS), self.cfg.clone()
         config.defrost()
         # Their content counts, wherever they lie.
@@ -201,7 +200,6 @@ class MeasuredRun:
             "weights": _content(weights) if weights.is_file() else str(weights),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
             "imports": [_content(name) if name.endswith(".py") else name for name in self.args.imports],
-            "version": __version__,
             "methods": self.methods,
             **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
         }

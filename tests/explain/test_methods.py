@@ -31,7 +31,7 @@ def build(model, method, **settings):
 def test_all_are_there():
     assert set(METHODS) == {
         "odam", "gradcam", "gradcam_box", "gradcam++", "hirescam", "layercam", "ssgradcam", "ssgradcam++", "gcame",
-        "drise",
+        "drise", "random",
     }  # fmt: skip
     for cls in METHODS.values():
         assert "Source: " in inspect.getdoc(cls)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from odam_d2.model_zoo import measured_runs
 from tests.tools.test_evaluate import arguments, folder, numbers, tool  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +144,7 @@ def test_imported_files_and_the_version_count(tool, folder, tmp_path, monkeypatc
     assert tool.main(arguments(*run, files["the_same"], "--resume")) == 0
     assert tool.main(arguments(*run, files["another"], "--resume")) == 1
     assert "differs in ['imports']" in capsys.readouterr().err
-    monkeypatch.setattr(measured_runs, "__version__", "another")
+    monkeypatch.setattr(tool, "__version__", "another")
     assert tool.main(arguments(*run, files["the_same"], "--resume")) == 1
     assert "differs in ['version']" in capsys.readouterr().err
 
