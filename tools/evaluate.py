@@ -43,7 +43,7 @@ from odam_d2.evaluation import (
     sanity_checks,
 )
 from odam_d2.evaluation.examples import ExampleKeeper, cut_short, example_sections
-from odam_d2.evaluation.summary import format_counts, format_summary, objects_csv, pairs_csv
+from odam_d2.evaluation.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
 from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
 from odam_d2.model_zoo.runs import count_classes
 from odam_d2.utils.files import write_json, write_text
@@ -142,7 +142,8 @@ def write_results(
     store = ResultStore(output)
     names = setup.class_names or ()
     sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
-    notes, charts, verdicts = [command, *format_counts(counts).splitlines()], {}, []
+    notes = [command, *format_counts(counts).splitlines(), *format_dropped(summary)]
+    charts, verdicts = {}, []
     if sanity is not None:
         verdicts = [text for found in sanity.verdicts().values() for _, _, text in found]
         charts = {SANITY_CHART: "how alike the maps are while the detector forgets"}

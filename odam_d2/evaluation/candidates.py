@@ -23,8 +23,8 @@ def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = Fals
             ``CallableDetector``, which knows only what is left after suppression.
         workers: into how many parts the pictures of a call are divided, which go through the detector side by side;
             default as many as torch has threads on a CPU, one elsewhere.
-        amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, at half the price on a CPU that
-            knows bfloat16. Most scores move by thousandths; where a candidate's IoU is a hair from .5 the object's
+        amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, at about half the price on a CPU
+            that knows bfloat16. Most scores move by thousandths; where a candidate's IoU is a hair from .5 the object's
             score jumps to that of another candidate, either way.
 
     Returns:

@@ -120,13 +120,17 @@ def format_summary(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
         ]
         rows.append((name, _ARROWS[row["higher_is_better"]], *texts, row["objects"]))
     table = tabulate(rows, headers=("metric", "", *methods, "objects"), disable_numparse=True)
+    return "\n".join([table, *format_dropped(summary)])
+
+
+def format_dropped(summary: Mapping[str, Any]) -> list[str]:
+    """A sentence for what metrics leave out, the same of several metrics once."""
     left_out: dict[str, list[str]] = {}
     for name, row in summary["metrics"].items():
         what = ", ".join(f"{count} {_REASONS[reason][1]}" for reason, count in row["dropped"].items())
         if what:
             left_out.setdefault(what, []).append(name)
-    lines = [f"Matched objects left out by {', '.join(names)}: {what}." for what, names in left_out.items()]
-    return "\n".join([table, *lines])
+    return [f"Matched objects left out by {', '.join(names)}: {what}." for what, names in left_out.items()]
 
 
 def format_counts(counts: Mapping[str, int]) -> str:

@@ -18,7 +18,7 @@ class RandomMaps(Explainer):
     What a metric gives for these maps is what it gives for nothing. A method that isn't ahead of it in a metric has
     shown nothing by that metric; and where many methods aren't, the metric is to be doubted.
 
-    Source: the random baseline of Samek et al., IEEE TNNLS 2017 (arXiv 1509.06321), section III, there an order of
+    Source: the random order that Samek et al., IEEE TNNLS 2017 (arXiv 1509.06321), compare heat maps with; there of
     regions, here of cells.
 
     Args:

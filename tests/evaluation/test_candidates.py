@@ -15,6 +15,16 @@ BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 6], [40, 0, 50
 SCORES = torch.tensor([[0.2, 0.1], [0.9, 0.1], [0.4, 0.7], [0.8, 0.8]])
 
 
+def bundled(name):
+    """A trained detector, a picture of 96 x 128, and what it says there of class 0: boxes in the picture, scores."""
+    model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
+    picture = random_input(96, 128)["image"]
+    with torch.no_grad():
+        ((boxes, scores),) = model.candidates([{"image": picture}])
+    boxes = (boxes if boxes.dim() == 2 else boxes[:, 0]).clamp(min=0).minimum(torch.tensor([128.0, 96, 128, 96]))
+    return model, picture, boxes, scores[:, 0]
+
+
 class Said(nn.Module):
     """Says what it is told to."""
 
@@ -79,12 +89,8 @@ def test_the_precision_is_the_callers_choice(amp):
 
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "fcos", "rtdetr"])
 def test_mixed_precision_is_near_the_whole(name):
-    model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
-    picture = random_input(96, 128)["image"]
-    with torch.no_grad():
-        ((boxes, scores),) = model.candidates([{"image": picture}])
-    boxes = (boxes if boxes.dim() == 2 else boxes[:, 0]).clamp(min=0).minimum(torch.tensor([128.0, 96, 128, 96]))
-    rows = scores[:, 0].topk(3).indices
+    model, picture, boxes, scores = bundled(name)
+    rows = scores.topk(3).indices
     asked = picture[None], torch.zeros(3, dtype=torch.int64), boxes[rows], torch.zeros(3, dtype=torch.int64)
     whole = object_scorer(model)(*asked)
     mixed = object_scorer(model.to(memory_format=torch.channels_last), amp=True)(*asked)
@@ -104,12 +110,8 @@ def test_what_cannot_be_scored_is_said():
 @pytest.mark.parametrize("name", ["faster_rcnn", "retinanet"])
 def test_batches_and_threads_give_the_numbers_of_one_by_one(name):
     """The plain loop: one object, one step, one picture at a time, each with all the candidates there are."""
-    model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
-    picture = random_input(96, 128)["image"]
-    with torch.no_grad():
-        ((boxes, scores),) = model.candidates([{"image": picture}])
+    model, picture, boxes, _ = bundled(name)
     # Two candidates of two sizes are the objects: what is certain to be seen in the untouched picture.
-    boxes = (boxes if boxes.dim() == 2 else boxes[:, 0]).clamp(min=0).minimum(torch.tensor([128.0, 96, 128, 96]))
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     rows = torch.stack([((area - wanted).abs()).argmin() for wanted in (1000.0, 4000.0)])
     classes = torch.zeros(2, dtype=torch.int64)

@@ -119,6 +119,17 @@ def test_missing_pictures_are_counted_listed_and_an_error(tool, folder, whole, t
     assert (metrics["counts"]["missing"], metrics["counts"]["failed"], metrics["counts"]["pictures"]) == (1, 1, 3)
 
 
+def test_terminal_and_page_say_what_metrics_leave_out(tool, folder, tmp_path, capsys):
+    content = json.loads((folder / "coco.json").read_text())
+    for one in content["annotations"]:
+        one.pop("segmentation", None)
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    assert tool.main(arguments(folder, tmp_path / "out", "--annotations", tmp_path / "boxes.json")) == 0
+    page, metrics, _, _ = numbers(tmp_path / "out")
+    said = f"Matched objects left out by energy_mask, vea: {metrics['counts']['matched']} without a mask."
+    assert said in page and said in capsys.readouterr().out
+
+
 def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
     """The detector's answers are another file's business: here it is as sure as the picture is bright."""
 
