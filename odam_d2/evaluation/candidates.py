@@ -3,6 +3,8 @@
 Shape letters: P candidates of a picture, K classes, B objects, M pictures, (h, w) the model input.
 """
 
+import math
+
 import torch
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from .faithfulness import ScoreObjects
 
 # A candidate speaks for an object that its box overlaps by more than this.
 MIN_IOU = 0.5
+# On a CPU more pictures at a time take longer each: what a layer leaves is out of the cache when the next comes.
+_AT_ONCE_ON_CPU = 4
 
 
 def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = False) -> ScoreObjects:
@@ -20,9 +24,10 @@ def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = Fals
 
     Args:
         model: a detector in eval mode with ``candidates(batched_inputs)``: all of this project's, but for
-            ``CallableDetector``, which knows only what is left after suppression.
-        workers: into how many parts the pictures of a call are divided, which go through the detector side by side;
-            default as many as torch has threads on a CPU, one elsewhere.
+            ``CallableDetector``, which knows only what is left after suppression. What
+            :func:`odam_d2.modeling.inference_copy` gives of one answers sooner.
+        workers: how many parts of a call's pictures go through the detector side by side; default as many as torch has
+            threads on a CPU, one elsewhere. On a CPU a part has at most four pictures.
         amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, at about half the price on a CPU
             that knows bfloat16. Most scores move by thousandths; where a candidate's IoU is a hair from .5 the object's
             score jumps to that of another candidate, either way.
@@ -56,7 +61,9 @@ def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = Fals
     def score(pictures: Tensor, classes: Tensor, boxes: Tensor, where: Tensor) -> Tensor:
         if model.training:
             raise RuntimeError("the detector must be in eval mode to be scored; got training mode: call model.eval()")
-        parts = map_in_threads(ask, pictures.chunk(workers) if len(pictures) else [], workers)
+        at_once = max(1, math.ceil(len(pictures) / workers))
+        at_once = min(at_once, _AT_ONCE_ON_CPU) if device.type == "cpu" else at_once
+        parts = map_in_threads(ask, pictures.split(at_once) if len(pictures) else [], workers)
         found = [one for part in parts for one in part]
         scores = boxes.new_zeros(len(boxes))
         for row, (label, number) in enumerate(zip(classes.tolist(), where.tolist(), strict=True)):

@@ -20,6 +20,7 @@ from ..evaluation import METRICS, Measuring, TimedComparison
 from ..evaluation.candidates import object_scorer
 from ..evaluation.ground_truth import records_from_coco, records_from_dataset
 from ..explain import METHODS, MethodComparison, build_comparison
+from ..modeling import inference_copy
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.imports import import_file_or_module
 from .runs import build_detector, count_classes, known_class_names, read_run_config
@@ -141,8 +142,7 @@ class MeasuredRun:
             torch.set_num_threads(1)
         model = build_detector(self.cfg)
         load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
-        # Where convolutions in bfloat16 are quick.
-        return model.to(memory_format=torch.channels_last) if self.args.amp else model
+        return model
 
     @cached_property
     def comparison(self) -> MethodComparison:
@@ -175,7 +175,7 @@ class MeasuredRun:
         args, score = self.args, None
         if any(METRICS[name].needs_detector for name in args.metrics):
             try:
-                score = object_scorer(self.model, amp=args.amp)
+                score = object_scorer(inference_copy(self.model), amp=args.amp)
             except TypeError as error:
                 raise ValueError(f"{error}; or leave deletion, insertion, overall and untouched out") from error
         return Measuring(

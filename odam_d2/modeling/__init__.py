@@ -8,6 +8,7 @@ from .backbone import (
 )
 from .cascade import OdamCascadeROIHeads
 from .detr import ConditionalDetr, Detr, RTDetr, RTDetrV2
+from .inference_copy import inference_copy
 from .pooled import register_instance_wise
 from .query_architecture import register_architecture
 from .res5 import OdamRes5ROIHeads
@@ -27,6 +28,7 @@ __all__ = [
     "build_compact_resnet_fpn_backbone",
     "build_compact_retinanet_resnet_fpn_backbone",
     "build_fcos_resnet_fpn_backbone",
+    "inference_copy",
     "register_architecture",
     "register_instance_wise",
 ]
