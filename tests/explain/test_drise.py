@@ -1,5 +1,6 @@
 """D-RISE: against a loop over masks and detections, on a detector whose reasons are known, and what it is asked."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -168,8 +169,12 @@ def test_mixed_precision_is_asked_of_masked_pictures_alone(name, monkeypatch):
     assert kinds == [False, True] and len(whole) and torch.equal(mixed.scores, whole.scores)
     one, other = mixed.heatmaps.values, whole.heatmaps.values
     assert one.dtype == torch.float32 and not torch.equal(one, other)
-    # Two to three digits, and now and then another detection survives suppression.
-    assert float((one - other).abs().mean()) < 0.05 * float(other.mean())
+    # Scores in [0, 1] move by hundredths, and now and then another detection survives suppression.
+    assert float((one - other).abs().mean()) < 0.01
+    # What is left of it in whole precision is the copy's rounding.
+    monkeypatch.setattr("odam_d2.explain.drise.low_precision", lambda device, enabled: nullcontext())
+    copied = drise(model, num_masks=3, amp=True)(picture)[0]["instances"].heatmaps.values
+    assert not torch.equal(copied, other) and torch.allclose(copied, other, atol=1e-4)
 
 
 def test_stride_is_that_of_the_maps(model):

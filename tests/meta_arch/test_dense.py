@@ -1,5 +1,7 @@
 """OdamRetinaNet and OdamFCOS: the stock detectors, bit for bit, that also remember."""
 
+import copy
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -41,9 +43,14 @@ def test_detections_are_the_stock_models_bit_for_bit(pair):
     assert sum(len(r["instances"]) for r in expected) >= 4
 
 
-def test_predictions_said_again_are_those_of_detection(pair):
-    ours, _ = pair
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_predictions_said_again_are_those_of_detection(pair, memory_format):
+    """With channels last inference would write its scores over what the trace keeps."""
+    ours = copy.deepcopy(pair[0]).to(memory_format=memory_format)
     trace = ours.trace(INPUTS)
+    vectors = trace.head.class_vectors(trace)[torch.arange(len(trace)), trace.classes]
+    if isinstance(ours, RetinaNet):  # FCOS reports the root of this and the centerness
+        assert torch.allclose(vectors, torch.cat([i.scores for i in trace.instances]), atol=1e-6)
     with torch.no_grad():
         said = trace.head.predict(trace.features, trace)
         from_maps = trace.head.decode(trace.head.gather(trace.head.maps, trace), trace)

@@ -1,0 +1,81 @@
+"""A copy that is asked in a detector's place: the same numbers, and the detector stays as it was."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling.poolers import ROIPooler
+from torch import nn
+
+from odam_d2 import model_zoo
+from odam_d2.modeling import inference_copy
+from odam_d2.modeling.lookup_pooler import LookupROIPooler
+from tests.helpers import random_input
+
+NAMES = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "rtdetr")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_bundled_detector_says_the_same(name):
+    model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
+    before, inputs = copy.deepcopy(model.state_dict()), [random_input(96, 128), random_input(96, 128)]
+    quick = inference_copy(model)
+    with torch.no_grad():
+        expected, found = model.candidates(inputs), quick.candidates(inputs)
+        detected, again = (one.trace(inputs).instances for one in (model, quick))
+    for (boxes, scores), (other_boxes, other_scores) in zip(expected, found, strict=True):
+        # Proposals of nearly the same score may change places.
+        order, other = scores[:, 0].argsort(), other_scores[:, 0].argsort()
+        assert torch.allclose(other_scores[other], scores[order], atol=1e-4)
+        assert torch.allclose(other_boxes[other].amax(0), boxes[order].amax(0), atol=0.01)
+    for one, other in zip(detected, again, strict=True):
+        assert torch.equal(other.pred_classes, one.pred_classes)
+        assert torch.allclose(other.pred_boxes.tensor, one.pred_boxes.tensor, atol=0.01)
+    after = model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[key], before[key]) for key in before)
+    assert not any(isinstance(module, LookupROIPooler) for module in model.modules())
+
+
+def norms_left(model):
+    return [m for m in model.modules() if isinstance(m, Conv2d) and m.norm is not None]
+
+
+def test_norms_go_into_convolutions_and_poolers_are_changed():
+    model = model_zoo.get("synthetic/cascade_rcnn_compact_FPN", device="cpu")
+    quick = inference_copy(model)
+    assert norms_left(model) and not norms_left(quick)
+    kinds = {type(module) for module in quick.modules() if isinstance(module, ROIPooler)}
+    assert kinds == {LookupROIPooler} and not any(p.requires_grad for p in quick.parameters())
+    convolution = next(m for m in quick.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3))
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class Own(FrozenBatchNorm2d):
+    """Somebody's norm, which does more than its base."""
+
+    def forward(self, x):
+        return super().forward(x).abs()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("norm, folded", [(FrozenBatchNorm2d, True), (nn.BatchNorm2d, True), (Own, False)])
+def test_a_norm_with_its_numbers(bias, norm, folded):
+    torch.manual_seed(0)
+    model = nn.Sequential(Conv2d(3, 4, 3, padding=1, bias=bias, norm=norm(4), activation=torch.relu))
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(model[0].norm, name).data.uniform_(0.5, 2.0)
+    picture = torch.randn(2, 3, 6, 7)
+    quick = inference_copy(model.eval())
+    assert (quick[0].norm is None) == folded
+    assert torch.allclose(quick(picture), model(picture), atol=1e-5) and bool(model(picture).any())
+
+
+def test_a_norm_of_the_batch_stays():
+    model = nn.Sequential(Conv2d(3, 4, 1, norm=nn.BatchNorm2d(4, track_running_stats=False))).eval()
+    assert inference_copy(model)[0].norm is not None
+
+
+def test_a_detector_in_training_is_refused():
+    with pytest.raises(RuntimeError, match="eval mode to be copied; got training mode: call model.eval"):
+        inference_copy(nn.Sequential(nn.Conv2d(1, 1, 1)).train())
