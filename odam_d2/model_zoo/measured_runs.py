@@ -58,9 +58,8 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
         help="also let the detector forget layer by layer, and see whether maps of N pictures change "
         "(default N: 4, the first with matched objects)")  # fmt: skip
     add("--amp", action="store_true",
-        help="ask about changed pictures (drise, deletion, insertion) in mixed precision, with channels last: about "
-        "half the time, and means that move by thousandths; detections and gradients stay in single "
-        "precision")  # fmt: skip
+        help="ask about changed pictures (drise, deletion, insertion) in mixed precision: about two thirds of the "
+        "time, and means that move by thousandths; detections and gradients stay in single precision")  # fmt: skip
     add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
     add("--output", required=True, metavar="DIR", help="folder for the results")
     add("--resume", action="store_true", help="go on with what --output holds; without it a run starts anew")
