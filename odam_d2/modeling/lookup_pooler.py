@@ -77,8 +77,8 @@ def _lookups(rois: Tensor, pooler: ROIAlign, height: int, width: int) -> Iterato
         return
     place = (pooler.spatial_scale, pooler.sampling_ratio, pooler.aligned)
     (bins_y, bins_x), number = pooler.output_size, rois[:, 0].long()
-    y, of_y = _read_along(*roi_align_weights(rois[:, 2], rois[:, 4], height, bins_y, *place))
-    x, of_x = _read_along(*roi_align_weights(rois[:, 1], rois[:, 3], width, bins_x, *place))
+    y, of_y = _read_along(*roi_align_weights(rois[:, 2], rois[:, 4], height, bins_y, *place)[:2])
+    x, of_x = _read_along(*roi_align_weights(rois[:, 1], rois[:, 3], width, bins_x, *place)[:2])
     y = y + number[:, None, None] * height
     at_once = max(1, _LOOKUPS_AT_ONCE // (y[0].numel() * x[0].numel()))
     for part in torch.arange(len(rois), device=rois.device).split(at_once):
@@ -88,14 +88,17 @@ def _lookups(rois: Tensor, pooler: ROIAlign, height: int, width: int) -> Iterato
         yield part, index.view(pooled, -1).int(), weights.view(pooled, -1)
 
 
-def _read_along(weights: Tensor, start: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Of :func:`odam_d2.ops.roi_align.roi_align_weights` (R, P, L), only the cells that a pooled cell reads.
+def _read_along(weights: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the weights of :func:`odam_d2.ops.roi_align.roi_align_weights` only those of cells that a pooled cell reads.
+
+    Args:
+        weights: (R, P, L).
+        start: (R,) int64, the cell under the first weight.
 
     Returns:
         (R, P, T) int64 cells along the axis, and their weights; places that are left over name a cell that is read
         anyway, if any is, with weight 0, so that what is not read doesn't count even where it is NaN.
     """
-    del length
     if weights.shape[2] == 0:
         weights = weights.new_zeros(*weights.shape[:2], 1)
     used = weights != 0
