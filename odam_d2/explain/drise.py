@@ -82,7 +82,7 @@ class DRISE(Explainer):
         """See :meth:`Explainer.explain`."""
         vectors = _class_vectors(trace, given=instances is not None)
         numbers = trace.image_index.unique().tolist()
-        asked = inference_copy(self.model) if self.amp else self.model
+        asked = inference_copy(self.model, boxes_only=True) if self.amp else self.model
         bar = tqdm(total=self.num_masks * len(numbers), desc="D-RISE", unit="mask", disable=not self.progress)
         with bar as progress, torch.no_grad():
             parts = [self._picture(asked, trace, batched_inputs[n], n, vectors, progress) for n in numbers]

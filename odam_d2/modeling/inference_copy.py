@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.roi_heads import ROIHeads
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -16,7 +17,7 @@ Model = TypeVar("Model", bound=nn.Module)
 _FIXED_NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d)
 
 
-def inference_copy(model: Model) -> Model:
+def inference_copy(model: Model, boxes_only: bool = False) -> Model:
     """A copy of a detector that gives the same detections to rounding, 1.1 to 1.4 times as quickly on a CPU.
 
     Convolutions have channels last and take batch norms with fixed statistics into their weights; on a CPU RoIAlign is
@@ -26,6 +27,7 @@ def inference_copy(model: Model) -> Model:
 
     Args:
         model: of any kind, in eval mode; stays as it is.
+        boxes_only: leave out what RoI heads find besides boxes and classes: masks and keypoints.
 
     Raises:
         RuntimeError: if the detector is in training mode.
@@ -36,6 +38,10 @@ def inference_copy(model: Model) -> Model:
     for module in list(quick.modules()):
         if isinstance(module, Conv2d) and type(module.norm) in _FIXED_NORMS:
             _fold_norm(module)
+        if boxes_only and isinstance(module, ROIHeads):
+            # Not every kind of heads knows both.
+            for branch in {"mask_on", "keypoint_on"} & vars(module).keys():
+                setattr(module, branch, False)
         for name, child in list(module.named_children()):
             if isinstance(child, ROIPooler) and next(quick.parameters()).device.type == "cpu":
                 setattr(module, name, LookupROIPooler.of(child) or child)

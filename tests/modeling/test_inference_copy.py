@@ -51,6 +51,14 @@ def test_norms_go_into_convolutions_and_poolers_are_changed():
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_boxes_only_leaves_masks_out():
+    model, inputs = model_zoo.get("synthetic/mask_rcnn_compact_FPN", device="cpu"), [random_input(96, 128)]
+    (whole,), (boxes,) = (inference_copy(model, boxes_only=only).trace(inputs).instances for only in (False, True))
+    assert len(whole) and whole.has("pred_masks") and not boxes.has("pred_masks")
+    assert torch.equal(boxes.pred_boxes.tensor, whole.pred_boxes.tensor) and torch.equal(boxes.scores, whole.scores)
+    assert model.roi_heads.mask_on and model.trace(inputs).instances[0].has("pred_masks")
+
+
 class Own(FrozenBatchNorm2d):
     """Somebody's norm, which does more than its base."""
 
