@@ -28,9 +28,9 @@ def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = Fals
             :func:`odam_d2.modeling.inference_copy` gives of one answers sooner.
         workers: how many parts of a call's pictures go through the detector side by side; default as many as torch has
             threads on a CPU, one elsewhere. On a CPU a part has at most four pictures.
-        amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, at about half the price on a CPU
-            that knows bfloat16. Most scores move by thousandths; where a candidate's IoU is a hair from .5 the object's
-            score jumps to that of another candidate, either way.
+        amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, at about two thirds of the
+            price on a CPU that knows bfloat16. Most scores move by thousandths; where a candidate's IoU is a hair from
+            .5 the object's score jumps to that of another candidate, either way.
 
     Returns:
         See :data:`odam_d2.evaluation.faithfulness.ScoreObjects`: for each object the best score of its class among the

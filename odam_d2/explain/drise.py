@@ -44,7 +44,7 @@ class DRISE(Explainer):
         stride: model-input pixels per cell of the maps.
         seed: of the masks.
         amp: ask about masked pictures in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, and
-            ask :func:`odam_d2.modeling.inference_copy` of the detector: two to three times as quick on a CPU.
+            ask :func:`odam_d2.modeling.inference_copy` of the detector: about twice as quick on a CPU.
         progress: show a bar with the time that is left.
 
     Raises:

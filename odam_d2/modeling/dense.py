@@ -194,10 +194,9 @@ class TracedDenseHead(ABC):
         """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norms' deviations."""
         with self.recording():
             results = self.module(levels)
-        # Inference applies sigmoid_ in place to a rearranged copy, which is none with one anchor, one cell, or channels
-        # last.
-        widths = {result: channels for result, channels, _ in self.layout}
-        self.maps = [[m.clone() if _rearranged_in_place(m, widths[k]) else m for m in r] for k, r in enumerate(results)]
+        # Copies: inference applies sigmoid_ in place to a rearrangement, which may be a view of them: of one anchor, of
+        # one cell, with channels last.
+        self.maps = [[level.clone() for level in result] for result in results]
         return results
 
     @contextmanager
@@ -249,12 +248,6 @@ class TracedDenseHead(ABC):
             return "its branches share layers"
         self.branches = branches
         return None
-
-
-def _rearranged_in_place(level: Tensor, channels: int) -> bool:
-    """Whether Detectron2's rearrangement of a result gives a view of it."""
-    rearranged = permute_to_N_HWA_K(level, channels)
-    return rearranged.untyped_storage().data_ptr() == level.untyped_storage().data_ptr()
 
 
 class TracedRetinaNetHead(TracedDenseHead):

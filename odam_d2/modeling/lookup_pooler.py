@@ -53,10 +53,9 @@ class LookupROIPooler(ROIPooler):
             (R, C, P, Q) in the type of the features.
         """
         rois = convert_boxes_to_pooler_format(box_lists).float()
-        levels = torch.zeros(len(rois), dtype=torch.int64, device=rois.device)
-        if len(x) > 1:
-            place = (self.min_level, self.max_level, self.canonical_box_size, self.canonical_level)
-            levels = assign_boxes_to_levels(box_lists, *place)
+        levels = assign_boxes_to_levels(
+            box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
+        )
         pooled = rois.new_zeros(len(rois), self.output_size[0] * self.output_size[1], x[0].shape[1])
         for level, (feature, pooler) in enumerate(zip(x, self.level_poolers, strict=True)):
             rows = (levels == level).nonzero()[:, 0]

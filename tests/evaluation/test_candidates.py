@@ -70,6 +70,15 @@ def test_objects_are_looked_for_in_their_own_picture(workers, calls):
     assert found.tolist() == pytest.approx([0.2, 0.7, 0.4]) and sorted(model.calls) == calls
 
 
+@pytest.mark.parametrize("workers, sizes", [(1, [4, 4, 1]), (2, [4, 4, 1]), (4, [3, 3, 3])])
+def test_at_most_four_pictures_go_together_on_a_cpu(workers, sizes):
+    model = Said(*[(BOXES, SCORES * k / 10) for k in range(9)]).eval()
+    pictures, where = torch.arange(9.0)[:, None, None, None].expand(9, 3, 20, 60), torch.arange(9).flip(0)
+    found = object_scorer(model, workers)(pictures, torch.ones(9, dtype=torch.int64), BOX.expand(9, 4), where)
+    assert sorted(map(len, model.calls), reverse=True) == sizes
+    assert found.tolist() == pytest.approx([0.07 * k for k in range(8, -1, -1)])
+
+
 @pytest.mark.parametrize("amp", [False, True])
 def test_the_precision_is_the_callers_choice(amp):
     """Whatever autocast stands around the call."""

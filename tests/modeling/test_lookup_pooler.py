@@ -32,10 +32,8 @@ def levels_of(count, pictures, channels=5):
 
 @pytest.mark.parametrize("kind", ["ROIAlign", "ROIAlignV2"])
 @pytest.mark.parametrize("ratio", [0, 2])
-@pytest.mark.parametrize("levels, size", [(4, 7), (1, 3), (2, (2, 5))])
+@pytest.mark.parametrize("levels, size", [(4, 7), (1, 3), (1, (2, 5))])
 def test_it_pools_what_the_operator_pools(kind, ratio, levels, size):
-    if levels > 1 and size == (2, 5):  # stock has room for squares alone
-        levels = 1
     stock, lookup = poolers(size, levels, ratio, kind)
     features = levels_of(levels, 3)
     boxes = [Boxes(BOXES), Boxes(BOXES[:0]), Boxes(BOXES.flip(0) * 0.7)]
@@ -78,10 +76,11 @@ def test_boxes_keep_their_precision_in_mixed_precision():
     halves = [f.bfloat16() for f in features]
     with torch.autocast("cpu", torch.bfloat16):
         found = lookup(halves, boxes)
+        rounded = stock(halves, boxes)
     expected = stock([f.float() for f in halves], boxes)
     assert found.dtype == torch.bfloat16
     # Eight bits of the result, and nothing else.
-    assert torch.equal(found, expected.bfloat16()) or relative_error(found.float(), expected) < 2**-7
+    assert relative_error(found.float(), expected) < 2**-8 < 0.1 * relative_error(rounded.float(), expected)
 
 
 def test_what_is_not_roi_align_is_not_taken():
