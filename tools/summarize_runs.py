@@ -119,6 +119,16 @@ class Run:
         return cls(folder.name, json.loads(measured.read_text(encoding="utf-8")), rows, checked)
 
     @property
+    def precision(self) -> str:
+        """In which precision the detector was asked about changed pictures; empty where nothing asked."""
+        about = self.measured["run"]
+        masked = any("amp" in options for options in about["methods"].values())
+        if not masked and not any(METRICS[name].needs_detector for name in self.metrics):
+            return ""
+        asked = "in mixed precision" if about.get("amp") else "in the precision of its weights"
+        return f"; the detector was asked about changed pictures {asked}"
+
+    @property
     def metrics(self) -> list[str]:
         """Names of those with values."""
         return [name for name, row in self.measured["metrics"].items() if row["methods"]]
@@ -159,13 +169,12 @@ def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
     about, counts = run.measured["run"], run.measured["counts"]
     others, metrics = run.rivals(method, rivals), run.metrics
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in _VERSIONS)
-    asked = "in mixed precision" if about.get("amp") else "in the precision of its weights"
     parts = [
         f"### {run.name}",
         f"    {about['command']}",
-        f"Seed {about['seed']}, maps of `{about['attribute']}`, {about['device']}, {versions}; the detector was asked "
-        f"about changed pictures {asked}. Matched: IoU > {about['iou_threshold']:g}, score >= "
-        f"{about['score_threshold']:g}. " + " ".join(format_counts(counts).splitlines()),
+        f"Seed {about['seed']}, maps of `{about['attribute']}`, {about['device']}, {versions}{run.precision}. "
+        f"Matched: IoU > {about['iou_threshold']:g}, score >= {about['score_threshold']:g}. "
+        + " ".join(format_counts(counts).splitlines()),
     ]
     for names in (metrics[k : k + _COLUMNS] for k in range(0, len(metrics), _COLUMNS)):
         parts.append(table_of_means(run.measured, names))

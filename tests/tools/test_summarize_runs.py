@@ -38,8 +38,8 @@ def test_means_and_differences(run, capsys):
     assert load_tool("summarize_runs").main([str(run)]) == 0
     text = capsys.readouterr().out
     assert "### a_run\n\n    tools/evaluate.py --seed 4\n" in text
-    assert "Seed 4, maps of `score`, cpu, odam_d2 0.9, torch 2.5, detectron2 0.6; " in text
-    assert "in the precision of its weights. Matched: IoU > 0.5, score >= 0.3. 1 pictures. " in text
+    assert "Seed 4, maps of `score`, cpu, odam_d2 0.9, torch 2.5, detectron2 0.6. " in text
+    assert "detectron2 0.6. Matched: IoU > 0.5, score >= 0.3. 1 pictures. " in text
     assert "6 are crowds" in text and "3 are objects, of which 2 matched. Of 5 detections" in text
     assert cells(text, "method") == ["method", "energy_box + (n 2)"]
     assert cells(text, "odam") == ["odam", "**0.750** [0.700, 0.800]"]
@@ -50,7 +50,6 @@ def test_means_and_differences(run, capsys):
 def test_what_does_not_fit_on_a_page_is_another_table(run, monkeypatch, capsys):
     measured = json.loads((run / "metrics.json").read_text())
     measured["metrics"]["vea"] = measured["metrics"]["energy_box"]
-    measured["run"]["amp"] = True
     (run / "metrics.json").write_text(json.dumps(measured))
     rows = (run / "per_object.csv").read_text().replace(",\n", ",0.5\n")
     (run / "per_object.csv").write_text(rows)
@@ -62,7 +61,27 @@ def test_what_does_not_fit_on_a_page_is_another_table(run, monkeypatch, capsys):
     assert [[cell.strip() for cell in head if cell.strip()] for head in heads] == [
         ["method", "energy_box + (n 2)"], ["method", "vea + (n 2)"],
     ]  # fmt: skip
-    assert text.count("odam - b") == 2 and "+0.000 [+0.000, +0.000] open" in text and "in mixed precision" in text
+    assert text.count("odam - b") == 2 and "+0.000 [+0.000, +0.000] open" in text
+
+
+@pytest.mark.parametrize("amp, precision", [(True, "mixed precision"), (False, "the precision of its weights")])
+def test_precision_is_told_where_the_detector_was_asked(run, capsys, amp, precision):
+    told = f"detectron2 0.6; the detector was asked about changed pictures in {precision}. Matched: "
+    measured = json.loads((run / "metrics.json").read_text())
+    measured["run"]["amp"] = amp
+    # A map drawn at random asks nothing, deletion and a method with masks do.
+    for methods, metric, asked in (
+        ({"random": {"seed": 0}}, "energy_box", False),
+        ({"odam": {}}, "deletion", True),
+        ({"drise": {"amp": amp}}, "energy_box", True),
+    ):
+        measured["run"]["methods"] = methods
+        (cell,) = list(measured["metrics"].values())[:1]
+        cell["methods"] = dict.fromkeys(methods, {"mean": 0.5, "interval": [0.4, 0.6]})
+        measured["metrics"] = {metric: cell}
+        (run / "metrics.json").write_text(json.dumps(measured))
+        assert load_tool("summarize_runs").main([str(run), "--rivals", "none"]) == 0
+        assert (told in capsys.readouterr().out) == asked
 
 
 def test_rivals_that_a_run_lacks_are_left_out(run, tmp_path):
