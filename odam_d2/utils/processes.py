@@ -4,10 +4,12 @@ import datetime
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 
 import torch
 from detectron2.utils import comm
+from tqdm import tqdm
 
 
 def launch_on_cpu(function: Callable[..., None], num_processes: int, args: tuple = ()) -> None:
@@ -30,6 +32,8 @@ def launch_on_cpu(function: Callable[..., None], num_processes: int, args: tuple
 
 
 def _worker(rank: int, function: Callable[..., None], num_processes: int, address: str, args: tuple) -> None:
+    # A progress bar's usual lock is one between processes: it would outlive the end below, and be told as leaked.
+    tqdm.set_lock(threading.RLock())
     torch.distributed.init_process_group(
         "gloo",
         init_method=address,
