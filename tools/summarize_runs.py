@@ -122,10 +122,15 @@ class Run:
     def precision(self) -> str:
         """In which precision the detector was asked about changed pictures; empty where nothing asked."""
         about = self.measured["run"]
-        masked = any("amp" in options for options in about["methods"].values())
-        if not masked and not any(METRICS[name].needs_detector for name in self.metrics):
+        # Deletion and insertion ask as the run does, a method with masks as its own option says.
+        mixed = {bool(options["amp"]) for options in about["methods"].values() if "amp" in options}
+        if any(METRICS[name].needs_detector for name in self.metrics):
+            mixed.add(bool(about.get("amp")))
+        if not mixed:
             return ""
-        asked = "in mixed precision" if about.get("amp") else "in the precision of its weights"
+        asked = " and ".join(
+            "in mixed precision" if amp else "in the precision of its weights" for amp in sorted(mixed)
+        )
         return f"; the detector was asked about changed pictures {asked}"
 
     @property

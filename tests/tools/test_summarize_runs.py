@@ -64,24 +64,31 @@ def test_what_does_not_fit_on_a_page_is_another_table(run, monkeypatch, capsys):
     assert text.count("odam - b") == 2 and "+0.000 [+0.000, +0.000] open" in text
 
 
-@pytest.mark.parametrize("amp, precision", [(True, "mixed precision"), (False, "the precision of its weights")])
-def test_precision_is_told_where_the_detector_was_asked(run, capsys, amp, precision):
-    told = f"detectron2 0.6; the detector was asked about changed pictures in {precision}. Matched: "
+MIXED, OWN = "in mixed precision", "in the precision of its weights"
+
+
+@pytest.mark.parametrize(
+    "amp, methods, metric, told",
+    [
+        (True, {"random": {"seed": 0}}, "energy_box", ""),  # a map drawn at random asks nothing
+        (True, {"odam": {}}, "deletion", MIXED),
+        (False, {"odam": {}}, "deletion", OWN),
+        (True, {"drise": {"amp": True}}, "energy_box", MIXED),
+        (False, {"drise": {"amp": False}}, "energy_box", OWN),
+        # --method-option drise.amp=true without --amp.
+        (False, {"drise": {"amp": True}}, "energy_box", MIXED),
+        (False, {"drise": {"amp": True}}, "deletion", f"{OWN} and {MIXED}"),
+    ],
+)
+def test_precision_is_told_where_the_detector_was_asked(run, capsys, amp, methods, metric, told):
     measured = json.loads((run / "metrics.json").read_text())
-    measured["run"]["amp"] = amp
-    # A map drawn at random asks nothing, deletion and a method with masks do.
-    for methods, metric, asked in (
-        ({"random": {"seed": 0}}, "energy_box", False),
-        ({"odam": {}}, "deletion", True),
-        ({"drise": {"amp": amp}}, "energy_box", True),
-    ):
-        measured["run"]["methods"] = methods
-        (cell,) = list(measured["metrics"].values())[:1]
-        cell["methods"] = dict.fromkeys(methods, {"mean": 0.5, "interval": [0.4, 0.6]})
-        measured["metrics"] = {metric: cell}
-        (run / "metrics.json").write_text(json.dumps(measured))
-        assert load_tool("summarize_runs").main([str(run), "--rivals", "none"]) == 0
-        assert (told in capsys.readouterr().out) == asked
+    measured["run"] |= {"amp": amp, "methods": methods}
+    means = dict.fromkeys(methods, {"mean": 0.5, "interval": [0.4, 0.6]})
+    measured["metrics"] = {metric: {"higher_is_better": True, "objects": 2, "methods": means}}
+    (run / "metrics.json").write_text(json.dumps(measured))
+    assert load_tool("summarize_runs").main([str(run), "--rivals", "none"]) == 0
+    sentence = f"; the detector was asked about changed pictures {told}. " if told else ". "
+    assert f"detectron2 0.6{sentence}Matched: " in capsys.readouterr().out
 
 
 def test_rivals_that_a_run_lacks_are_left_out(run, tmp_path):
