@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace, Predictions
+from ..utils.threads import in_this_thread
 from .base import GradientEngine, register_engine
 from .norm_gradients import contiguous_norm_gradients
 from .targets import target_scalars
@@ -127,7 +128,7 @@ def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
         outputs.append(output)
         return None
 
-    handle = module.register_forward_hook(keep)
+    handle = module.register_forward_hook(in_this_thread(keep))
     try:
         yield outputs
     finally:

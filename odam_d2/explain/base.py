@@ -6,10 +6,12 @@ h x w the largest window of a chunk.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
+from weakref import WeakKeyDictionary
 
 import torch
 from detectron2.structures import Instances
@@ -17,8 +19,13 @@ from torch import Tensor, nn
 
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.threads import model_lock
 from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
+
+# Modules that are held in eval mode, by how many calls, and the mode that each was in before.
+_own_modes: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
+_changing_modes = threading.Lock()
 
 METHODS: dict[str, type[Explainer]] = {}
 ENGINES: dict[str, type[GradientEngine]] = {}
@@ -181,6 +188,8 @@ class Explainer:
     def __call__(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> list[dict]:
         """Explains a batch. Works under ``no_grad`` and ``inference_mode`` and leaves the model as it was.
 
+        Threads may share a detector: a second call waits for the first, and detecting meanwhile disturbs neither.
+
         Everything runs in the precision of the model's weights: a caller's autocast is off inside, since gradients
         of scores underflow in half precision.
 
@@ -205,6 +214,7 @@ class Explainer:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.autocast(next(self.model.parameters()).device.type, enabled=False))
+            stack.enter_context(model_lock(self.model))
             stack.enter_context(_evaluating(self.model))
             _check_independent(self.model)
             trace = self.model.trace(batched_inputs, instances)
@@ -237,14 +247,27 @@ def require_finite(heatmaps: HeatMaps, number: int) -> None:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, every module's own mode again outside, also after an error."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Eval mode inside, every module's own mode again outside, also after an error.
+
+    Detectors can share modules (a proposal network has those of its detector): the last to leave gives a module its
+    mode back.
+    """
+    modules = list(model.modules())
+    with _changing_modes:
+        for module in modules:
+            users, mode = _own_modes.get(module, (0, module.training))
+            _own_modes[module] = (users + 1, mode)
+        model.eval()
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        with _changing_modes:
+            for module in modules:
+                users, mode = _own_modes.pop(module)
+                if users > 1:
+                    _own_modes[module] = (users - 1, mode)
+                else:
+                    module.training = mode
 
 
 def _check_independent(model: nn.Module) -> None:

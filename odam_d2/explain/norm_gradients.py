@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..utils.threads import in_this_thread
+
 
 @contextmanager
 def contiguous_norm_gradients(model: nn.Module) -> Iterator[None]:
@@ -21,7 +23,7 @@ def contiguous_norm_gradients(model: nn.Module) -> Iterator[None]:
         if output.requires_grad:
             output.register_hook(torch.Tensor.contiguous)
 
-    handles = [m.register_forward_hook(guard) for m in model.modules() if isinstance(m, _BatchNorm)]
+    handles = [m.register_forward_hook(in_this_thread(guard)) for m in model.modules() if isinstance(m, _BatchNorm)]
     try:
         yield
     finally:

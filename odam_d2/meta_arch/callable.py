@@ -17,6 +17,7 @@ from ..explain.autograd import find_layer, the_one_map
 from ..modeling.callable import FRAMES, Prediction, fitting_predictions, predicted_results, read_predictions
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..structures import DetectionTrace, Predictions
+from ..utils.threads import in_this_thread
 
 
 class CallableDetector(nn.Module):
@@ -163,7 +164,7 @@ class CallableDetector(nn.Module):
             outputs.append(output.clone() if isinstance(output, Tensor) else output)
             return None if replacement is None else replacement.clone()
 
-        handle = find_layer(self.model, self.layer).register_forward_hook(hook)
+        handle = find_layer(self.model, self.layer).register_forward_hook(in_this_thread(hook))
         try:
             yield outputs
         finally:

@@ -9,6 +9,7 @@ from detectron2.config import configurable
 from ..training.explained import require_independent_norms
 from ..training.explanation_losses import ExplanationLosses
 from ..training.roi import RoIPositives
+from ..utils.threads import in_this_thread
 from .training import training_arguments
 
 
@@ -61,7 +62,8 @@ class RCNNTrainingMixin:
     def _watching(self) -> Iterator[list]:
         """Inside, a list that gets what the RoI heads are called with; they keep their samples."""
         seen: list = []
-        handle = self.roi_heads.register_forward_pre_hook(lambda _heads, inputs: seen.extend(inputs))
+        keep = in_this_thread(lambda _heads, inputs: seen.extend(inputs))
+        handle = self.roi_heads.register_forward_pre_hook(keep)
         self.roi_heads.keeps_samples = True
         try:
             yield seen

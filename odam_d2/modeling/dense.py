@@ -19,6 +19,7 @@ from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
+from ..utils.threads import in_this_thread
 
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
 
@@ -205,9 +206,10 @@ class TracedDenseHead(ABC):
         handles = []
         for branch in self.branches:
             for layer in branch.layers:
-                handles.append(layer.relu.register_forward_hook(_keep_mask(layer)))
+                handles.append(layer.relu.register_forward_hook(in_this_thread(_keep_mask(layer))))
                 if isinstance(layer.norm, nn.GroupNorm):
-                    handles.append(layer.norm.register_forward_pre_hook(_keep_deviation(layer)))
+                    keep = in_this_thread(_keep_deviation(layer))
+                    handles.append(layer.norm.register_forward_pre_hook(keep))
         try:
             yield
         finally:

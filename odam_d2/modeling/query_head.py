@@ -7,6 +7,7 @@ Shape letters: D detections over the batch, N pictures, Q queries, K classes, C 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..structures import DetectionTrace, Predictions
+from ..utils.threads import in_this_thread
 from .query_architecture import STAGES, QueryArchitecture
+
+# Held while modules have answers in the place of their `forward`, which one thread at a time puts there and takes away.
+_ANSWERING = threading.RLock()
 
 
 @dataclass
@@ -66,14 +71,12 @@ class StageRecord:
 def recording(network: nn.Module, architecture: QueryArchitecture) -> Iterator[StageRecord]:
     """Keeps what the stages give while the network runs in the block; the hooks go when it ends."""
     record = StageRecord()
-    handles = [
-        architecture.backbone(network).register_forward_hook(lambda _m, _i, out: record.backbone.extend(out)),
-        *(
-            module.register_forward_hook(lambda _m, _i, out: record.projected.append(out))
-            for module in architecture.projections(network)
-        ),
-        architecture.encoder(network).register_forward_hook(lambda _m, _i, out: setattr(record, "encoder", out)),
+    hooks = [
+        (architecture.backbone(network), lambda _m, _i, out: record.backbone.extend(out)),
+        *((module, lambda _m, _i, out: record.projected.append(out)) for module in architecture.projections(network)),
+        (architecture.encoder(network), lambda _m, _i, out: setattr(record, "encoder", out)),
     ]
+    handles = [module.register_forward_hook(in_this_thread(hook)) for module, hook in hooks]
     try:
         yield record
     finally:
@@ -83,17 +86,31 @@ def recording(network: nn.Module, architecture: QueryArchitecture) -> Iterator[S
 
 @contextmanager
 def answering(answers: Sequence[tuple[nn.Module, Any]]) -> Iterator[None]:
-    """Lets modules give what they are told to in place of running, as long as the block lasts."""
-    own = [(module, module.__dict__.get("forward")) for module, _ in answers]
-    try:
-        for module, answer in answers:
-            module.forward = lambda *_args, answer=answer, **_kwargs: answer
-        yield
-    finally:
-        for module, forward in own:
-            del module.forward
-            if forward is not None:
-                module.forward = forward
+    """Lets modules give what they are told to in place of running, in this thread, as long as the block lasts.
+
+    In other threads they run as ever; another thread's block waits.
+    """
+    with _ANSWERING:
+        own = [(module, module.__dict__.get("forward")) for module, _ in answers]
+        try:
+            for module, answer in answers:
+                module.forward = _answer_here(answer, module.forward)
+            yield
+        finally:
+            for module, forward in own:
+                del module.forward
+                if forward is not None:
+                    module.forward = forward
+
+
+def _answer_here(answer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """What gives `answer` in this thread, and runs `forward` in any other."""
+    owner = threading.get_ident()
+
+    def give(*args: Any, **kwargs: Any) -> Any:
+        return answer if threading.get_ident() == owner else forward(*args, **kwargs)
+
+    return give
 
 
 class WholeGraph(TorchFunctionMode):

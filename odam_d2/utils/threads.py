@@ -1,13 +1,39 @@
-"""Work that several threads share."""
+"""Work that several threads share, and what one thread must not notice of another."""
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_model_locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_all_locks = threading.Lock()
+
+
+def model_lock(model: nn.Module) -> Any:
+    """The re-entrant lock of a model, the same one each time: whoever holds it has the model's hooks to itself."""
+    with _all_locks:
+        return _model_locks.setdefault(model, threading.RLock())
+
+
+def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A module's hook that does its part in the thread that made it alone.
+
+    Hooks lie on modules, which threads share: without this one that records a forward pass would also record, or
+    replace, what the module gives to another thread's at the same time.
+    """
+    owner = threading.get_ident()
+
+    def guarded(*args: Any) -> Any:
+        return hook(*args) if threading.get_ident() == owner else None
+
+    return guarded
 
 
 def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
