@@ -15,7 +15,7 @@ def add_odam_config(cfg: CN) -> None:
     """
     cfg.ODAM = CN()
 
-    # What tools/explain.py uses when nothing else is said.
+    # How the tools explain when nothing else is said; a key that a method has no use for does not concern it.
     cfg.ODAM.METHOD = "odam"
     # Scalars to explain, y in the paper: "score" (in [0, 1]), "logit", the sides "left", "top", "right", "bottom"
     # (outward, model-input pixels), the corners "x1", "y1", "x2", "y2" (model-input pixels), "combined".

@@ -4,10 +4,11 @@
     tools/benchmark.py --output output/benchmark.json
     tools/benchmark.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml --boxes 100 --candidates 1000
 
-Weights are random, with norms calibrated so that outputs are finite: time does not depend on them. Explained boxes are
-drawn at random over all sizes, so that every feature level has its share. Each row is the median over the repeats
-after a warm-up; the plain loop runs once over all maps, and its spread is that of single maps. Memory is the peak of a
-process of its own that does one thing only.
+Maps are made as the config's node ODAM says (METHOD, ENGINE, LAYER, GROUP_NORM, SMOOTHING), so its keys can be given
+at the end. Weights are random, with norms calibrated so that outputs are finite: time does not depend on them.
+Explained boxes are drawn at random over all sizes, so that every feature level has its share. Each row is the median
+over the repeats after a warm-up; the plain loop runs once over all maps, and its spread is that of single maps. Memory
+is the peak of a process of its own that does one thing only.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from tqdm import tqdm
 import odam_d2  # noqa: F401  registers detectors
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.env import collect_versions
-from odam_d2.explain import build_explainer
+from odam_d2.explain import build_explainer, explainer_from_config
 from odam_d2.structures import DetectionTrace
 from odam_d2.utils.calibration import calibrate_frozen_norms
 from odam_d2.utils.clock import now, peak_mib
@@ -174,11 +175,12 @@ def peak_memory(args: argparse.Namespace, job: str) -> float:
 def memory_job(args: argparse.Namespace) -> None:
     """Runs one job with one detector and prints its peak; the other half of :func:`peak_memory`."""
     subjects = Subjects(args)
+    cfg = read_config(args, traced=args.memory_job == "explain")
     model = subjects.build(traced=args.memory_job == "explain")
     for _ in range(3):
         detect(model, subjects.inputs)
         if args.memory_job == "explain":
-            build_explainer(model, attributes=ATTRIBUTES)(subjects.inputs, subjects.boxes)
+            explainer_from_config(model, cfg, attributes=ATTRIBUTES)(subjects.inputs, subjects.boxes)
     print(json.dumps({"peak_mib": peak_mib(model.device)}))
 
 
@@ -186,8 +188,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """All rows of the benchmark, as they go to JSON."""
     subjects = Subjects(args)
     stock, model, inputs = subjects.build(traced=False), subjects.build(traced=True), subjects.inputs
-    full = build_explainer(model, attributes=ATTRIBUTES)
-    score = build_explainer(model, attributes=("score",))
+    cfg = read_config(args, traced=True)
+    full = explainer_from_config(model, cfg, attributes=ATTRIBUTES)
+    score = explainer_from_config(model, cfg, attributes=("score",))
     boxes, candidates = (model.trace(inputs, given) for given in (subjects.boxes, subjects.candidates))
 
     many = f"{len(boxes)} x {len(ATTRIBUTES)}"

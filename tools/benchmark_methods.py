@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from odam_d2 import model_zoo
 from odam_d2.env import collect_versions
-from odam_d2.explain import METHODS, Explainer, build_comparison, build_explainer
+from odam_d2.explain import METHODS, Explainer, comparison_from_config, explainer_from_config
 from odam_d2.utils.clock import now
 from odam_d2.utils.files import write_json
 
@@ -79,10 +79,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     model = model_zoo.get(args.config_file, trained=args.config_file in model_zoo.available())
     subject = picture_and_boxes(args)
     names = [name for name, cls in METHODS.items() if cls.uses_gradients]
-    rows = {name: timed(build_explainer(model, name, ATTRIBUTES), subject, args.repeats) for name in names}
-    rows[TOGETHER] = timed(build_comparison(model, names, ATTRIBUTES), subject, args.repeats)
+    cfg, about = model_zoo.get_config(args.config_file, trained=False), {"attributes": ATTRIBUTES}
+    rows = {
+        name: timed(explainer_from_config(model, cfg, method=name, **about), subject, args.repeats) for name in names
+    }
+    rows[TOGETHER] = timed(comparison_from_config(model, cfg, names, **about), subject, args.repeats)
     if args.masks:
-        drise = build_explainer(model, "drise", num_masks=args.masks, batch_size=args.batch_size)
+        masks = {"num_masks": args.masks, "batch_size": args.batch_size}
+        drise = explainer_from_config(model, cfg, method="drise", **masks, **about)
         rows["drise"] = timed(drise, subject, repeats=1, warmup=0)
     return {
         "rows": rows,

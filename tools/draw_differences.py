@@ -25,7 +25,7 @@ from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.evaluation.matching import match_detections
 from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
 from odam_d2.visualize.crops import crop, region_around, write_rows
-from odam_d2.visualize.overlay import label_panels
+from odam_d2.visualize.strips import label_panels
 
 _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as on other pages
 

@@ -28,7 +28,8 @@ from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.evaluation.matching import match_detections
 from odam_d2.evaluation.suppression import SUPPRESSIONS, Candidates, CandidateStore
 from odam_d2.visualize.crops import crop, region_around, write_rows
-from odam_d2.visualize.overlay import label_panels, outline_box
+from odam_d2.visualize.overlay import outline_box
+from odam_d2.visualize.strips import label_panels
 
 _OBJECT, _DETECTED = (0.49, 1.0, 0.61), (1.0, 0.62, 0.2)
 MATCH_IOU = 0.5

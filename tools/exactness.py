@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import get_cfg
+from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
@@ -29,7 +29,7 @@ from tqdm import tqdm
 from odam_d2 import model_zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.data.synthetic import SyntheticScenes
-from odam_d2.explain import TARGETS, build_explainer
+from odam_d2.explain import TARGETS, explainer_from_config
 from odam_d2.structures import HeatMaps
 from odam_d2.utils.calibration import calibrate_frozen_norms
 from odam_d2.utils.imports import import_file_or_module
@@ -53,8 +53,8 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, list[dict]]:
-    """The detector and its pictures."""
+def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, CfgNode, list[dict]]:
+    """The detector, its config and its pictures."""
     torch.manual_seed(args.seed)
     if args.config_file in model_zoo.available():
         scenes = SyntheticScenes("scene", "val")
@@ -63,7 +63,8 @@ def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, list[dict]
         cfg.merge_from_list(args.opts)
         model = build_model(cfg).eval()
         DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        return model, [{"image": image, "height": image.shape[1], "width": image.shape[2]} for image in images]
+        inputs = [{"image": image, "height": image.shape[1], "width": image.shape[2]} for image in images]
+        return model, cfg, inputs
     cfg = get_cfg()
     add_odam_config(cfg)
     is_file = Path(args.config_file).is_file()
@@ -76,7 +77,7 @@ def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, list[dict]
     image = torch.nn.functional.interpolate(coarse, tuple(args.size), mode="bilinear")[0] * 255
     inputs = [{"image": image, "height": args.size[0], "width": args.size[1]}]
     calibrate_frozen_norms(model, inputs)
-    return model, inputs
+    return model, cfg, inputs
 
 
 def boxes_everywhere(count: int, height: int, width: int) -> Instances:
@@ -94,9 +95,12 @@ def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor
     return (found - expected).abs().amax((1, 2)) / expected.amax((1, 2)).clamp(min=TINY)
 
 
-def group_norm_table(model: torch.nn.Module, inputs: list[dict], attributes: list[str]) -> str:
+def group_norm_table(model: torch.nn.Module, cfg: CfgNode, inputs: list[dict], attributes: list[str]) -> str:
     """How far frozen group norm is from exact, by the stride of the level, for what is detected in the pictures."""
-    explainers = [build_explainer(model, attributes=attributes, group_norm=name) for name in ("frozen", "exact")]
+    explainers = [
+        explainer_from_config(model, cfg, method="odam", attributes=attributes, group_norm=name)
+        for name in ("frozen", "exact")
+    ]
     rows: dict[int, list[tuple[float, float]]] = {}
     for entry in tqdm(inputs, desc="pictures"):
         frozen, exact = (explain([entry])[0]["instances"].heatmaps for explain in explainers)
@@ -120,17 +124,18 @@ def main(argv: list[str] | None = None) -> int:
     args = argument_parser().parse_args(argv)
     for name in args.imports:
         import_file_or_module(name)
-    model, inputs = build_subject(args)
+    model, cfg, inputs = build_subject(args)
     attributes = list(TARGETS)
     if args.group_norm:
-        print(group_norm_table(model, inputs, attributes[:6]))
+        print(group_norm_table(model, cfg, inputs, attributes[:6]))
         return 0
     inputs = inputs[:1]
     given = [boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"])]
-    fast, plain = (
-        build_explainer(model, attributes=attributes, engine=engine)(inputs, given)[0]["instances"].heatmaps
+    explainers = (
+        explainer_from_config(model, cfg, method="odam", attributes=attributes, engine=engine)
         for engine in ("auto", "autograd")
     )
+    fast, plain = (explain(inputs, given)[0]["instances"].heatmaps for explain in explainers)
     rows = []
     for name in attributes:
         found = differences(fast, plain, name)

@@ -16,7 +16,9 @@ import shlex
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +27,30 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
+from detectron2.structures import Instances
 from PIL import Image
 from tqdm import tqdm
 
 import odam_d2.data
 import odam_d2.meta_arch
 import odam_d2.modeling  # noqa: F401  these three register data sets and detectors
+from odam_d2.data.categories import describe_strangers
 from odam_d2.data.images import find_images, read_image_bgr
 from odam_d2.env import collect_versions
-from odam_d2.explain import METHODS, Explainer, build_explainer
-from odam_d2.model_zoo.runs import build_detector, known_class_names, read_run_config
+from odam_d2.explain import Explainer, build_explainer, explainer_options
+from odam_d2.model_zoo.runs import build_detector, count_classes, known_class_names, read_run_config
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from odam_d2.utils.files import atomic_write, write_json
 from odam_d2.utils.imports import import_file_or_module
-from odam_d2.visualize.ground_truth import CocoAnnotations, to_instances
-from odam_d2.visualize.overlay import draw_attribute_panel, draw_detections
+from odam_d2.visualize.ground_truth import Annotation, CocoAnnotations, to_instances
+from odam_d2.visualize.overlay import draw_detections
 from odam_d2.visualize.report import failure_entry, picture_entry, write_report
 from odam_d2.visualize.storage import class_name, save_heatmaps
+from odam_d2.visualize.strips import draw_attribute_panel
 
 JPEG_QUALITY = 90
 OUR_FILES = ("overlay.jpg", "heatmaps.npz", "det_*.jpg")
+MOST_WAITING = 4
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -68,6 +74,9 @@ def argument_parser() -> argparse.ArgumentParser:
         help="lowest score of a detection, in [0, 1] (default: 0.5)")  # fmt: skip
     add("--max-detections", type=_count, default=100, metavar="N",
         help="most boxes explained in a picture (default: 100)")  # fmt: skip
+    add("--strips", type=_number, default=3, metavar="N",
+        help="draw all maps of the N best boxes of an image side by side; the report shows those of every box "
+        "(default: 3)")  # fmt: skip
     add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
         help="import this before the config is read; may be given several times")  # fmt: skip
     add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
@@ -81,11 +90,15 @@ def _share(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
+def _number(text: str, least: int = 0) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}; got {text}")
     return value
+
+
+def _count(text: str) -> int:
+    return _number(text, 1)
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -93,20 +106,6 @@ def _option(text: str) -> tuple[str, Any]:
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE; got {text!r}")
     return name, yaml.safe_load(value)
-
-
-def explainer_options(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Any]:
-    """What :func:`build_explainer` is called with: an argument where given, else the config's word.
-
-    A method that explains few attributes takes of the config's those that it explains.
-    """
-    names = ("method", "attributes", "engine", "layer", "smoothing", "group_norm")
-    given = {name: getattr(args, name, None) for name in names}
-    options = {name: cfg.ODAM[name.upper()] if value is None else value for name, value in given.items()}
-    limit = METHODS[options["method"]].explains if options["method"] in METHODS else None
-    if limit and args.attributes is None:
-        options["attributes"] = [name for name in options["attributes"] if name in limit]
-    return options
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
@@ -123,7 +122,7 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
 
 
 class PictureExplainer:
-    """From a picture's path to files in its folder and an entry of the report.
+    """From an image's path to what was found in it, and from that to files and an entry of the report.
 
     Args:
         explainer: what explains.
@@ -145,30 +144,45 @@ class PictureExplainer:
         self.rgb = cfg.INPUT.FORMAT == "RGB"
         self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
-    def __call__(self, path: Path, name: str, folder: Path) -> dict[str, Any]:
-        """Explains one picture and writes its files.
-
-        Args:
-            path: the picture.
-            name: what the report calls it.
-            folder: where its files go; those of an earlier run are removed first.
+    def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None]:
+        """Explains one image.
 
         Returns:
-            Its entry in the report.
+            The image (h, w, 3) uint8 RGB, what was explained in it, and its annotated objects where they are known.
         """
-        for pattern in OUR_FILES:
-            for old in folder.glob(pattern):
-                old.unlink()
         image = read_image_bgr(path)
         height, width = image.shape[:2]
         truth = self.annotations.find(path, height, width) if self.annotations else None
         instances = self._explain(image, path, truth)
+        return np.ascontiguousarray(image[:, :, ::-1]), instances, truth
 
-        rgb = np.ascontiguousarray(image[:, :, ::-1])
+    def write(
+        self,
+        path: Path,
+        name: str,
+        folder: Path,
+        rgb: np.ndarray,
+        instances: Instances,
+        truth: list[Annotation] | None,
+    ) -> dict[str, Any]:
+        """Writes the files of an image that was explained.
+
+        Args:
+            path: the image.
+            name: what the report calls it.
+            folder: where its files go.
+            rgb: see :meth:`explain`, as the next two.
+            instances: what was explained.
+            truth: its annotated objects.
+
+        Returns:
+            Its entry in the report.
+        """
         save_heatmaps(folder / "heatmaps.npz", instances, self.class_names, str(path))
         _save_jpeg(folder / "overlay.jpg", draw_detections(rgb, instances, self.class_names))
-        pairs = zip(instances.pred_classes.tolist(), instances.scores.tolist(), strict=True)
-        for k, (label, score) in enumerate(pairs):
+        best = instances.scores.argsort(descending=True, stable=True)[: self.args.strips]
+        for k in sorted(best.tolist()):
+            label, score = int(instances.pred_classes[k]), float(instances.scores[k])
             safe = re.sub(r"[^\w.-]+", "_", class_name(label, self.class_names))
             strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names)
             _save_jpeg(folder / f"det_{k:03d}_{safe}_{score:.2f}.jpg", strip)
@@ -193,6 +207,15 @@ class PictureExplainer:
         return instances.to("cpu")
 
 
+def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoAnnotations:
+    """The annotated boxes; says which of their categories the detector doesn't have."""
+    annotations = CocoAnnotations(path, class_names, count_classes(model))
+    if annotations.strangers:
+        unknown = describe_strangers(annotations.strangers, annotations.class_names)
+        print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)
+    return annotations
+
+
 def _save_jpeg(path: Path, image: np.ndarray) -> None:
     with atomic_write(path, "wb") as handle:
         Image.fromarray(image).save(handle, "JPEG", quality=JPEG_QUALITY)
@@ -211,13 +234,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in args.imports:
             import_file_or_module(name)
         cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections)
-        options = explainer_options(args, cfg)
-        class_names = known_class_names(cfg)
-        annotations = CocoAnnotations(args.annotations, class_names) if args.annotations else None
-        class_names = annotations.class_names if annotations else class_names or ()
+        given = {name: getattr(args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
+        options = explainer_options(cfg, **given) | dict(args.method_options)
         model = build_detector(cfg)
+        class_names = known_class_names(cfg, model)
+        annotations = read_annotations(args.annotations, class_names, model) if args.annotations else None
+        class_names = annotations.class_names if annotations else class_names or ()
         try:
-            explainer = build_explainer(model, **options, **dict(args.method_options))
+            explainer = build_explainer(model, **options)
         except (ValueError, TypeError) as error:
             parser.error(str(error))
         load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
@@ -237,9 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "architecture": cfg.MODEL.META_ARCHITECTURE,
         "device": cfg.MODEL.DEVICE,
         "attributes": list(explainer.attributes),
-        "engine": options["engine"],
-        "layer": options["layer"],
-        "smoothing": options["smoothing"],
+        **{name: options.get(name) for name in ("engine", "layer", "group_norm", "smoothing")},
         "score_threshold": args.score_threshold,
         "max_detections": args.max_detections,
         "input": args.input,
@@ -270,29 +292,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 def explain_all(
     explain: PictureExplainer, paths: Sequence[Path], output: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Explains every picture; one that fails is named and the rest goes on.
+    """Explains every image; one that fails is named and the rest goes on.
+
+    While one image is explained, a thread writes the files of those before it.
 
     Returns:
         Entries for the report, and for run.json what was done and what failed.
     """
     root = os.path.commonpath([p.resolve().parent for p in paths])
     entries, pictures, failures = [], [], []
-    for path, folder in zip(tqdm(paths, desc="explaining", unit="picture"), folder_names(paths), strict=True):
-        name = os.path.relpath(path.resolve(), root)
+    waiting: deque[tuple[Path, str, str, Future]] = deque()
+
+    def finish(path: Path, name: str, folder: str, written: Future) -> None:
         try:
-            entry = explain(path, name, output / folder)
+            entry = written.result()
         except Exception as error:
             reason = str(error) or type(error).__name__
             tqdm.write(f"failed: {path}: {reason}", file=sys.stderr)
             entry = failure_entry(name, reason)
             failure = {"file": str(path), "error": reason, "type": type(error).__name__}
             if not isinstance(error, ValueError | FloatingPointError | OSError):
-                failure["traceback"] = traceback.format_exc()
+                failure["traceback"] = "".join(traceback.format_exception(error))
             failures.append(failure)
         else:
             pictures.append({"file": str(path), "folder": folder, "detections": len(entry["detections"])})
         entries.append(entry)
+        progress.update()
+
+    with ThreadPoolExecutor(1) as writer, tqdm(total=len(paths), desc="explaining", unit="image") as progress:
+        for path, folder in zip(paths, folder_names(paths), strict=True):
+            name = os.path.relpath(path.resolve(), root)
+            remove_old_files(output / folder)
+            try:
+                written = writer.submit(explain.write, path, name, output / folder, *explain.explain(path))
+            except Exception as error:
+                written = Future()
+                written.set_exception(error)
+            waiting.append((path, name, folder, written))
+            # Images wait in memory; more than this and writing is what takes the time.
+            while len(waiting) > MOST_WAITING:
+                finish(*waiting.popleft())
+        while waiting:
+            finish(*waiting.popleft())
     return entries, pictures, failures
+
+
+def remove_old_files(folder: Path) -> None:
+    """Removes what an earlier run wrote for an image, and nothing else."""
+    for pattern in OUR_FILES:
+        for old in folder.glob(pattern):
+            old.unlink()
 
 
 if __name__ == "__main__":

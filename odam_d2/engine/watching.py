@@ -1,7 +1,9 @@
 """Explains the same objects again and again while a detector learns."""
 
 import math
+from collections.abc import Mapping
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch import nn
 from ..data.inputs import PictureInputs
 from ..evaluation.discrimination import object_discrimination_index
 from ..evaluation.ground_truth import TrueObjects
-from ..explain import Explainer, build_explainer
+from ..explain import Explainer, build_explainer, explainer_options
 from ..visualize.crops import crop, region_around
 from .hooks import bare_model
 
@@ -32,10 +34,19 @@ class WatchExplanations(HookBase):
         truths: the objects of each.
         period: iterations between two looks; there is one at the end, too.
         drawn: how many objects are drawn.
+        options: how they are explained: arguments of :func:`odam_d2.explain.build_explainer`.
     """
 
-    def __init__(self, inputs: PictureInputs, truths: list[TrueObjects], period: int, drawn: int):
+    def __init__(
+        self,
+        inputs: PictureInputs,
+        truths: list[TrueObjects],
+        period: int,
+        drawn: int,
+        options: Mapping[str, Any] | None = None,
+    ):
         self.inputs, self.truths, self.period, self.drawn = inputs, truths, period, drawn
+        self.options = dict(options or {})
         self.explainer: Explainer | None = None
         self.reachable: list[torch.Tensor] = []
 
@@ -56,7 +67,8 @@ class WatchExplanations(HookBase):
         chosen = list(islice(((record, truth) for record, truth in pairs if len(truth.boxes)), train.WATCH_PICTURES))
         rgb = sides.FORMAT == "RGB"
         inputs = PictureInputs([record for record, _ in chosen], sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, rgb)
-        return cls(inputs, [truth for _, truth in chosen], train.WATCH_PERIOD, train.WATCH_DRAWN)
+        truths, options = [truth for _, truth in chosen], explainer_options(cfg, attributes=(ATTRIBUTE,))
+        return cls(inputs, truths, train.WATCH_PERIOD, train.WATCH_DRAWN, options)
 
     def after_step(self) -> None:
         """See :class:`HookBase`."""
@@ -74,7 +86,7 @@ class WatchExplanations(HookBase):
             What was written, by name.
         """
         if self.explainer is None or self.explainer.model is not model:
-            self.explainer = build_explainer(model, attributes=(ATTRIBUTE,))
+            self.explainer = build_explainer(model, **{"attributes": (ATTRIBUTE,), **self.options})
             self.reachable = [self._reach(self.explainer, number) for number in range(len(self.truths))]
         found: dict[str, list[torch.Tensor]] = {"box": [], "mask": []}
         left = self.drawn

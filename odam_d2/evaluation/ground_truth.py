@@ -21,6 +21,7 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
 from torch import Tensor
 
+from ..data.categories import class_numbers, describe_strangers, require_fitting_names
 from .localization import inside_boxes
 
 
@@ -133,11 +134,13 @@ def records_from_coco(
         ValueError: if the file can't be read, isn't COCO's, its categories aren't the detector's, or `class_names` are
             of another number than its classes.
     """
-    _check_class_names(class_names, num_classes)
+    require_fitting_names(class_names, num_classes)
     try:
         content = json.loads(Path(annotations).read_text(encoding="utf-8"))
         names = {c["id"]: str(c["name"]) for c in sorted(content["categories"], key=lambda c: c["id"])}
-        numbers = _class_numbers(names, class_names, num_classes, str(annotations))
+        annotated = {item["category_id"] for item in content["annotations"]}
+        numbers = class_numbers(names, annotated, class_names, num_classes, str(annotations))
+        _require_classes(names, numbers, annotated, class_names, str(annotations))
         records = {
             one["id"]: {
                 "file_name": str(Path(images) / one["file_name"]),
@@ -161,36 +164,18 @@ def records_from_coco(
     return list(records.values())
 
 
-def _check_class_names(class_names: Sequence[str] | None, num_classes: int) -> None:
-    """Names of other classes than the detector's would give objects the number of another class, unnoticed."""
-    if class_names is not None and len(class_names) != num_classes:
-        raise ValueError(
-            f"`class_names` must name each class of the detector; got {len(class_names)} names, {list(class_names)}, "
-            f"for {num_classes} classes: the config, or one that it inherits from, has a data set of other classes in "
-            "DATASETS, so name one of the detector's classes in DATASETS.TEST, or none there and in DATASETS.TRAIN to "
-            "take categories by rising id"
-        )
-
-
-def _class_numbers(
-    names: dict[int, str], class_names: Sequence[str] | None, num_classes: int, file: str
-) -> dict[int, int]:
-    """The detector's number of each category id."""
-    if class_names is None:
-        known = f"{num_classes} classes without names"
-        strangers = list(names.values()) if len(names) != num_classes else []
-        numbers = {key: number for number, key in enumerate(names)}
-    else:
-        known = str(list(class_names))
-        strangers = [name for name in names.values() if name not in class_names]
-        numbers = {key: list(class_names).index(name) for key, name in names.items() if name in class_names}
+def _require_classes(
+    categories: dict[Any, str], numbers: dict[Any, int], annotated: set, class_names: Sequence[str] | None, source: str
+) -> None:
+    """Raises ValueError where annotated objects are of a category that the detector doesn't know."""
+    strangers = [name for key, name in categories.items() if key in annotated and key not in numbers]
     if strangers:
+        known = list(class_names or ())
         raise ValueError(
-            f"categories of `annotations` must be classes of the detector; {file!r} has {list(names.values())}, the "
-            f"detector {known}: leave other categories out of the file, or name a data set of the detector's classes "
-            "in DATASETS.TEST"
+            f"annotated categories must be classes of the detector; {source!r} has {list(categories.values())}, the "
+            f"detector {known} and so no class for {describe_strangers(strangers, known)}: leave other categories out "
+            "of the annotations, or name a data set of the detector's classes in DATASETS.TEST"
         )
-    return numbers
 
 
 def records_from_dataset(name: str, class_names: Sequence[str] | None, num_classes: int) -> list[dict]:
@@ -200,7 +185,7 @@ def records_from_dataset(name: str, class_names: Sequence[str] | None, num_class
             f"`dataset` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, import the "
             "file that registers it, or give annotations and images"
         )
-    _check_class_names(class_names, num_classes)
+    require_fitting_names(class_names, num_classes)
     try:
         records = DatasetCatalog.get(name)
     # Anyone can register a data set, and each fails in its own way; Detectron2's own asserts that nothing is ignored.
@@ -212,7 +197,10 @@ def records_from_dataset(name: str, class_names: Sequence[str] | None, num_class
     own = MetadataCatalog.get(name).get("thing_classes")
     if own is None:
         return records
-    numbers = _class_numbers(dict(enumerate(own)), class_names, num_classes, name)
+    categories = dict(enumerate(own))
+    annotated = {item["category_id"] for record in records for item in record.get("annotations", ())}
+    numbers = class_numbers(categories, annotated, class_names, num_classes, name)
+    _require_classes(categories, numbers, annotated, class_names, name)
     return [
         {
             **record,

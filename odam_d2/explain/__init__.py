@@ -7,6 +7,7 @@ from .base import ENGINES, METHODS, Explainer, GradientEngine, register_engine, 
 from .build import build_comparison, build_explainer
 from .compare import MethodComparison
 from .dense import DenseEngine
+from .from_config import comparison_from_config, explainer_from_config, explainer_options
 from .odam import ODAM
 from .roi import RoIEngine
 from .targets import TARGETS, known_attributes
@@ -24,6 +25,9 @@ __all__ = [
     "RoIEngine",
     "build_comparison",
     "build_explainer",
+    "comparison_from_config",
+    "explainer_from_config",
+    "explainer_options",
     "known_attributes",
     "register_engine",
     "register_method",

@@ -16,6 +16,8 @@ from .dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
 
 DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
+# Arguments of a comparison that its methods share: gradients are computed once for all of them.
+SHARED = ("attributes", "engine", "layer", "group_norm")
 
 
 def build_explainer(
@@ -85,7 +87,8 @@ def build_comparison(
 
     Args:
         model: see :func:`build_explainer`.
-        methods: names, or name -> the method's options, e.g. ``{"odam": {}, "drise": {"num_masks": 500}}``.
+        methods: names, or name -> the method's options as :func:`build_explainer` takes them, ``smoothing`` included,
+            e.g. ``{"odam": {"smoothing": 0.1}, "drise": {"num_masks": 500}}``.
         attributes: see :func:`build_explainer`; None for those of the default that every method explains.
         engine: see :func:`build_explainer`; methods without gradients don't ask for it.
         layer: as `engine`.
@@ -104,8 +107,14 @@ def build_comparison(
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
     if isinstance(methods, str) or not chosen:
         raise ValueError(f"`methods` must be a sequence of names; got {methods!r}: choose among {sorted(METHODS)}")
-    for name in chosen:
+    for name, options in chosen.items():
         _require_known("methods", name, METHODS)
+        shared = [option for option in options if option in SHARED]
+        if shared:
+            raise ValueError(
+                f"options of method {name!r} must be its own; got {shared}, which all methods share: give them to "
+                "build_comparison itself"
+            )
     if attributes is None:
         limits = [cls.explains for cls in (METHODS[name] for name in chosen) if cls.explains is not None]
         attributes = [attribute for attribute in DEFAULT_ATTRIBUTES if all(attribute in limit for limit in limits)]

@@ -14,8 +14,8 @@ class MethodComparison(Explainer):
     """Explains the same detections by several methods.
 
     The detector is traced once, and every chunk of gradients is given to all methods that use gradients before the
-    next one is computed; the others (``drise``, ``random``) explain the same trace on their own. Build one with
-    :func:`odam_d2.explain.build_comparison`.
+    next one is computed; those that smooth them have a pass of their own for each width. The others (``drise``,
+    ``random``) explain the same trace on their own. Build one with :func:`odam_d2.explain.build_comparison`.
 
     Args:
         model: see :class:`Explainer`.
@@ -56,11 +56,12 @@ class MethodComparison(Explainer):
     ) -> list[dict[str, HeatMaps]]:
         """N times method -> HeatMaps of the traced detections."""
         parts: dict[str, list[MapWindows]] = {n: [] for n, one in self.explainers.items() if one.uses_gradients}
-        if parts:
-            chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, self.smoothing)
+        for smoothing in dict.fromkeys(self.explainers[name].smoothing for name in parts):
+            alike = [name for name in parts if self.explainers[name].smoothing == smoothing]
+            chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, smoothing)
             for chunk in with_boxes(chunks, trace):
-                for name, windows in parts.items():
-                    windows.append(self.explainers[name].map_windows(chunk))
+                for name in alike:
+                    parts[name].append(self.explainers[name].map_windows(chunk))
         maps = {
             name: assemble(trace, parts[name], self.attributes)
             if name in parts

@@ -19,7 +19,7 @@ from ..data.inputs import PictureInputs
 from ..evaluation import METRICS, Measuring, TimedComparison
 from ..evaluation.candidates import object_scorer
 from ..evaluation.ground_truth import records_from_coco, records_from_dataset
-from ..explain import METHODS, MethodComparison, build_comparison
+from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..modeling import inference_copy
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.imports import import_file_or_module
@@ -146,11 +146,8 @@ class MeasuredRun:
     @cached_property
     def comparison(self) -> MethodComparison:
         """What explains; with a clock where runtime is asked for."""
-        odam = self.cfg.ODAM
         try:
-            comparison = build_comparison(
-                self.model, self.methods, (self.args.attribute,), odam.ENGINE, odam.LAYER, odam.GROUP_NORM
-            )
+            comparison = comparison_from_config(self.model, self.cfg, self.methods, (self.args.attribute,))
         except TypeError as error:
             raise ValueError(str(error)) from error
         return TimedComparison.of(comparison) if "runtime" in self.args.metrics else comparison
@@ -158,12 +155,19 @@ class MeasuredRun:
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:
         """By the detector's numbers, where they are known."""
-        return known_class_names(self.cfg)
+        return known_class_names(self.cfg, self.model)
 
     @cached_property
     def records(self) -> list[dict]:
         """The whole data set."""
-        about = (self.class_names, count_classes(self.model))
+        number = count_classes(self.model)
+        if number is None:
+            kind = self.cfg.MODEL.META_ARCHITECTURE
+            raise ValueError(
+                f"`--config-file` must be of a detector that tells classes apart; got a {kind}, whose regions are of "
+                "no class: measure a detector that reads them"
+            )
+        about = (self.class_names, number)
         if self.args.dataset:
             return records_from_dataset(self.args.dataset, *about)
         return records_from_coco(self.args.annotations, self.args.images, *about)

@@ -10,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from ..config import add_odam_config, use_traced_architectures
+from ..data.categories import require_fitting_names
 from . import model_zoo
 
 
@@ -68,15 +69,30 @@ def build_detector(cfg: CfgNode) -> torch.nn.Module:
         raise ValueError(f"the config must describe a detector; building it failed: {error}") from error
 
 
-def known_class_names(cfg: CfgNode) -> tuple[str, ...] | None:
-    """Class names of the first data set in the config that has some."""
-    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        names = MetadataCatalog.get(dataset).get("thing_classes")
-        if names:
-            return tuple(names)
-    return None
+def known_class_names(cfg: CfgNode, model: torch.nn.Module) -> tuple[str, ...] | None:
+    """Names of a detector's classes, by number: those of the first data set in the config that has as many.
+
+    Args:
+        cfg: the detector's config.
+        model: the detector.
+
+    Returns:
+        The names; None where no data set has names, or the detector tells no classes apart (it proposes regions).
+
+    Raises:
+        ValueError: if data sets have names, but none as many as the detector has classes.
+    """
+    number = count_classes(model)
+    catalogued = (MetadataCatalog.get(name).get("thing_classes") for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN))
+    named = [tuple(names) for names in catalogued if names]
+    if not named or number is None:
+        return None
+    fitting = [names for names in named if len(names) == number]
+    require_fitting_names((fitting or named)[0], number)
+    return fitting[0]
 
 
-def count_classes(model: torch.nn.Module) -> int:
-    """How many classes a detector tells apart."""
-    return int(model.roi_heads.num_classes if hasattr(model, "roi_heads") else model.num_classes)
+def count_classes(model: torch.nn.Module) -> int | None:
+    """How many classes a detector tells apart; None for one that proposes regions of no class."""
+    heads = getattr(model, "roi_heads", model)
+    return int(heads.num_classes) if hasattr(heads, "num_classes") else None

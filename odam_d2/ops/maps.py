@@ -9,10 +9,18 @@ import torch
 from torch import Tensor
 
 
-def bilinear_weights(start: Tensor, length: Tensor, grid: Tensor, stride: Tensor, output: int, extent: float) -> Tensor:
+def bilinear_weights(
+    start: Tensor,
+    length: Tensor,
+    grid: Tensor,
+    stride: Tensor,
+    output: int,
+    extent: float,
+    span: tuple[float, float] | None = None,
+) -> Tensor:
     """Bilinear interpolation along one axis, from windows of grid cells to evenly spaced output samples.
 
-    Output sample o sits at ``(o + .5) * extent / output`` model-input pixels. Between the centres of the outermost
+    Output sample o sits in the middle of the o-th of O equal parts of the span. Between the centres of the outermost
     cells of the *grid* and its border the outermost cell goes on; outside a *window* the map is zero. Cells that lie
     wholly beyond `extent` are padding, and have no weight.
 
@@ -22,13 +30,15 @@ def bilinear_weights(start: Tensor, length: Tensor, grid: Tensor, stride: Tensor
         grid: (R,) int64, cells of the whole grid along this axis.
         stride: (R,) float, model-input pixels per cell.
         output: O, number of output samples.
-        extent: length in model-input pixels that the output samples span, from 0.
+        extent: length of the image along this axis, in model-input pixels.
+        span: first and last model-input pixel that the output samples cover; default the whole image.
 
     Returns:
         (R, O, L) weights, L the longest window; multiply with a window to interpolate it.
     """
     longest = int(length.max()) if length.numel() else 0
-    centre = (torch.arange(output, device=stride.device, dtype=stride.dtype) + 0.5) * (extent / output)
+    low, high = span or (0.0, extent)
+    centre = low + (torch.arange(output, device=stride.device, dtype=stride.dtype) + 0.5) * ((high - low) / output)
     position = centre / stride[:, None] - 0.5
     last = torch.minimum(grid.to(position.dtype), torch.ceil(extent / stride)) - 1.0
     position = torch.minimum(position.clamp(min=0.0), last[:, None])  # (R, O)

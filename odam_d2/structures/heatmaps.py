@@ -211,27 +211,35 @@ class HeatMaps:
         maps[inside] = self.values[self._row(attribute), ranges(area.cumsum(0) - area, area, chosen)]
         return maps
 
-    def to_image(self, attribute: str = "score", normalize: bool = True, size: tuple[int, int] | None = None) -> Tensor:
-        """The maps as pictures.
+    def to_image(
+        self,
+        attribute: str = "score",
+        normalize: bool = True,
+        size: tuple[int, int] | None = None,
+        region: tuple[float, float, float, float] | None = None,
+    ) -> Tensor:
+        """The maps as images.
 
         Interpolates bilinearly between cell centres; padding of the model input never enters.
 
         Args:
             attribute: one of `names`; ``combined`` is the maximum of the normalised score and side maps.
             normalize: min-max to [0, 1] per map (an all-zero or constant map becomes zero); else raw values.
-            size: (h, w) to sample the picture at; default the original size.
+            size: (h, w) to sample the image, or its region, at; default the original size.
+            region: (x1, y1, x2, y2) in the original image's pixels, the part to show; default all of it. Maps are
+                normalised by what is shown.
 
         Returns:
-            (R, h, w) float32 in the frame of the original picture (stretched to `size`).
+            (R, h, w) float32 in the frame of the original image (stretched to `size`).
         """
         height, width = size or self.output_size
         if attribute == "combined":
             self._require(COMBINED_PARTS, "combined")
             if not normalize:
                 raise ValueError("`normalize` must be True for 'combined'; got False: its parts have different units")
-            combined = self.to_image(COMBINED_PARTS[0], size=size)
+            combined = self.to_image(COMBINED_PARTS[0], size=size, region=region)
             for part in SIDES:
-                combined = torch.maximum(combined, self.to_image(part, size=size))
+                combined = torch.maximum(combined, self.to_image(part, size=size, region=region))
             return combined
         rows, columns = (
             bilinear_weights(
@@ -241,11 +249,17 @@ class HeatMaps:
                 self.strides[:, axis],
                 output,
                 float(self.image_size[axis]),
+                region and self._span(region, axis),
             )
             for axis, output in enumerate((height, width))
         )
         maps = self._added(resample(self.padded(attribute), rows, columns))
         return min_max_normalise(maps) if normalize else maps
+
+    def _span(self, region: tuple[float, float, float, float], axis: int) -> tuple[float, float]:
+        """Where a region of the original image begins and ends along y (axis 0) or x, in model-input pixels."""
+        scale = self.image_size[axis] / self.output_size[axis]
+        return region[1 - axis] * scale, region[3 - axis] * scale
 
     def similarity(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
         """How alike the maps of every two detections are.

@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
 
+from ..data.categories import class_numbers
 from .storage import class_name
 
 # A detection finds an annotated object where the two overlap by at least this intersection over union.
@@ -37,42 +39,47 @@ class CocoAnnotations:
 
     Attributes:
         class_names: the name of each of the detector's classes, by its number.
+        strangers: names of annotated categories that the detector has no class for.
     """
 
-    def __init__(self, path: str | os.PathLike, class_names: Sequence[str] | None = None):
+    def __init__(
+        self, path: str | os.PathLike, class_names: Sequence[str] | None = None, num_classes: int | None = None
+    ):
         """Reads the file.
 
         Args:
             path: a json file in the COCO format.
             class_names: the detector's classes by number; categories are found among them by name. Default: the
                 file's categories by rising id, which is how Detectron2 numbers them for training.
+            num_classes: how many classes the detector has, which names and categories are checked against; None where
+                no detector is there.
 
         Raises:
-            ValueError: if the file can't be read or isn't in the COCO format.
+            ValueError: if the file can't be read or isn't in the COCO format, or its categories or `class_names` can't
+                be the detector's classes; see :func:`odam_d2.data.categories.class_numbers`.
         """
-        try:
+        with _reading(path):
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            categories = sorted(content["categories"], key=lambda c: c["id"])
-            names = {c["id"]: str(c["name"]) for c in categories}
-            self.class_names = tuple(class_names if class_names is not None else names.values())
-            numbers = {name: number for number, name in enumerate(self.class_names)}
-            self._pictures: dict[str, list[dict]] = {}
-            by_id: dict[int, list[Annotation]] = {}
+            names = {c["id"]: str(c["name"]) for c in sorted(content["categories"], key=lambda c: c["id"])}
+            annotated = {item["category_id"] for item in content["annotations"]}
+        if num_classes is None:
+            num_classes = len(names) if class_names is None else len(class_names)
+        numbers = class_numbers(names, annotated, class_names, num_classes, str(path))
+        by_number = {number: names[key] for key, number in numbers.items()}
+        self.class_names = tuple(class_names or (by_number[number] for number in range(num_classes)))
+        self.strangers = [name for key, name in names.items() if key in annotated and key not in numbers]
+        self._pictures: dict[str, list[dict]] = {}
+        by_id: dict[int, list[Annotation]] = {}
+        with _reading(path):
             for image in content["images"]:
                 objects = by_id.setdefault(image["id"], [])
                 record = {"path": PurePosixPath(image["file_name"]), "image": image, "objects": objects}
                 self._pictures.setdefault(record["path"].name, []).append(record)
             for item in content["annotations"]:
                 x, y, width, height = (float(v) for v in item["bbox"])
-                label = names[item["category_id"]]
-                by_id[item["image_id"]].append(
-                    Annotation(
-                        (x, y, x + width, y + height), label, numbers.get(label, -1), bool(item.get("iscrowd", 0))
-                    )
-                )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"`path` must be a json file in the COCO format; got {str(path)!r}: {reason}") from error
+                label, number = names[item["category_id"]], numbers.get(item["category_id"], -1)
+                crowd = bool(item.get("iscrowd", 0))
+                by_id[item["image_id"]].append(Annotation((x, y, x + width, y + height), label, number, crowd))
 
     def find(self, path: str | os.PathLike, height: int, width: int) -> list[Annotation] | None:
         """The annotated objects of a picture.
@@ -107,6 +114,16 @@ class CocoAnnotations:
                 f"{str(path)!r}: its boxes would lie elsewhere"
             )
         return best[0]["objects"]
+
+
+@contextmanager
+def _reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what goes wrong with a file that isn't COCO's into one error that says so."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"`path` must be a json file in the COCO format; got {str(path)!r}: {reason}") from error
 
 
 def _is_tail(tail: tuple[str, ...], parts: tuple[str, ...]) -> bool:

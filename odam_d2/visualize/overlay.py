@@ -5,16 +5,14 @@ Pictures are (h, w, 3) uint8 RGB; boxes are XYXY in the pixels of the picture th
 
 import colorsys
 from collections.abc import Sequence
+from functools import lru_cache
 
 import matplotlib
 import numpy as np
 import torch
 from detectron2.structures import Instances
-from detectron2.utils.visualizer import Visualizer
 from PIL import Image, ImageDraw, ImageFont
 
-from ..structures import HeatMaps
-from .encoding import eight_bit_maps
 from .storage import class_name
 
 COLORMAP = "turbo"
@@ -22,11 +20,8 @@ ALPHA = 0.65
 # From this share of the map's maximum on, heat is drawn with full opacity; below it fades into the photograph.
 OPAQUE_FROM = 0.5
 
-_OVERLAY_SIDE = (480, 1600)  # shortest and longest long side of the picture with all boxes, in pixels
-_DETAIL_SIDE = 1280  # longest side at which heat maps are drawn before a part is cut out
-_PANEL_HEIGHT, _PANEL_WIDTH, _CELL_WIDTH = 320, 960, 120  # highest and widest panel, narrowest cell around it
-_TITLE_HEIGHT, _GAP = 24, 6
-_BACKGROUND, _INK = (250, 250, 248), (28, 28, 30)
+_OVERLAY_SIDE = (480, 1600)  # shortest and longest long side of the image with all boxes, in pixels
+_LABEL_GROUND, _LABEL_OPACITY = 16, 0.75  # grey value behind labels
 
 
 def instance_color(index: int) -> tuple[float, float, float]:
@@ -36,8 +31,13 @@ def instance_color(index: int) -> tuple[float, float, float]:
 
 def instance_labels(instances: Instances, class_names: Sequence[str]) -> list[str]:
     """What is written beside each box: number, class and score, ``0 person 0.98``."""
-    pairs = zip(instances.pred_classes.tolist(), instances.scores.tolist(), strict=True)
-    return [f"{k} {class_name(c, class_names)} {s:.2f}" for k, (c, s) in enumerate(pairs)]
+    return [instance_label(instances, index, class_names) for index in range(len(instances))]
+
+
+def instance_label(instances: Instances, index: int, class_names: Sequence[str]) -> str:
+    """What is written beside the box number `index`."""
+    label, score = int(instances.pred_classes[index]), float(instances.scores[index])
+    return f"{index} {class_name(label, class_names)} {score:.2f}"
 
 
 def draw_heatmap(
@@ -68,9 +68,16 @@ def draw_heatmap(
         raise ValueError(f"`heatmap` must lie in [0, 1]; got {heat.min()} to {heat.max()}: min-max normalise it first")
     if colormap not in matplotlib.colormaps:
         raise ValueError(f"`colormap` must be one that matplotlib knows; got {colormap!r}: try 'turbo' or 'inferno'")
-    colors = matplotlib.colormaps[colormap](heat)[..., :3] * 255.0
-    weight = alpha * np.minimum(1.0, heat / OPAQUE_FROM)[..., None]
-    return np.round(image * (1.0 - weight) + colors * weight).astype(np.uint8)
+    # As matplotlib counts its 256 colours.
+    colors = _color_table(colormap)[np.minimum((heat * 256.0).astype(np.intp), 255)]
+    weight = (alpha * np.minimum(1.0, heat / OPAQUE_FROM))[..., None]
+    return np.rint(image * (1.0 - weight) + colors * weight).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _color_table(colormap: str) -> np.ndarray:
+    """(256, 3) float32 RGB in [0, 255] of a matplotlib colour map."""
+    return np.asarray(matplotlib.colormaps[colormap](np.arange(256))[:, :3] * 255.0, dtype=np.float32)
 
 
 def draw_boxes(
@@ -79,7 +86,9 @@ def draw_boxes(
     labels: Sequence[str] | None = None,
     colors: Sequence[tuple[float, float, float]] | None = None,
 ) -> np.ndarray:
-    """Draws boxes with Detectron2's Visualizer.
+    """Draws boxes, the largest first, so that none hides a smaller one.
+
+    Done with Pillow: Detectron2's Visualizer lays out each label with matplotlib, which takes longer than explaining.
 
     Args:
         image: (h, w, 3) uint8 RGB.
@@ -92,11 +101,36 @@ def draw_boxes(
     """
     if len(boxes) == 0:
         return image.copy()
-    colors = list(colors) if colors is not None else [instance_color(k) for k in range(len(boxes))]
-    drawn = Visualizer(image).overlay_instances(
-        boxes=np.asarray(boxes), labels=labels, assigned_colors=colors, alpha=1.0
-    )
-    return drawn.get_image()
+    boxes = np.asarray(boxes)
+    sheet = Image.fromarray(image).convert("RGBA")
+    tags = Image.new("RGBA", sheet.size)
+    width = max(1, round(min(sheet.size) / 240))
+    font = ImageFont.load_default(size=max(10, round(min(sheet.size) / 36)))
+    for k in np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable").tolist():
+        ink = tuple(round(255 * part) for part in (colors[k] if colors is not None else instance_color(k)))
+        pen = ImageDraw.Draw(sheet)
+        x1, y1, x2, y2 = np.rint(boxes[k]).astype(int).tolist()
+        # Pillow draws lines inwards from the corners that it is given.
+        pen.rectangle((x1 - width // 2, y1 - width // 2, x2 + width // 2, y2 + width // 2), outline=ink, width=width)
+        if labels:
+            _draw_tag(ImageDraw.Draw(tags), labels[k], (x1, y1), ink, font, sheet.size)
+    return np.asarray(Image.alpha_composite(sheet, tags).convert("RGB"))
+
+
+def _draw_tag(
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    corner: tuple[int, int],
+    ink: tuple[int, ...],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    size: tuple[int, int],
+) -> None:
+    """Writes a label at the upper left corner of its box, moved into the image of (w, h) `size` where it must be."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font)
+    wide, high = right - left + 4, bottom - top + 4
+    x, y = (max(0, min(at, most - long)) for at, most, long in zip(corner, size, (wide, high), strict=True))
+    pen.rectangle((x, y, x + wide, y + high), fill=(_LABEL_GROUND,) * 3 + (round(255 * _LABEL_OPACITY),))
+    pen.text((x + 2 - left, y + 2 - top), text, ink, font)
 
 
 def draw_detection(
@@ -146,77 +180,15 @@ def draw_detections(image: np.ndarray, instances: Instances, class_names: Sequen
     return draw_boxes(picture, boxes, instance_labels(instances, class_names))
 
 
-def draw_attribute_panel(
-    image: np.ndarray,
-    instances: Instances,
-    index: int,
-    attributes: Sequence[str] | None = None,
-    class_names: Sequence[str] = (),
-    alpha: float = ALPHA,
-    colormap: str = COLORMAP,
-) -> np.ndarray:
-    """One detection as a strip: the picture with its box, then its heat map for each attribute, with titles.
-
-    The heat maps are shown on the part of the picture around the box and all heat.
-
-    Args:
-        image: (h, w, 3) uint8 RGB, the original picture.
-        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
-        index: which of them, 0 .. R - 1.
-        attributes: which maps; default all that there are, ``combined`` included.
-        class_names: the name of each class, by its number.
-        alpha: opacity of the hottest places, in [0, 1].
-        colormap: a name that matplotlib knows.
-
-    Returns:
-        (h', w', 3) uint8 RGB; a panel is at most 320 pixels high and 960 wide.
-    """
-    height, width = image.shape[:2]
-    picture, factors = resize_picture(image, *fit_size(height, width, min(1.0, _DETAIL_SIDE / max(height, width))))
-    box = instances.pred_boxes.tensor[index].cpu().numpy() * factors
-    maps = instances.heatmaps[index]
-    x1, y1, x2, y2 = _surroundings(box, maps, *picture.shape[:2])
-    detail, zoom = resize_picture(picture[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
-    whole, shrink = resize_picture(picture, *_panel_size(*picture.shape[:2]))
-
-    panels = [outline_box(whole, box * shrink, instance_color(index))]
-    titles = [instance_labels(instances, class_names)[index]]
-    for name in attributes if attributes is not None else maps.names:
-        heat = maps.to_image(name, size=picture.shape[:2])[0, y1:y2, x1:x2].cpu().numpy()
-        heat = np.asarray(Image.fromarray(heat).resize(detail.shape[1::-1], Image.Resampling.BILINEAR))
-        heated = draw_heatmap(detail, heat.clip(0.0, 1.0), alpha, colormap)
-        panels.append(outline_box(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
-        titles.append(name)
-    return label_panels(panels, titles)
-
-
 def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:
     """(h, w) of a picture at another scale, in whole pixels, at least one."""
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _panel_size(height: int, width: int) -> tuple[int, int]:
-    return fit_size(height, width, min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width))
 
 
 def resize_picture(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """The picture at another size, and the (4,) factors that bring XYXY boxes along."""
     factors = np.array([width / image.shape[1], height / image.shape[0]] * 2, dtype=np.float32)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)), factors
-
-
-def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part (x1, y1, x2, y2) of an (height, width) picture with the box, all heat, and some air around."""
-    maps = maps.on_one_grid()
-    top, left, rows, columns = eight_bit_maps(maps).window
-    stride_y, stride_x = maps.strides[0].tolist()
-    scale_y, scale_x = height / maps.image_size[0] * stride_y, width / maps.image_size[1] * stride_x
-    low = np.minimum(box[:2], [(left - 0.5) * scale_x, (top - 0.5) * scale_y])
-    high = np.maximum(box[2:], [(left + columns + 0.5) * scale_x, (top + rows + 0.5) * scale_y])
-    air = 0.1 * (high - low) + 8
-    x1, y1 = np.clip(np.floor(low - air), 0, [width - 1, height - 1]).astype(int)
-    x2, y2 = np.clip(np.ceil(high + air), [x1 + 1, y1 + 1], [width, height]).astype(int)
-    return x1, y1, x2, y2
 
 
 def outline_box(image: np.ndarray, box: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
@@ -228,27 +200,4 @@ def outline_box(image: np.ndarray, box: np.ndarray, color: tuple[float, float, f
         if min(x2 - x1, y2 - y1) + 2 * grown >= 0:
             corners = (x1 - grown, y1 - grown, x2 + grown, y2 + grown)
             pen.rectangle(corners, outline=tuple(round(255 * c) for c in ink))
-    return np.asarray(sheet)
-
-
-def label_panels(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Panels side by side, each under its title.
-
-    Args:
-        panels: (h, w, 3) uint8 RGB each, of any sizes.
-        titles: as many; one that is wider than its panel is cut short.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    cells = [max(panel.shape[1], _CELL_WIDTH) for panel in panels]
-    tallest = max(panel.shape[0] for panel in panels)
-    sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), _BACKGROUND)
-    pen, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(size=15), _GAP
-    for panel, title, cell in zip(panels, titles, cells, strict=True):
-        while pen.textlength(title, font) > cell and len(title) > 1:
-            title = title[:-2].rstrip(" …") + "…"
-        pen.text((left, _TITLE_HEIGHT / 2), title, _INK, font, anchor="lm")
-        sheet.paste(Image.fromarray(panel), (left + (cell - panel.shape[1]) // 2, _TITLE_HEIGHT))
-        left += cell + _GAP
     return np.asarray(sheet)

@@ -80,7 +80,12 @@ def test_categories_are_found_by_name_or_by_rising_id(tmp_path):
 @pytest.mark.parametrize("names, number, known", [(("dog",), 1, r"\['dog'\]"), (None, 80, "80 classes without names")])
 def test_other_categories_are_an_error_with_both_lists(tmp_path, names, number, known):
     with pytest.raises(ValueError, match=rf"\['cat', 'dog'\], the detector {known}"):
-        records_from_coco(coco(tmp_path, []), tmp_path, names, number)
+        records_from_coco(coco(tmp_path, [{"category_id": 3}]), tmp_path, names, number)
+
+
+def test_a_category_without_objects_is_no_hindrance_where_names_are_known(tmp_path):
+    (record, _) = records_from_coco(coco(tmp_path, [{"category_id": 5}]), tmp_path, ("dog",), 1)
+    assert record["annotations"][0]["category_id"] == 0
 
 
 @pytest.mark.parametrize("names", [("cat", "dog", "mouse"), ("dog",)])
@@ -119,13 +124,16 @@ def test_a_registered_file_with_objects_to_ignore(tmp_path):
 
 def test_classes_of_a_registered_data_set():
     one = {"image_id": 1, "annotations": [{"category_id": 1}]}
-    DatasetCatalog.register("two_classes", lambda: [one])
+    cat = {"image_id": 2, "annotations": [{"category_id": 0}]}
+    records = [one]
+    DatasetCatalog.register("two_classes", lambda: records)
     try:
         assert records_from_dataset("two_classes", ("dog",), 1) == [one]  # it doesn't tell its classes
         MetadataCatalog.get("two_classes").thing_classes = ["cat", "dog"]
         found = records_from_dataset("two_classes", ("dog", "mouse", "cat"), 3)
         assert found[0]["annotations"][0]["category_id"] == 0
-        with pytest.raises(ValueError, match=r"\['cat', 'dog'\], the detector \['dog'\]"):
+        records.append(cat)
+        with pytest.raises(ValueError, match=r"\['cat', 'dog'\], the detector \['dog'\] and so no class for 'cat'"):
             records_from_dataset("two_classes", ("dog",), 1)
     finally:
         DatasetCatalog.remove("two_classes")

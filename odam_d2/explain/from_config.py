@@ -1,0 +1,76 @@
+"""From a config to an explainer: what ``cfg.ODAM`` says, for every tool and every script alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from .base import METHODS, Explainer
+from .build import build_comparison, build_explainer
+from .compare import MethodComparison
+
+
+def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
+    """What :func:`build_explainer` is called with: what is given, else what the config says.
+
+    The config speaks for every method. So where a method can't do what it says - has no smoothing, uses no gradients
+    and so neither engine nor layer, explains few attributes - that is left out. What is given is not: the method
+    refuses it.
+
+    Args:
+        cfg: a config with the node ``ODAM``.
+        given: arguments of :func:`build_explainer`, options of the method included; None for what the config says.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    odam = cfg.ODAM
+    options: dict[str, Any] = {"method": odam.METHOD, "attributes": tuple(odam.ATTRIBUTES)}
+    options |= {"engine": odam.ENGINE, "layer": odam.LAYER, "group_norm": odam.GROUP_NORM, "smoothing": odam.SMOOTHING}
+    kind = METHODS.get(given.get("method", odam.METHOD))
+    if kind is not None:
+        if kind.explains is not None:
+            options["attributes"] = tuple(name for name in options["attributes"] if name in kind.explains)
+        left_out = [*([] if kind.smooths else ["smoothing"]), *([] if kind.uses_gradients else ["engine", "layer"])]
+        options = {name: value for name, value in options.items() if name not in left_out}
+    return options | given
+
+
+def explainer_from_config(model: nn.Module, cfg: CfgNode, **given: Any) -> Explainer:
+    """Builds what explains the detections of `model` as ``cfg.ODAM`` says.
+
+    Args:
+        model: see :func:`build_explainer`.
+        cfg: a config with the node ``ODAM``: METHOD, ATTRIBUTES, ENGINE, LAYER, GROUP_NORM, SMOOTHING.
+        given: arguments of :func:`build_explainer` that go before the config's; None for what the config says.
+
+    Raises:
+        ValueError: as :func:`build_explainer`.
+        TypeError: as :func:`build_explainer`.
+    """
+    return build_explainer(model, **explainer_options(cfg, **given))
+
+
+def comparison_from_config(
+    model: nn.Module,
+    cfg: CfgNode,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    attributes: Sequence[str] | None = None,
+) -> MethodComparison:
+    """Builds what explains the same detections by several methods as ``cfg.ODAM`` says.
+
+    Args:
+        model: see :func:`build_explainer`.
+        cfg: a config with the node ``ODAM``: ENGINE, LAYER, GROUP_NORM, and SMOOTHING for methods that smooth.
+        methods: see :func:`build_comparison`; a method's own options go before the config's.
+        attributes: see :func:`build_comparison`.
+
+    Raises:
+        ValueError: as :func:`build_comparison`.
+        TypeError: as :func:`build_comparison`.
+    """
+    odam = cfg.ODAM
+    chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
+    for name, options in chosen.items():
+        if name in METHODS and METHODS[name].smooths:
+            chosen[name] = {"smoothing": odam.SMOOTHING, **options}
+    return build_comparison(model, chosen, attributes, odam.ENGINE, odam.LAYER, odam.GROUP_NORM)

@@ -1,0 +1,110 @@
+"""Single detections as strips: the image, and a heat map of each attribute beside it.
+
+Images are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.structures import Instances
+from PIL import Image, ImageDraw, ImageFont
+
+from ..structures import HeatMaps
+from .encoding import eight_bit_maps
+from .overlay import (
+    ALPHA,
+    COLORMAP,
+    draw_heatmap,
+    fit_size,
+    instance_color,
+    instance_label,
+    outline_box,
+    resize_picture,
+)
+
+_PANEL_HEIGHT, _PANEL_WIDTH, _CELL_WIDTH = 320, 960, 120  # highest and widest panel, narrowest cell around it
+_TITLE_HEIGHT, _GAP = 24, 6
+_BACKGROUND, _INK = (250, 250, 248), (28, 28, 30)
+
+
+def draw_attribute_panel(
+    image: np.ndarray,
+    instances: Instances,
+    index: int,
+    attributes: Sequence[str] | None = None,
+    class_names: Sequence[str] = (),
+    alpha: float = ALPHA,
+    colormap: str = COLORMAP,
+) -> np.ndarray:
+    """One detection as a strip: the picture with its box, then its heat map for each attribute, with titles.
+
+    The heat maps are shown on the part of the picture around the box and all heat.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, the original picture.
+        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
+        index: which of them, 0 .. R - 1.
+        attributes: which maps; default all that there are, ``combined`` included.
+        class_names: the name of each class, by its number.
+        alpha: opacity of the hottest places, in [0, 1].
+        colormap: a name that matplotlib knows.
+
+    Returns:
+        (h', w', 3) uint8 RGB; a panel is at most 320 pixels high and 960 wide.
+    """
+    box = instances.pred_boxes.tensor[index].cpu().numpy()
+    maps = instances.heatmaps[index].to("cpu")
+    x1, y1, x2, y2 = region = _surroundings(box, maps, *image.shape[:2])
+    detail, zoom = resize_picture(image[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
+    whole, shrink = resize_picture(image, *_panel_size(*image.shape[:2]))
+
+    panels = [outline_box(whole, box * shrink, instance_color(index))]
+    titles = [instance_label(instances, index, class_names)]
+    for name in attributes if attributes is not None else maps.names:
+        # Drawn from the window alone: bringing each map to the whole image takes longer than all the rest.
+        heat = maps.to_image(name, size=detail.shape[:2], region=region)[0].numpy()
+        heated = draw_heatmap(detail, heat.clip(0.0, 1.0), alpha, colormap)
+        panels.append(outline_box(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
+        titles.append(name)
+    return label_panels(panels, titles)
+
+
+def _panel_size(height: int, width: int) -> tuple[int, int]:
+    return fit_size(height, width, min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width))
+
+
+def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
+    """The part (x1, y1, x2, y2) of an (height, width) picture with the box, all heat, and some air around."""
+    maps = maps.on_one_grid()
+    top, left, rows, columns = eight_bit_maps(maps).window
+    stride_y, stride_x = maps.strides[0].tolist()
+    scale_y, scale_x = height / maps.image_size[0] * stride_y, width / maps.image_size[1] * stride_x
+    low = np.minimum(box[:2], [(left - 0.5) * scale_x, (top - 0.5) * scale_y])
+    high = np.maximum(box[2:], [(left + columns + 0.5) * scale_x, (top + rows + 0.5) * scale_y])
+    air = 0.1 * (high - low) + 8
+    x1, y1 = np.clip(np.floor(low - air), 0, [width - 1, height - 1]).astype(int)
+    x2, y2 = np.clip(np.ceil(high + air), [x1 + 1, y1 + 1], [width, height]).astype(int)
+    return x1, y1, x2, y2
+
+
+def label_panels(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
+    """Panels side by side, each under its title.
+
+    Args:
+        panels: (h, w, 3) uint8 RGB each, of any sizes.
+        titles: as many; one that is wider than its panel is cut short.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    cells = [max(panel.shape[1], _CELL_WIDTH) for panel in panels]
+    tallest = max(panel.shape[0] for panel in panels)
+    sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), _BACKGROUND)
+    pen, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(size=15), _GAP
+    for panel, title, cell in zip(panels, titles, cells, strict=True):
+        while pen.textlength(title, font) > cell and len(title) > 1:
+            title = title[:-2].rstrip(" …") + "…"
+        pen.text((left, _TITLE_HEIGHT / 2), title, _INK, font, anchor="lm")
+        sheet.paste(Image.fromarray(panel), (left + (cell - panel.shape[1]) // 2, _TITLE_HEIGHT))
+        left += cell + _GAP
+    return np.asarray(sheet)
