@@ -58,8 +58,9 @@ lint: install
 	$(PY) -m ruff format --check --quiet .
 	$(PY) -m mypy
 
+# Tests of one file share what they have built, so they stay in one process. The last `-n` counts.
 test: lint
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 demo: install
 	@for name in $(DEMO_DETECTORS); do \

@@ -1,14 +1,35 @@
 """What all tests share."""
 
 import logging
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.wants import pytest_sessionfinish  # noqa: F401  pytest finds this hook here
+
+# Each process takes a gigabyte, so that many cores don't mean as many of them.
+MOST_WORKERS = 8
+
 # Small tensors gain nothing from more threads, and on shared cores threads that wait for each other lose much.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """How many processes ``-n auto`` means: one for each core that this one may keep busy, none but itself for one."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:  # pytest-xdist's own business
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of work in each period, or max
+    if share.is_file():
+        quota, period = share.read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    return 0 if cores == 1 else min(cores, MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from odam_d2.modeling import OdamStandardROIHeads
 from odam_d2.utils.calibration import calibrate_frozen_norms
 from tests.families import SMALL
 from tests.helpers import random_input, relative_error, zoo_config
+from tests.wants import require, require_package
 
 FASTER = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
 INPUT = random_input(128, 160)
@@ -110,10 +111,10 @@ def pair(request):
         ours, stock = yaml_pair(*YAML[request.param])
     else:
         needed, name, narrow = LAZY[request.param]
-        if not hasattr(detectron2.modeling, needed) and not hasattr(detectron2.modeling.backbone, needed):
-            pytest.skip(f"this Detectron2 has no {needed}")
+        there = hasattr(detectron2.modeling, needed) or hasattr(detectron2.modeling.backbone, needed)
+        require(f"{needed} in this Detectron2", there)
         if needed == "ViT":
-            pytest.importorskip("timm", reason="Detectron2's ViT takes its layers from timm, which isn't installed")
+            require_package("timm")  # Detectron2's ViT takes its layers from there
         ours, stock = lazy_pair(name, narrow)
     settle(ours.eval())
     stock.eval().load_state_dict(ours.state_dict())

@@ -13,6 +13,7 @@ from odam_d2 import model_zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.explain import build_explainer, known_attributes
 from odam_d2.meta_arch import OdamFCOS, OdamRetinaNet
+from tests.wants import require_package
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # What starts with Base- is a part of others, as in Detectron2's own zoo.
@@ -25,7 +26,7 @@ YAMLS = sorted(
 def test_every_yaml_merges_and_builds_a_detector_that_can_be_explained(name):
     cfg = model_zoo.get_config(name, trained=False)
     if cfg.MODEL.META_ARCHITECTURE == "OdamDETR":
-        pytest.importorskip("transformers")
+        require_package("transformers")
     cfg.MODEL.DEVICE = "meta"  # names and shapes without the memory
     explainer = build_explainer(build_model(cfg), method=cfg.ODAM.METHOD, attributes=cfg.ODAM.ATTRIBUTES)
     assert explainer.attributes[:5] == ("score", "left", "top", "right", "bottom")

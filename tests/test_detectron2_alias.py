@@ -12,12 +12,13 @@ from pathlib import Path
 import detectron2
 import pytest
 
+from tests.wants import needs
+
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL_REMEDY = "git+https://github.com/facebookresearch/detectron2.git"
 
-needs_alias = pytest.mark.skipif(
-    detectron2.__name__ == "detectron2", reason="the official detectron2 is in use, so there is no alias to check"
-)
+# The official package leaves no alias to check.
+needs_alias = needs("LabGym's copy of Detectron2", detectron2.__name__ != "detectron2")
 
 
 def run_python(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:

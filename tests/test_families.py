@@ -8,6 +8,7 @@ from detectron2.structures import Boxes
 from odam_d2.explain import build_explainer, known_attributes
 from tests.families import FAMILIES, QUERY_FAMILIES
 from tests.helpers import given, random_input, relative_error
+from tests.wants import require_package
 
 # Of different sizes, so that the second is padded below and to the right; the first was twice as large.
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
@@ -24,7 +25,7 @@ def case(request):
 def one(request):
     """A family and its detector."""
     if request.param in QUERY_FAMILIES:
-        pytest.importorskip("transformers")
+        require_package("transformers")
     return request.param, request.param.detector()
 
 

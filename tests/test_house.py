@@ -6,12 +6,13 @@ A file's *line* is the first name below the package: "explain" for ``odam_d2/exp
 
 import ast
 import re
-import shutil
 import subprocess
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.wants import find_program, require
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "odam_d2"
@@ -71,16 +72,14 @@ def import_graph() -> dict[str, dict[str, int]]:
 
 def text_files() -> list[Path]:
     """The files that git tracks or would track; all of them that read as text."""
-    if not shutil.which("git"):
-        pytest.skip("git, which knows the project's files, isn't installed")
+    require("git", find_program("git") is not None)
     listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    if listing.returncode:
-        pytest.skip(f"git can't list the files here: {listing.stderr.strip()}")
+    require("git's list of files", listing.returncode == 0, listing.stderr.strip())
     return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 

@@ -11,6 +11,7 @@ from odam_d2.explain.norm_gradients import contiguous_norm_gradients
 from odam_d2.explain.targets import target_scalars
 from odam_d2.modeling.query_architecture import ARCHITECTURES, STAGES
 from tests.helpers import given, query_config, random_input, relative_error
+from tests.wants import require_package
 
 ATTRIBUTES = ("score", "logit", "left", "top", "right", "bottom")
 # Two sizes, so that one picture is padded.
@@ -19,7 +20,7 @@ INPUTS = [random_input(96, 128, 192, 256), random_input(64, 96, seed=1)]
 
 @pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
 def model(request):
-    pytest.importorskip("transformers")
+    require_package("transformers")
     torch.manual_seed(0)
     return build_model(query_config(request.param)).eval()
 

@@ -9,19 +9,16 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 
 from odam_d2.modeling.query_architecture import ARCHITECTURES
 from tests.helpers import given, query_config, random_input
+from tests.wants import require_package
 
 NAMES = sorted(ARCHITECTURES)
 # Two sizes, so that one picture is padded.
 INPUTS = [random_input(96, 128, 192, 256), random_input(64, 96, seed=1)]
 
 
-def needs_transformers():
-    return pytest.importorskip("transformers")
-
-
 @pytest.fixture(scope="module", params=NAMES)
 def model(request):
-    needs_transformers()
+    require_package("transformers")
     torch.manual_seed(0)
     return build_model(query_config(request.param)).eval()
 
@@ -33,14 +30,16 @@ def test_without_transformers_building_says_what_to_install(monkeypatch):
 
 
 def test_an_unknown_layer_is_answered_with_the_known_ones():
-    needs_transformers()
+    require_package("transformers")
     with pytest.raises(ValueError, match=r"\['backbone', 'projection', 'encoder'\]; got 'decoder'"):
         build_model(query_config("DetrForObjectDetection", "LAYER", "decoder"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pretrained_weights_load_as_they_are_and_detect_what_transformers_detects(name, tmp_path):
-    transformers = needs_transformers()
+    require_package("transformers")
+    import transformers
+
     torch.manual_seed(1)
     build_model(query_config(name)).network.save_pretrained(tmp_path)
     ours = build_model(query_config(name, "FROM_PRETRAINED", str(tmp_path))).eval()
@@ -71,7 +70,7 @@ def test_pretrained_weights_load_as_they_are_and_detect_what_transformers_detect
 
 
 def test_classes_can_have_other_labels_in_the_network(monkeypatch):
-    needs_transformers()
+    require_package("transformers")
     torch.manual_seed(0)
     plain = build_model(query_config("DetrForObjectDetection")).eval()
     chosen = build_model(query_config("DetrForObjectDetection", "LABELS", (2, 0))).eval()
@@ -91,7 +90,7 @@ def test_classes_can_have_other_labels_in_the_network(monkeypatch):
 
 
 def test_channels_are_normalised_in_the_order_of_the_config():
-    needs_transformers()
+    require_package("transformers")
     cfg = query_config("DetrForObjectDetection")
     cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [10.0, 20.0, 30.0], [1.0, 2.0, 4.0]
     tensor = build_model(cfg).preprocess_image([{"image": torch.full((3, 32, 32), 50.0)}]).tensor
@@ -213,7 +212,7 @@ def test_losses_are_weighted_and_add_up_to_transformers_own(model, autocast):
 
 
 def test_denoising_queries_are_not_matched_with_objects():
-    needs_transformers()
+    require_package("transformers")
     torch.manual_seed(0)
     model = build_model(query_config("RTDetrForObjectDetection")).train()
     seen = []
@@ -232,7 +231,7 @@ def test_denoising_queries_are_not_matched_with_objects():
 
 
 def test_a_detectron2_backbone_runs_in_the_networks_place():
-    needs_transformers()
+    require_package("transformers")
     cfg = query_config("RTDetrForObjectDetection", "IN_FEATURES", ("p3", "p4", "p5"))
     cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_compact_retinanet_resnet_fpn_backbone", 0
     cfg.MODEL.RESNETS.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]

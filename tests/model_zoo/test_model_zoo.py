@@ -8,6 +8,7 @@ from detectron2.structures import Boxes, pairwise_iou
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import SyntheticScenes
+from tests.wants import require_package
 
 NAME = "synthetic/faster_rcnn_compact_FPN"
 BUNDLED = model_zoo.available()
@@ -20,7 +21,7 @@ def test_what_is_bundled():
 @pytest.mark.parametrize("name", BUNDLED)
 def test_weights_are_small_plain_and_fit_without_a_word(name):
     if "detr" in name:
-        pytest.importorskip("transformers")
+        require_package("transformers")
     path = Path(model_zoo.get_checkpoint_path(name))
     assert path.stat().st_size <= 8_000_000
     weights = torch.load(path, weights_only=True)["model"]

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-pytest.importorskip("transformers")
+from odam_d2.modeling.query_architecture import ARCHITECTURES, STAGES, find_architecture
+from odam_d2.modeling.query_head import answering, recording
+from tests.helpers import query_config
+from tests.wants import needs_package
 
-from odam_d2.modeling.query_architecture import ARCHITECTURES, STAGES, find_architecture  # noqa: E402
-from odam_d2.modeling.query_head import answering, recording  # noqa: E402
-from tests.helpers import query_config  # noqa: E402
+pytestmark = needs_package("transformers")
 
 
 def network_of(architecture, *opts):

@@ -8,13 +8,14 @@ from odam_d2.modeling.query_architecture import ARCHITECTURES
 from odam_d2.modeling.query_head import WholeGraph
 from tests.families import QueryFamily
 from tests.helpers import random_input
+from tests.wants import require_package
 
 
 @pytest.mark.parametrize("layer", ["encoder", "projection"])
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_derivatives_are_those_of_what_the_network_computes(name, layer):
     """Also where it detaches its own queries and boxes, as RT-DETR does: a step along a direction, up and down."""
-    pytest.importorskip("transformers")
+    require_package("transformers")
     model = QueryFamily(name).detector()
     model.layer = layer
     trace = model.trace([random_input(96, 128)])

@@ -8,9 +8,10 @@ import torch
 from torchvision.ops import batched_nms
 
 from odam_d2.ops.nms import odam_nms, soft_nms
+from tests.wants import needs
 
 CASES = 1000
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+CUDA = pytest.param("cuda", marks=needs("a GPU", torch.cuda.is_available()))
 
 
 def plain_iou(one, other):

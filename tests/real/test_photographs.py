@@ -22,12 +22,13 @@ from pycocotools.coco import COCO
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.explain import build_comparison, build_explainer
 from odam_d2.utils.imports import import_file_or_module
+from tests.wants import needs
 
 ROOT = Path(os.environ.get("ODAM_REAL_DATA", Path(__file__).parents[2].parent / "shared" / "real"))
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(not (ROOT / "instances_person.json").is_file(), reason=f"no photographs at {ROOT}"),
+    needs("photographs in ODAM_REAL_DATA", (ROOT / "instances_person.json").is_file()),
 ]
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from odam_d2 import model_zoo
 from odam_d2.visualize.storage import load_heatmaps
 from tests.helpers import load_tool
+from tests.wants import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO_NAME = "synthetic/faster_rcnn_compact_FPN"  # three classes, of which a random detector says each with about .25
@@ -367,7 +368,7 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
     assert [tuple(image.shape) for image in seen] == [(3, 32, 48)] * 2
 
 
-@pytest.mark.skipif(ZOO_NAME not in model_zoo.available(), reason=f"no weights of {ZOO_NAME} are bundled")
+@needs(f"weights of {ZOO_NAME}", ZOO_NAME in model_zoo.available())
 @pytest.mark.parametrize("config", [ZOO_NAME, model_zoo.get_config_file(ZOO_NAME)], ids=["by name", "by path"])
 def test_bundled_weights_are_found(run, tmp_path, config):
     code, output = run(picture(tmp_path / "cat.png"), config=config, checkpoint=None)

@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from odam_d2.utils.files import atomic_write, write_json, write_text
+from tests.wants import needs
 
 
 def names(folder):
@@ -62,7 +63,7 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
     assert (tmp_path / "out.txt").read_bytes() == "ÅΦ\n".encode()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions of this kind are POSIX's")
+@needs("POSIX permissions", os.name == "posix")
 def test_permissions_are_those_of_an_ordinary_file(tmp_path):
     write_text(tmp_path / "ours.txt", "")
     (tmp_path / "ordinary.txt").write_text("")

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,12 +17,13 @@ import odam_d2.visualize.report as report_module
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize.ground_truth import Annotation
 from odam_d2.visualize.report import failure_entry, picture_entry, script_json, write_report
+from tests.wants import find_program, needs
 
 TEMPLATES = Path(report_module.__file__).parent / "templates"
 NAMES = ("score", "left", "top", "right", "bottom")
 NASTY = "</script><script>alert(1)</script><!--&amp;\u2028 ünïcødé 图.jpg"
-NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="node isn't installed; the page's script is not run")
+NODE = find_program("node", "nodejs")
+needs_node = needs("node", NODE is not None)
 
 
 class Page(HTMLParser):
