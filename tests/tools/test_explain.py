@@ -173,6 +173,26 @@ def test_same_names_in_different_folders(run, tmp_path):
     assert not any(torch.equal(scores[0], other) for other in scores[1:])
 
 
+def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, run, tmp_path, monkeypatch):
+    kept = [tmp_path / name for name in ("overlay.jpg", "heatmaps.npz", "det_000_cat_0.98.jpg")]
+    for path in kept:
+        path.write_text("somebody's own")
+    for k, name in enumerate(("...jpg", "..jpg", ".jpg", " .png", "CON.png", "x" * 251 + ".png", "a\nb.png")):
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        picture(tmp_path / "plain.png", seed=k).rename(tmp_path / "odd" / name)
+    monkeypatch.setattr(tool, "find_images", lambda _: sorted((tmp_path / "odd").iterdir()))
+    monkeypatch.setattr(tool, "class_name", lambda *_: "../../up " + "y" * 300)
+    code, output = run("odd")
+    assert code == 0 and [path.read_text() for path in kept] == ["somebody's own"] * 3
+    folders = {told["folder"] for told in run_json(output)["pictures"]}
+    assert folders >= {"_", "_-2", "_jpg", "_-3", "_CON", "a_b"} and len(folders) == 7
+    assert {p.name for p in output.iterdir()} == {*folders, "report.html", "run.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {"odd", "out", *(path.name for path in kept)}
+    for folder in folders:
+        found = sorted(p.name for p in (output / folder).iterdir())
+        assert found[0].startswith("det_000___.._up_yyy") and found[2:] == ["heatmaps.npz", "overlay.jpg"]
+
+
 def test_a_second_run_leaves_nothing_of_the_first(run, tmp_path):
     path = picture(tmp_path / "cat.png")
     _, output = run(path)
