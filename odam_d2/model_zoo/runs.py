@@ -1,7 +1,9 @@
 """The detector of a run: what a command line's ``--config-file`` and the options behind it stand for."""
 
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import yaml
@@ -69,12 +71,22 @@ def build_detector(cfg: CfgNode) -> torch.nn.Module:
 
 
 def known_class_names(cfg: CfgNode) -> tuple[str, ...] | None:
-    """Class names of the first data set in the config that has some."""
+    """Class names of the first data set in the config that has some, be it only in a COCO file not read so far."""
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        names = MetadataCatalog.get(dataset).get("thing_classes")
+        about = MetadataCatalog.get(dataset)
+        names = about.get("thing_classes") or category_names(about.get("json_file") or "")
         if names:
             return tuple(names)
     return None
+
+
+def category_names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return tuple(str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def count_classes(model: torch.nn.Module) -> int:

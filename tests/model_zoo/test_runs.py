@@ -1,6 +1,10 @@
 """What a command line says of a detector."""
 
+import json
+
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 
 from odam_d2 import model_zoo
 from odam_d2.model_zoo.runs import build_detector, count_classes, known_class_names, read_run_config
@@ -42,6 +46,22 @@ def test_configs_that_do_not_fit(opts, message):
 def test_classes_by_name_and_number(name):
     cfg = read(name)
     assert known_class_names(cfg) == ("person", "dog", "car") and count_classes(build_detector(cfg)) == 3
+
+
+def test_classes_of_a_coco_file_that_nobody_has_read(tmp_path):
+    names = ["test_runs_mine", "test_runs_gone"]
+    content = {"categories": [{"id": 9, "name": "wolf"}, {"id": 2, "name": "bear"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    for name, file in zip(names, ("coco.json", "gone.json")):
+        register_coco_instances(name, {}, str(tmp_path / file), str(tmp_path))
+    try:
+        both = read(NAME, "DATASETS.TEST", "('test_runs_gone', 'test_runs_mine')")
+        assert known_class_names(both) == ("bear", "wolf")
+        assert known_class_names(read(NAME, "DATASETS.TEST", "('test_runs_gone',)", "DATASETS.TRAIN", "()")) is None
+    finally:
+        for name in names:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
 
 
 def test_a_detector_that_can_not_be_built():
