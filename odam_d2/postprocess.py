@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from .explain import Explainer, build_explainer
+from .explain.checks import require_ordinary_tensors
 from .ops.nms import check_thresholds, odam_nms
 from .structures import DetectionTrace
 
@@ -107,6 +108,7 @@ class OdamNMS:
             N times (R, R) float32 cosines.
         """
         if self._explainer is None or self._explainer.model is not model:
+            require_ordinary_tensors(model)
             self._explainer = build_explainer(
                 model, attributes=(self.attribute,), engine=self.engine, group_norm=self.group_norm
             )

@@ -16,6 +16,11 @@ from odam_d2.explain import METHODS, build_explainer
 from odam_d2.explain.windows import GradientWindows
 from odam_d2.utils.calibration import calibrate_frozen_norms
 
+# What an elementwise function of a number may differ by in tensors of two shapes, relative to its value: torch takes
+# the numbers that fill no vector in a loop of their own, whose exp rounds in another way. An exp is good to one unit in
+# the last place, and three roundings follow (a sigmoid, a root of two, a decoded side): four units either way.
+ROUNDING = 8 * torch.finfo(torch.float32).eps
+
 
 def load_tool(name: str) -> ModuleType:
     """The script ``tools/<name>.py`` as a module, anew at each call."""

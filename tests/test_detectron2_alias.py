@@ -163,6 +163,39 @@ def test_module_runs_as_a_script():
 
 
 @needs_alias
+@pytest.mark.parametrize("first", ["", "from LabGym.detectron2.utils.logger import setup_logger"])
+@pytest.mark.parametrize("arguments", ["", "name='detectron2'"])
+def test_logs_say_detectron2(tmp_path, first, arguments):
+    """Also where the name is the stock default, which the copy changed; and never twice."""
+    program = f"""
+    import logging, detectron2
+    {first or "from detectron2.utils.logger import setup_logger"}
+    setup_logger({str(tmp_path)!r}, color=False, {arguments})
+    import detectron2.checkpoint.detection_checkpoint, detectron2.utils.events as events
+    from detectron2.utils.logger import log_first_n
+    from detectron2.data.catalog import MetadataCatalog
+    logging.getLogger("LabGym.detectron2.data").warning("by the copy's name")
+    logging.getLogger("LabGym.detectron2").getChild("engine").warning("by its child's")
+    logging.getLogger("detectron2.modeling").warning("by its own")
+    events.CommonMetricPrinter(1).logger.warning("from the copy itself")
+    logging.getLogger("LabGym.detectron2x").warning("somebody else")
+    assert logging.getLogger("LabGym.detectron2") is logging.getLogger("detectron2")
+    logging.getLogger("detectron2").setLevel(logging.ERROR)
+    logging.getLogger("LabGym.detectron2.data").warning("not wanted")
+    """
+    told = run_python("-c", textwrap.dedent(program))
+    expected = [
+        "detectron2.data WARNING: by the copy's name",
+        "detectron2.engine WARNING: by its child's",
+        "detectron2.modeling WARNING: by its own",
+        "detectron2.utils.events WARNING: from the copy itself",
+    ]
+    for lines in (told.stdout.splitlines(), (tmp_path / "log.txt").read_text().splitlines()):
+        assert [line.partition("] ")[2] for line in lines] == expected
+    assert told.stderr.splitlines()[-1] == "somebody else"
+
+
+@needs_alias
 def test_lazy_config_builds_what_it_names(tmp_path):
     from detectron2.config import LazyConfig, instantiate
     from detectron2.layers import ShapeSpec

@@ -7,7 +7,7 @@ from detectron2.structures import Boxes
 
 from odam_d2.explain import build_explainer, known_attributes
 from tests.families import FAMILIES, QUERY_FAMILIES
-from tests.helpers import given, random_input, relative_error
+from tests.helpers import ROUNDING, given, random_input, relative_error
 from tests.wants import require_package
 
 # Of different sizes, so that the second is padded below and to the right; the first was twice as large.
@@ -116,12 +116,17 @@ def test_stock_suppression_of_the_candidates_leaves_the_stock_detections(case):
             every.clip((height, width))
         classes = torch.arange(5).expand_as(scores).flatten()
         assert scores.shape == (len(boxes), 5)
+        best = scores.flatten().topk(3).values
+        # No place among the two best hangs on rounding.
+        assert bool((best[:-1] - best[1:] > 2 * ROUNDING * best[:-1]).all())
         kept = batched_nms(every.tensor, scores.flatten(), classes, threshold)[:2]
         found = every[kept]
         found.scale(entry["width"] / width, entry["height"] / height)
+        sides = ROUNDING * float(found.tensor.abs().max())
         found.clip((entry["height"], entry["width"]))
         left = found.nonempty()
         wanted = result["instances"]
-        assert torch.equal(found.tensor[left], wanted.pred_boxes.tensor)
-        assert torch.equal(scores.flatten()[kept][left], wanted.scores)
+        # Detection scores level by level and decodes the best alone; here all are taken together.
+        assert torch.allclose(found.tensor[left], wanted.pred_boxes.tensor, rtol=0.0, atol=sides)
+        assert torch.allclose(scores.flatten()[kept][left], wanted.scores, rtol=ROUNDING, atol=0.0)
         assert torch.equal(classes[kept][left], wanted.pred_classes)

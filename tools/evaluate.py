@@ -135,12 +135,12 @@ def write_results(
         "versions": collect_versions(),
     }
     counts = {**summary["counts"], "missing": missing, "failed": len(evaluator.failures) - missing}
-    write_text(output / "per_object.csv", objects_csv(results, methods, metrics))
+    names = setup.shown_names
+    write_text(output / "per_object.csv", objects_csv(results, methods, metrics, names))
     write_text(output / "pairs.csv", pairs_csv(results, methods, metrics))
     for name, curve in summary["curves"].items():
         draw_curves(output / f"curve_{name}.png", name, curve)
     store = ResultStore(output)
-    names = setup.class_names or ()
     sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
     notes = [command, *format_counts(counts).splitlines(), *format_dropped(summary)]
     charts, verdicts = {}, []

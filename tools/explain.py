@@ -11,7 +11,6 @@ import argparse
 import datetime
 import logging
 import os
-import re
 import shlex
 import sys
 import time
@@ -40,7 +39,7 @@ from odam_d2.env import collect_versions
 from odam_d2.explain import Explainer, build_explainer, explainer_options
 from odam_d2.model_zoo.runs import build_detector, count_classes, known_class_names, read_run_config
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
-from odam_d2.utils.files import atomic_write, write_json
+from odam_d2.utils.files import atomic_write, distinct_names, safe_name, write_json
 from odam_d2.utils.imports import import_file_or_module
 from odam_d2.visualize.ground_truth import Annotation, CocoAnnotations, to_instances
 from odam_d2.visualize.overlay import draw_detections
@@ -110,15 +109,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
     """A folder name for each picture: its stem, numbered where several pictures share it (``cat``, ``cat-2``)."""
-    taken, names = {"report.html", "run.json"}, []
-    for path in paths:
-        number, name = 1, path.stem
-        while name.casefold() in taken:  # some file systems don't tell cases apart
-            number += 1
-            name = f"{path.stem}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    return distinct_names((path.stem for path in paths), taken=("report.html", "run.json"))
 
 
 class PictureExplainer:
@@ -183,7 +174,7 @@ class PictureExplainer:
         best = instances.scores.argsort(descending=True, stable=True)[: self.args.strips]
         for k in sorted(best.tolist()):
             label, score = int(instances.pred_classes[k]), float(instances.scores[k])
-            safe = re.sub(r"[^\w.-]+", "_", class_name(label, self.class_names))
+            safe = safe_name(class_name(label, self.class_names)).replace(" ", "_")
             strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names)
             _save_jpeg(folder / f"det_{k:03d}_{safe}_{score:.2f}.jpg", strip)
         return picture_entry(name, rgb, instances, self.class_names, truth, judge=self.args.explain == "detections")

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from odam_d2.data.crowdhuman import load_crowdhuman, register_crowdhuman, set_crowdhuman_metadata
 from odam_d2.data.profiles import GENERATOR_VERSION, PROFILES, SPLITS
 from odam_d2.data.writers import encode_jpeg, write_pictures
+from odam_d2.utils.files import safe_name
 
 EXTRA_FIELDS = ("full_box", "visible_box", "head_box", "visible_fraction")
 _WORKERS = 2
@@ -38,7 +39,7 @@ class _Encoded(torch.utils.data.Dataset):
     """Pictures of a `SyntheticScenes` as (JPEG bytes, record with a file name), for worker processes."""
 
     def __init__(self, scenes, name):
-        self.scenes, self.name = scenes, name
+        self.scenes, self.name = scenes, safe_name(name)
 
     def __len__(self):
         return len(self.scenes)

@@ -40,11 +40,18 @@ def write_pictures(
 
     Returns:
         The records, without the pictures.
+
+    Raises:
+        ValueError: if a `file_name` names another folder.
     """
     images = os.path.join(folder, "images")
     os.makedirs(images, exist_ok=True)
     records = []
     for data, record in samples:
+        if os.path.basename(record["file_name"]) != record["file_name"] or record["file_name"] in ("", ".", ".."):
+            raise ValueError(
+                f"`file_name` must be the bare name of a file; got {record['file_name']!r}: leave folders out of it"
+            )
         with atomic_write(os.path.join(images, record["file_name"]), "wb") as file:
             file.write(data)
         records.append(record)

@@ -42,7 +42,8 @@ class CPUAutocastTrainer(SimpleTrainer):
 class OdamTrainer(DefaultTrainer):
     """``DefaultTrainer`` that knows our data sets, optimizers and losses, and honours ``SOLVER.AMP`` on CPUs too.
 
-    With a ``SEED`` that is not negative, a run that was resumed goes on exactly as if it had not been interrupted.
+    With a ``SEED`` that is not negative, a run that was resumed goes on exactly as if it had not been interrupted, on
+    the same machine with the same versions and number of threads.
     """
 
     def __init__(self, cfg):

@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, nn
 
+from ..explain.checks import unwrap_detector
 from ..utils.precision import low_precision
 from ..utils.threads import map_in_threads
 from .faithfulness import ScoreObjects
@@ -41,6 +42,7 @@ def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = Fals
         TypeError: if the detector gives no candidates.
         ValueError: if `workers` is below 1.
     """
+    model = unwrap_detector(model)
     if not callable(getattr(model, "candidates", None)):
         raise TypeError(
             f"`model` must give its candidates before suppression; got {type(model).__name__}: build it with "

@@ -14,7 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
-from ..utils.files import atomic_write, write_json
+from ..utils.files import atomic_write, safe_name, write_json
 from .crowd_objects import CrowdObjects, xywh
 from .crowd_table import crowd_table
 
@@ -109,7 +109,8 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         return OrderedDict(crowd=_flat(self.table))
 
     def _write(self, detections: Mapping[Any, tuple[np.ndarray, np.ndarray]]) -> None:
-        with atomic_write(self.output_dir / f"{self.dataset_name}_detections.odgt") as file:
+        name = safe_name(self.dataset_name)
+        with atomic_write(self.output_dir / f"{name}_detections.odgt") as file:
             for image_id, (boxes, scores) in detections.items():
                 record = self.records[image_id]
                 people = [
@@ -123,7 +124,7 @@ class CrowdHumanEvaluator(DatasetEvaluator):
             for name, row in self.table.items()
         }
         about = {"dataset": self.dataset_name, "box": self.box, "pictures": len(detections)}
-        write_json(self.output_dir / f"{self.dataset_name}_metrics.json", {**about, "percent": plain})
+        write_json(self.output_dir / f"{name}_metrics.json", {**about, "percent": plain})
 
 
 def format_table(table: Mapping[str, Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..visualize.crops import crop_uri, region_around
+from ..visualize.storage import class_name
 from .extremes import ExtremeObjects, find_extremes
 from .matching import Matches
 from .store import CheckedFiles
@@ -82,7 +83,7 @@ def example_sections(
             for number, row in places:
                 result = by_number[number]
                 one, crops = result["objects"][row], files.read(f"{number}_{row}") or {}
-                label = class_names[one["class"]] if one["class"] < len(class_names) else f"class {one['class']}"
+                label = class_name(one["class"], class_names)
                 rows.append(
                     {
                         "side": side,

@@ -97,8 +97,8 @@ def faithfulness_curves(
     Maps without an order keep the first score of each curve: normalised, an area of 1 under deletion's, and the empty
     picture's score over the untouched one's under insertion's.
 
-    Pictures of several objects and steps go through the detector together, and each gets the score it gets alone.
-    Pictures that are the same go through once: the untouched and the empty one serve all objects.
+    Pictures of several objects and steps go through the detector together, and each gets the score it gets alone, to
+    rounding. Pictures that are the same go through once: the untouched and the empty one serve all objects.
 
     Args:
         score: asks the detector.

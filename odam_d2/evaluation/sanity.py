@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..explain import MethodComparison
+from ..explain.checks import require_ordinary_tensors
 from ..modeling.provenance import UnreachedBoxError
 from .correlation import cosine, maps_on_cells, rank_correlation, same_up_to_scale
 from .randomise import layer_groups, shuffle_weights, weights_restored
@@ -140,6 +141,7 @@ def sanity_checks(
         return [one for subject in asked for one in _explained(explainer, *subject, attribute)]
 
     model = explainer.model
+    require_ordinary_tensors(model)
     original = [
         one for subject in subjects for one in _explained(explainer, *subject, attribute, leave_out_unreached=False)
     ]

@@ -1,14 +1,12 @@
 """Results of finished pictures on disk, so that a run that was interrupted can go on."""
 
-import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import write_json, write_text
+from ..utils.files import checksum, safe_name, write_json, write_text
 
 _FILES = "files"  # in the settings: of each picture
 
@@ -26,19 +24,15 @@ class CheckedFiles:
     def write(self, name: int | str, content: Any) -> None:
         """Keeps `content` under a name, whole or not at all."""
         body = json.dumps(content)
-        write_text(self._path(name), f"{_checksum(body)}\n{body}\n")
+        write_text(self._path(name), f"{checksum(body)}\n{body}\n")
 
     def read(self, name: int | str) -> Any:
         """What was written under the name, to the last bit; None if it isn't there, or not all of it."""
-        try:
-            checksum, _, body = self._path(name).read_text(encoding="utf-8").partition("\n")
-        except (OSError, UnicodeDecodeError):
-            return None
-        return json.loads(body) if checksum == _checksum(body.removesuffix("\n")) else None
+        return _read_whole(self._path(name))
 
     def unreadable(self) -> list[str]:
         """Names of files that are there but not whole, as they stand in the folder."""
-        return [file.stem for file in sorted(self.folder.glob("*.json")) if self.read(file.stem) is None]
+        return [file.stem for file in sorted(self.folder.glob("*.json")) if _read_whole(file) is None]
 
     def clear(self, pattern: str = "*.json") -> None:
         """Removes all that was written; or, with ``".*.tmp"``, what a writer left that was killed."""
@@ -46,10 +40,10 @@ class CheckedFiles:
             old.unlink()
 
     def _path(self, name: int | str) -> Path:
-        # Names can be any text, and two of them may differ in what a file's name can't hold.
+        # Names can be any text, and two of them may differ in what a file's name can't hold, or in case alone.
         text = str(name)
-        plain = re.sub(r"[^\w-]", "_", text)[:80]
-        return self.folder / f"{plain if plain == text else f'{plain}-{_checksum(text)[:8]}'}.json"
+        plain = safe_name(text).casefold()
+        return self.folder / f"{plain if plain == text else f'{plain}-{checksum(text)[:8]}'}.json"
 
 
 class ResultStore:
@@ -122,5 +116,9 @@ class ResultStore:
             )
 
 
-def _checksum(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+def _read_whole(file: Path) -> Any:
+    try:
+        told, _, body = file.read_text(encoding="utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return json.loads(body) if told == checksum(body.removesuffix("\n")) else None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from ..visualize.storage import class_name
 from .bootstrap import bootstrap_interval
 from .metric import Metric
 from .metrics import METRICS
@@ -144,15 +145,20 @@ def format_counts(counts: Mapping[str, int]) -> str:
     )
 
 
-def objects_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:
-    """A line for each object and method; empty where a metric has no value."""
+def objects_csv(
+    results: Sequence[Mapping[str, Any]],
+    methods: Sequence[str],
+    metrics: Sequence[str],
+    class_names: Sequence[str] = (),
+) -> str:
+    """A line for each object and method, its class by number and name; empty where a metric has no value."""
     about = ("annotation_id", "class", "score", "iou")
     lines = [
-        (result["image_id"], result["file_name"], *(one[key] for key in about), method,
-         *(result["values"][method][name][k] for name in metrics))
+        (result["image_id"], result["file_name"], *(one[key] for key in about), class_name(one["class"], class_names),
+         method, *(result["values"][method][name][k] for name in metrics))
         for result in results for k, one in enumerate(result["objects"]) for method in methods
     ]  # fmt: skip
-    return _csv(("image_id", "file_name", *about, "method", *metrics), lines)
+    return _csv(("image_id", "file_name", *about, "class_name", "method", *metrics), lines)
 
 
 def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:

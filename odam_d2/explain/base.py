@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.threads import model_lock
+from .checks import require_ordinary_tensors, without_inference_tensors
 from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
 
@@ -206,7 +207,8 @@ class Explainer:
             No pictures give an empty list.
 
         Raises:
-            ValueError: if given boxes or classes can't be used, or a batch norm lets pictures or boxes see each other.
+            ValueError: if given boxes or classes can't be used, a batch norm lets pictures or boxes see each other, or
+                the model was built under ``inference_mode``.
             FloatingPointError: if weights, features or maps are not finite.
         """
         if len(batched_inputs) == 0:
@@ -217,6 +219,9 @@ class Explainer:
             stack.enter_context(model_lock(self.model))
             stack.enter_context(_evaluating(self.model))
             _check_independent(self.model)
+            if self.uses_gradients:
+                require_ordinary_tensors(self.model)
+            batched_inputs, instances = without_inference_tensors((batched_inputs, instances))
             trace = self.model.trace(batched_inputs, instances)
             _check_finite(trace, self.model)
             try:
@@ -311,7 +316,9 @@ def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:
 def _not_finite(model: nn.Module) -> str | None:
     """Name of the first parameter or buffer that holds NaN or inf."""
     tensors = chain(model.named_parameters(), model.named_buffers())
-    return next((name for name, t in tensors if t.is_floating_point() and not bool(torch.isfinite(t).all())), None)
+    # Detached: of an inference tensor that requires a gradient, torch can't say it otherwise.
+    floats = ((name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point())
+    return next((name for name, tensor in floats if not bool(torch.isfinite(tensor).all())), None)
 
 
 def _cause(broken: str | None) -> str:

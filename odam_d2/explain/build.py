@@ -11,6 +11,7 @@ from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
+from .checks import unwrap_detector
 from .compare import MethodComparison
 from .dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
@@ -33,7 +34,8 @@ def build_explainer(
     """Builds what explains the detections of `model`.
 
     Args:
-        model: a detector that keeps a trace, e.g. ``OdamRCNN``, with its weights loaded.
+        model: a detector that keeps a trace, e.g. ``OdamRCNN``, with its weights loaded; also in a wrapper that
+            :func:`odam_d2.explain.checks.unwrap_detector` takes off.
         method: a key of :data:`odam_d2.explain.METHODS`.
         attributes: what to explain of each detection; see :func:`odam_d2.explain.known_attributes`. None for the score
             and the four sides, or what of these the method explains.
@@ -54,6 +56,7 @@ def build_explainer(
         ValueError: if a name is unknown, or the method can't do what is asked; the message lists what there is.
         TypeError: if the model keeps no trace.
     """
+    model = unwrap_detector(model)
     _require_traced(model)
     _require_known("method", method, METHODS)
     layer = layer or None
@@ -101,7 +104,7 @@ def build_comparison(
         ValueError: if there is no method, or as :func:`build_explainer`.
         TypeError: as :func:`build_explainer`.
     """
-    layer = layer or None
+    layer, model = layer or None, unwrap_detector(model)
     _require_traced(model)
     _check_engine(model, engine, layer)
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}

@@ -40,6 +40,7 @@ class MethodComparison(Explainer):
     ):
         super().__init__(model, attributes, choose_engine)
         self.explainers = dict(explainers)
+        self.uses_gradients = any(one.uses_gradients for one in self.explainers.values())
 
     def explain(
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None

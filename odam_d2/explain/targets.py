@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..structures import COMBINED_PARTS, Predictions
+from .checks import unwrap_detector
 
 # name -> (D,) scalars of D instances; sides and corners in model-input pixels.
 TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
@@ -40,6 +41,7 @@ def known_attributes(model: nn.Module | None = None) -> list[str]:
     A detector names further scalars of its own in ``extra_attributes``, and in ``missing_attributes`` those that it
     can't give.
     """
+    model = None if model is None else unwrap_detector(model)
     scalars = [*TARGETS, *getattr(model, "extra_attributes", ())]
     scalars = [name for name in scalars if name not in getattr(model, "missing_attributes", ())]
     return [*scalars, *(name for name, parts in COMPOSED.items() if set(parts) <= set(scalars))]

@@ -7,6 +7,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNet
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import Boxes, ImageList, Instances
 
+from ..explain.checks import unwrap_detector
 from ..modeling.rpn import OdamRPN, TracedRPNHead
 from ..structures import DetectionTrace
 from .dense import AnchorTraceMixin, anchor_fits
@@ -30,6 +31,7 @@ class OdamProposalNetwork(AnchorTraceMixin, ProposalNetwork):
         Raises:
             TypeError: if the detector has no proposal generator that can be traced.
         """
+        rcnn = unwrap_detector(rcnn)
         network = cls(
             backbone=rcnn.backbone,
             proposal_generator=OdamRPN.of(rcnn.proposal_generator),

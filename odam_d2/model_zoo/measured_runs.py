@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from ..data.inputs import PictureInputs
 from ..evaluation import METRICS, Measuring, TimedComparison
@@ -23,7 +24,7 @@ from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..modeling import inference_copy
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.imports import import_file_or_module
-from .runs import build_detector, count_classes, known_class_names, read_run_config
+from .runs import build_detector, category_names, count_classes, known_class_names, read_run_config
 
 # The only one that changes from run to run, and that makes a run longer.
 ON_REQUEST = ("runtime",)
@@ -156,6 +157,17 @@ class MeasuredRun:
     def class_names(self) -> tuple[str, ...] | None:
         """By the detector's numbers, where they are known."""
         return known_class_names(self.cfg, self.model)
+
+    @cached_property
+    def shown_names(self) -> tuple[str, ...]:
+        """What classes are called where they are shown: as `class_names`, or as in what is measured."""
+        if self.class_names is not None or not self.records:
+            return self.class_names or ()
+        if self.args.dataset:
+            return tuple(MetadataCatalog.get(self.args.dataset).get("thing_classes") or ())
+        names = category_names(self.args.annotations)
+        # All but a category 0 that groups the others, see class_numbers.
+        return names[len(names) - count_classes(self.model) :]
 
     @cached_property
     def records(self) -> list[dict]:

@@ -1,7 +1,9 @@
 """The detector of a run: what a command line's ``--config-file`` and the options behind it stand for."""
 
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import yaml
@@ -83,13 +85,24 @@ def known_class_names(cfg: CfgNode, model: torch.nn.Module) -> tuple[str, ...] |
         ValueError: if data sets have names, but none as many as the detector has classes.
     """
     number = count_classes(model)
-    catalogued = (MetadataCatalog.get(name).get("thing_classes") for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN))
-    named = [tuple(names) for names in catalogued if names]
+    catalogued = [MetadataCatalog.get(dataset) for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
+    # A COCO file that was not read so far keeps its names to itself.
+    found = (one.get("thing_classes") or category_names(one.get("json_file") or "") for one in catalogued)
+    named = [tuple(names) for names in found if names]
     if not named or number is None:
         return None
     fitting = [names for names in named if len(names) == number]
     require_fitting_names((fitting or named)[0], number)
     return fitting[0]
+
+
+def category_names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return tuple(str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def count_classes(model: torch.nn.Module) -> int | None:

@@ -61,7 +61,7 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
     def say_all(self, stages: list[BoxStage]) -> tuple[list[Tensor], list[Tensor]]:
         """See :meth:`TracedROIHeads.say_all`: boxes of the last stage, the mean of all stages' scores."""
         said = [stage.predictor.predict_probs(stage.outputs, stage.proposals) for stage in stages]
-        # The stock expression, to the last bit.
+        # The stock expression on tensors of the stock shapes, so that it rounds as the stock one does.
         scores = [sum(list(one)) * (1.0 / self.num_cascade_stages) for one in zip(*said, strict=True)]
         last = stages[-1]
         return list(last.predictor.predict_boxes(last.outputs, last.proposals)), scores

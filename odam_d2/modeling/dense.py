@@ -107,7 +107,8 @@ class TracedDenseHead(ABC):
             anchors: (P, 4) XYXY of all levels, in model-input pixels.
 
         Returns:
-            (N, P, 4) decoded XYXY boxes in model-input pixels, not clipped; (N, P, K) scores.
+            (N, P, 4) decoded XYXY boxes in model-input pixels, not clipped; (N, P, K) scores: to rounding those of
+            inference, which takes images and levels one by one.
         """
         logits, deltas, *others = (torch.cat(levels, 1) for levels in self._by_anchor(results))
         decode = self.detector.box2box_transform.apply_deltas
@@ -121,10 +122,11 @@ class TracedDenseHead(ABC):
             number: of the picture.
 
         Returns:
-            For each level (H * W * A, K) scores, to the last bit those of inference, and (H * W * A, 4) deltas.
+            For each level (H * W * A, K) scores, to the last bit those of inference (the same operators on the same
+            shapes and strides), and (H * W * A, 4) deltas.
         """
         logits, deltas, *others = self._by_anchor(results)
-        # Picture by picture as in inference: how a sigmoid rounds depends on how many are taken together.
+        # Image by image as in inference: how a sigmoid rounds depends on how many are taken together.
         levels = zip(logits, *others, strict=True)
         scores = [self.combine_scores(*(one[number] for one in level)) for level in levels]
         return scores, [level[number] for level in deltas]

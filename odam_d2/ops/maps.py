@@ -8,6 +8,9 @@ Shape letters: R maps, L cells of a window along one axis, O output samples alon
 import torch
 from torch import Tensor
 
+# Relative to a value, what a few roundings of it in single precision come to.
+_ROUNDING = 8 * torch.finfo(torch.float32).eps
+
 
 def bilinear_weights(
     start: Tensor,
@@ -85,7 +88,7 @@ def resample(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def min_max_normalise(maps: Tensor) -> Tensor:
-    """Brings each map to [0, 1]; a map without contrast (all zero, or constant) becomes zero.
+    """Brings each map to [0, 1]; a map without contrast (all zero, or constant but for rounding) becomes zero.
 
     Args:
         maps: (R, h, w).
@@ -95,9 +98,11 @@ def min_max_normalise(maps: Tensor) -> Tensor:
     """
     if maps.numel() == 0:
         return maps.clone()
-    lowest = maps.amin((1, 2), keepdim=True)
-    spread = maps.amax((1, 2), keepdim=True) - lowest
-    return torch.where(spread > 0, (maps - lowest) / torch.where(spread > 0, spread, 1.0), 0.0)
+    lowest, highest = (extreme((1, 2), keepdim=True) for extreme in (maps.amin, maps.amax))
+    spread = highest - lowest
+    # Interpolated between equal cells, pixels may differ in their last bits: that is no contrast to be stretched.
+    uneven = spread > _ROUNDING * torch.maximum(lowest.abs(), highest.abs())
+    return torch.where(uneven, (maps - lowest) / torch.where(uneven, spread, 1.0), 0.0)
 
 
 def centres_inside(low: Tensor, high: Tensor, stride: Tensor, grid: int) -> Tensor:

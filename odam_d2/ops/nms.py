@@ -41,7 +41,8 @@ def odam_nms(
 
     Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section on Odam-NMS. Published values are .6, .3, .7 for Faster
     R-CNN and .5, .2, .8 for FCOS. With ``low=-1, high=2`` it is torchvision's ``batched_nms``: same indices, on CPUs to
-    the last tie, for coordinates >= 0 as that function wants them. Boxes of different classes never meet, also below 0.
+    the last tie (see :func:`class_overlaps`), for coordinates >= 0 as that function wants them. Boxes of different
+    classes never meet, also below 0.
 
     Args:
         boxes: (R, 4) XYXY, any unit.
@@ -78,7 +79,11 @@ def odam_nms(
 
 
 def class_overlaps(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU of every two boxes, to the last bit as ``batched_nms`` rounds it, and which two are of one class.
+    """IoU of every two boxes, rounded as ``batched_nms`` rounds it, and which two are of one class.
+
+    Both only subtract, multiply, add and divide, in one order, and what a single one of these gives doesn't depend on
+    where in a tensor it is done. That holds where the compiler of torchvision's kernel fused no two of them: on x86.
+    Elsewhere, and on GPUs, an IoU may differ in its last bit, which matters where it lies on the threshold.
 
     Args:
         boxes: (R, 4) XYXY.

@@ -1,12 +1,75 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, under names that every file system takes."""
 
+import hashlib
 import json
 import os
+import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+_NOT_IN_NAMES = '<>:"/\\|?*'
+# Devices on Windows, whatever stands behind a dot.
+_RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{device}{number}" for device in ("COM", "LPT") for number in range(1, 10))}
+
+
+def safe_name(text: str, most: int = 100) -> str:
+    """Any text as a single part of a path: a file or folder in the folder that it is put in, on every file system.
+
+    Never empty, hidden or a way up; without separators, control characters and what Windows refuses. A good name stays
+    as it is; two texts may become one name, see :func:`distinct_names`.
+
+    Args:
+        text: for example the stem of somebody's file, a class, an id.
+        most: bytes in UTF-8; a longer name is cut, and ends with a checksum of `text`.
+    """
+    name = "".join("_" if _is_refused(letter) else letter for letter in unicodedata.normalize("NFC", text))
+    # Windows drops dots and spaces at the end.
+    name = name.strip().rstrip(". ")
+    if name.startswith("."):
+        name = name.lstrip(". ")
+        name = f"_{name}"
+    if not name or name.partition(".")[0].strip().upper() in _RESERVED:
+        name = f"_{name}"
+    if len(name.encode()) > most:
+        kept = name.encode()[: most - 9].decode(errors="ignore").rstrip(". ")
+        name = f"{kept}-{checksum(text)[:8]}"
+    return name
+
+
+def distinct_names(texts: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """A :func:`safe_name` for each text, numbered where several would share it: ``cat``, ``cat-2``.
+
+    Args:
+        texts: any.
+        taken: names that are used already.
+    """
+    used = {name.casefold() for name in taken}  # some file systems don't tell cases apart
+    latest: dict[str, int] = {}
+    names = []
+    for text in texts:
+        name = stem = safe_name(text)
+        number = latest.get(stem.casefold(), 1)
+        while name.casefold() in used:
+            number += 1
+            name = f"{stem}-{number}"
+        latest[stem.casefold()] = number
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def checksum(text: str) -> str:
+    """SHA-256 of any text in hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_refused(letter: str) -> bool:
+    # Control and format characters, halves of pairs (bytes of a name that are no UTF-8), line and paragraph separators.
+    kind = unicodedata.category(letter)
+    return letter in _NOT_IN_NAMES or kind[0] == "C" or kind in ("Zl", "Zp")
 
 
 @contextmanager
@@ -31,7 +94,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Opened by hand: `tempfile` would give the file permissions for its owner alone, which it would then keep.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # A name may be as long as it can be.
+    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as handle:
             yield handle

@@ -87,6 +87,13 @@ def test_files_hold_what_went_in(record, tmp_path):
     assert [json.loads(line) for line in lines] == to_odgt([record], ["person", "dog"])
 
 
+@pytest.mark.parametrize("name", ["../a.jpg", "a/b.jpg", "/a.jpg", "..", ""])
+def test_file_names_of_other_folders_are_refused(record, tmp_path, name):
+    with pytest.raises(ValueError, match="`file_name` must be the bare name of a file; got"):
+        write_pictures([(b"", {**record, "file_name": name})], str(tmp_path / "out"), ["person", "dog"])
+    assert list(tmp_path.rglob("*.jpg")) == []
+
+
 def test_detectron2_reads_the_json_back(record, tmp_path):
     image = np.zeros((8, 10, 3), np.uint8)
     write_pictures([(encode_jpeg(image), record)], str(tmp_path), ["person", "dog"])

@@ -79,6 +79,14 @@ def test_five_detections_by_hand(tmp_path, caplog):
     assert metrics["percent"]["all"]["JI_score"] == 0.4 and metrics["percent"]["heavy"]["AP"] is None
 
 
+def test_files_stay_in_their_folder_whatever_the_data_set_is_called(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "NAME", "../mine/val")
+    with registered([record()]):
+        evaluate(CrowdHumanEvaluator(NAME, str(tmp_path / "in")), [output([], [])], [0])
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    assert found == ["in/__mine_val_detections.odgt", "in/__mine_val_metrics.json"]
+
+
 def test_detectron2_prints_and_verifies_the_results(caplog):
     with registered([record()]):
         results = evaluate(CrowdHumanEvaluator(NAME), [output(DETECTIONS, SCORES)], [0])

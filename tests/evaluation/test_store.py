@@ -25,9 +25,12 @@ def test_a_file_that_was_cut_short_counts_as_none(tmp_path, keep):
 
 def test_names_that_no_file_can_have_stay_apart(tmp_path):
     files = ResultStore(tmp_path).pictures
-    for name in ("a/b", "a_b", "a\\b", "x" * 300, "x" * 299):
+    ids = ("a/b", "a_b", "a\\b", "A_b", "x" * 300, "x" * 299, "\U00020000" * 99, "", "..", "con", "a. ", "1.png", "1")
+    for name in ids:
         files.write(name, name)
-    assert all(files.read(name) == name for name in ("a/b", "a_b", "a\\b", "x" * 300, "x" * 299))
+    assert all(files.read(name) == name for name in ids)
+    # Also where a file system doesn't tell cases apart.
+    assert len({file.name.casefold() for file in files.folder.iterdir()}) == len(ids) and files.unreadable() == []
 
 
 def test_going_on_needs_the_same_settings(tmp_path):

@@ -123,9 +123,10 @@ def test_nothing_to_measure(results):
 
 def test_a_line_for_each_object_and_method():
     results = [result(1, [1.0], [0.0], 0.5)]
-    lines = objects_csv(results, METHODS, NAMES).splitlines()
-    assert lines[0] == "image_id,file_name,annotation_id,class,score,iou,method,pointing_box,vea,odi_box"
-    assert lines[1:] == ["1,1.jpg,1,0,0.5,0.95,odam,1.0,0.5,", "1,1.jpg,1,0,0.5,0.95,gradcam,0.0,0.5,"]
+    lines = objects_csv(results, METHODS, NAMES, ["dog"]).splitlines()
+    assert lines[0] == "image_id,file_name,annotation_id,class,score,iou,class_name,method,pointing_box,vea,odi_box"
+    assert lines[1:] == ["1,1.jpg,1,0,0.5,0.95,dog,odam,1.0,0.5,", "1,1.jpg,1,0,0.5,0.95,dog,gradcam,0.0,0.5,"]
+    assert objects_csv(results, METHODS, NAMES).splitlines()[1].startswith("1,1.jpg,1,0,0.5,0.95,class 0,odam")
     # Results of older versions don't hold the ids of all objects.
     assert pairs_csv(results, METHODS, NAMES).splitlines()[1:] == ["1,1,1,odam,odi_box,-0.25,0.5"]
     assert pairs_csv([results[0] | {"object_ids": [1, 37]}], METHODS, NAMES).splitlines() == [

@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, pairwise_iou
 
 from odam_d2.modeling.query_architecture import ARCHITECTURES
-from tests.helpers import given, query_config, random_input
+from tests.helpers import ROUNDING, given, query_config, random_input
 from tests.wants import require_package
 
 NAMES = sorted(ARCHITECTURES)
@@ -268,11 +268,14 @@ def test_candidates_are_all_queries(model):
         assert boxes.shape == (6, 4) and scores.shape == (6, 3)
         # DETR reports each query in its likeliest class, the others any pair of query and class.
         pool = scores.max(1).values if model.architecture.name.startswith("Detr") else scores.flatten()
-        # Five at most; what has no size in the picture is dropped.
-        assert set(result.scores.tolist()) <= set(pool.topk(5).values.tolist()) and len(result)
+        # Five at most; what has no size in the image is dropped. Candidates of all images are scored together,
+        # detections image by image.
+        best, height, width = pool.topk(5).values, *result.image_size
+        assert len(result)
         scale = entry["width"] / entry["image"].shape[2]
         for box, score, label in zip(result.pred_boxes.tensor, result.scores, result.pred_classes, strict=True):
-            (row,) = (scores[:, label] == score).nonzero()[:, 0].tolist()
-            height, width = result.image_size
-            clipped = (boxes[row] * scale).clamp(min=0).minimum(torch.tensor([width, height] * 2))
-            assert torch.allclose(clipped, box, atol=1e-4)
+            assert bool(torch.isclose(best, score, rtol=ROUNDING, atol=0.0).any())
+            rows = torch.isclose(scores[:, label], score, rtol=ROUNDING, atol=0.0)
+            clipped = (boxes[rows] * scale).clamp(min=0).minimum(torch.tensor([width, height] * 2))
+            # Queries of nearly the same score may be several; one of them is this one.
+            assert bool((clipped - box).abs().amax(1).lt(ROUNDING * max(width, height)).any())

@@ -10,7 +10,7 @@ from torch import nn
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch import OdamProposalNetwork
 from odam_d2.modeling import OdamRPN
-from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
+from tests.helpers import ROUNDING, given, random_detector, random_input, relative_error, zoo_config
 
 ZOO = "COCO-Detection/rpn_R_50_FPN_1x.yaml"
 SMALL = ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32)
@@ -135,7 +135,8 @@ def test_maps_of_a_batch_of_proposals(network):
 
 def test_score_and_objectness_are_the_same(network):
     maps = build_explainer(network, attributes=("score", "objectness"))(INPUTS[:1])[0]["instances"].heatmaps
-    assert torch.equal(maps.values[0], maps.values[1]) and bool(maps.values.any())
+    # Two rows of one matrix product.
+    assert relative_error(maps.values[:1], maps.values[1:]) < 1e-5 and bool(maps.values.any())
 
 
 def test_given_boxes_are_explained_through_the_best_anchor_whatever_their_class(network):
@@ -146,7 +147,8 @@ def test_given_boxes_are_explained_through_the_best_anchor_whatever_their_class(
     rpn = network.proposal_generator
     anchors = rpn.anchor_generator([trace.features[name] for name in trace.level_names])
     best = pairwise_iou(Boxes(trace.boxes), Boxes.cat(anchors)).amax(1)
-    assert torch.equal(pairwise_iou(Boxes(trace.boxes), Boxes(trace.references)).diag(), best)
+    chosen = pairwise_iou(Boxes(trace.boxes), Boxes(trace.references)).diag()
+    assert torch.allclose(chosen, best, rtol=ROUNDING, atol=0.0)
     found = trace.instances[0]
     assert torch.allclose(found.anchor_boxes.tensor / 2, trace.references)  # 448 x 640 enters at half its size
     assert found.anchor_levels.tolist() == trace.level_index[:, 0].tolist()

@@ -34,8 +34,11 @@ def test_every_bundled_detector_says_the_same(name):
             assert torch.allclose(again_numbers.sort(0).values, numbers.sort(0).values, atol=error)
     assert len(detected[0])
     for one, other in zip(detected, again, strict=True):
-        assert torch.equal(other.pred_classes, one.pred_classes)
-        assert torch.allclose(other.pred_boxes.tensor, one.pred_boxes.tensor, atol=0.01)
+        apart = (one.pred_boxes.tensor[:, None] - other.pred_boxes.tensor).abs().amax(2)
+        same = (apart < 0.01) & (one.pred_classes[:, None] == other.pred_classes)
+        # Places of nearly the same score may change, and so who comes last.
+        sure = [found.scores > found.scores.min() + 1e-4 for found in (one, other)]
+        assert bool(same[sure[0]].any(1).all()) and bool(same[:, sure[1]].any(0).all())
     after = model.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[key], before[key]) for key in before)
     assert not any(isinstance(module, LookupROIPooler) for module in model.modules())

@@ -47,7 +47,8 @@ def test_pieces_are_put_together_again(monkeypatch):
     features, boxes = levels_of(4, 2), [Boxes(BOXES), Boxes(BOXES * 0.5)]
     whole = lookup(features, boxes)
     monkeypatch.setattr("odam_d2.modeling.lookup_pooler._LOOKUPS_AT_ONCE", 1)
-    assert torch.equal(lookup(features, boxes), whole)
+    # The same sums, of fewer RoIs at a time.
+    assert relative_error(lookup(features, boxes), whole) < 1e-5
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -57,6 +57,15 @@ def test_min_max_by_hand():
     assert min_max_normalise(torch.zeros(0, 2, 2)).shape == (0, 2, 2)
 
 
+@pytest.mark.parametrize("value", [3.0, -3.0])
+def test_last_bits_are_no_contrast(value):
+    constant = torch.full((2, 2, 2), value)
+    constant[0, 0, 0] = torch.nextafter(constant[0, 0, 0], torch.tensor(0.0))
+    constant[1, 0, 0] *= 1 - 1e-4
+    found = min_max_normalise(constant)
+    assert not bool(found[0].any()) and float(found[1].max()) == 1.0
+
+
 def test_centres_inside_by_hand():
     # Cells of 4 pixels have their centres at 2, 6, 10, 14.
     low, high = torch.tensor([1.0, 6.0, 3.0, -9.0, 15.0]), torch.tensor([11.0, 10.0, 5.0, -3.0, 90.0])

@@ -238,8 +238,9 @@ def test_indexing_takes_all_windows_of_a_detection():
     assert len(chosen) == 3 and chosen.owners.tolist() == [0, 0, 1, 1, 2, 2]
     assert chosen.windows.tolist() == maps.windows[[3, 4, 0, 1, 3, 4]].tolist()
     whole = maps.to_image("score", normalize=False)
-    assert torch.equal(chosen.to_image("score", normalize=False), whole[[2, 0, 2]])
-    assert torch.equal(maps[torch.tensor([False, True, True])].to_image("score", False), whole[1:])
+    # A batch of other windows may be multiplied in another order.
+    assert torch.allclose(chosen.to_image("score", normalize=False), whole[[2, 0, 2]], atol=1e-6)
+    assert torch.allclose(maps[torch.tensor([False, True, True])].to_image("score", False), whole[1:], atol=1e-6)
     assert maps[-1].owners.tolist() == [0, 0] and maps[1:2].owners.tolist() == [0]
     assert len(maps[[]]) == 0 and maps[[]].owners.tolist() == []
 
@@ -249,7 +250,7 @@ def test_cat_counts_owners_on():
     joined = HeatMaps.cat([maps[2], maps[:2], HeatMaps.empty(("score", "mask"), (16, 32), (16, 32))])
     assert joined.owners.tolist() == [0, 0, 1, 1, 2]
     expected = maps.to_image("score", normalize=False)[[2, 0, 1]]
-    assert torch.equal(joined.to_image("score", normalize=False), expected)
+    assert torch.allclose(joined.to_image("score", normalize=False), expected, atol=1e-6)
     travelled = Instances.cat([Instances((16, 32), heatmaps=maps)[1:], Instances((16, 32), heatmaps=maps)[:1]])
     assert travelled.heatmaps.to("cpu").owners.tolist() == [0, 1, 1, 2, 2]
 

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
 
 from odam_d2 import model_zoo
@@ -252,6 +254,28 @@ def test_class_names_of_another_data_set(tool, folder, tmp_path, capsys):
     assert "got 80 names, ['person', 'bicycle', " in told and "for 3 classes" in told and "DATASETS.TEST" in told
     for fitting in (("DATASETS.TEST", "()", "DATASETS.TRAIN", "()"), coco[:2]):  # the second has its names in TRAIN
         assert tool.main(arguments(folder, tmp_path / "out", "--max-images", "1", opts=fitting)) == 0
+    # Page and table have their names all the same.
+    page, _, objects, _ = numbers(tmp_path / "out")
+    rows = list(csv.DictReader(objects.splitlines()))
+    assert rows and all(row["class_name"] == ("person", "dog", "car")[int(row["class"])] for row in rows)
+    assert "class 0" not in page and "class 1" not in page and re.search("(person|dog|car), score 0", page)
+
+
+def test_class_names_that_only_the_registered_file_knows(tool, folder, tmp_path):
+    """Detectron2 reads a COCO file's categories with its pictures, which is after the config."""
+    name = f"test_evaluate_names_{tmp_path.name}"
+    register_coco_instances(name, {}, str(folder / "coco.json"), str(folder / "pictures"))
+    try:
+        none = ("DATASETS.TEST", "()", "DATASETS.TRAIN", "()")
+        found = arguments(folder, tmp_path, "--max-images", "1", opts=none)
+        at = found.index("--annotations")
+        found[at : at + 4] = ["--dataset", name]
+        assert tool.main(found) == 0
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    rows = list(csv.DictReader(numbers(tmp_path)[2].splitlines()))
+    assert rows and {row["class_name"] for row in rows} <= {"person", "dog", "car"}
 
 
 @pytest.fixture

@@ -174,6 +174,26 @@ def test_same_names_in_different_folders(run, tmp_path):
     assert not any(torch.equal(scores[0], other) for other in scores[1:])
 
 
+def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, run, tmp_path, monkeypatch):
+    kept = [tmp_path / name for name in ("overlay.jpg", "heatmaps.npz", "det_000_cat_0.98.jpg")]
+    for path in kept:
+        path.write_text("somebody's own")
+    for k, name in enumerate(("...jpg", "..jpg", ".jpg", " .png", "CON.png", "x" * 251 + ".png", "a\nb.png")):
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        picture(tmp_path / "plain.png", seed=k).rename(tmp_path / "odd" / name)
+    monkeypatch.setattr(tool, "find_images", lambda _: sorted((tmp_path / "odd").iterdir()))
+    monkeypatch.setattr(tool, "class_name", lambda *_: "../../up " + "y" * 300)
+    code, output = run("odd")
+    assert code == 0 and [path.read_text() for path in kept] == ["somebody's own"] * 3
+    folders = {told["folder"] for told in run_json(output)["pictures"]}
+    assert folders >= {"_", "_-2", "_jpg", "_-3", "_CON", "a_b"} and len(folders) == 7
+    assert {p.name for p in output.iterdir()} == {*folders, "report.html", "run.json"}
+    assert {p.name for p in tmp_path.iterdir()} == {"odd", "out", *(path.name for path in kept)}
+    for folder in folders:
+        found = sorted(p.name for p in (output / folder).iterdir())
+        assert found[0].startswith("det_000___.._up_yyy") and found[2:] == ["heatmaps.npz", "overlay.jpg"]
+
+
 def test_a_second_run_leaves_nothing_of_the_first(run, tmp_path):
     path = picture(tmp_path / "cat.png")
     _, output = run(path)
@@ -198,6 +218,59 @@ def annotations(tmp_path):
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
     return tmp_path / "a.json"
+
+
+def test_names_of_another_number_of_classes_end_the_run(run, tmp_path, capsys):
+    """A config of three classes with COCO's data sets: its dogs are no bicycles."""
+    opts = ["DATASETS.TEST", "('coco_2017_val',)", "DATASETS.TRAIN", "('coco_2017_train',)"]
+    code, output = run(picture(tmp_path / "cat.png"), opts=opts)
+    assert code == 1 and "got 80 names" in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize("categories, fits", [(["group", "person", "dog", "car"], True), (["person", "dog"], False)])
+def test_categories_of_a_detector_without_names(run, tmp_path, annotations, capsys, categories, fits):
+    content = json.loads(annotations.read_text())
+    content["categories"] = [{"id": k, "name": name} for k, name in enumerate(categories)]
+    content["annotations"] = [{"image_id": 1, "bbox": [5, 6, 20, 30], "category_id": categories.index("dog")}]
+    annotations.write_text(json.dumps(content))
+    options = ("--annotations", annotations, "--explain", "annotations")
+    nameless = ["DATASETS.TEST", "()", "DATASETS.TRAIN", "()"]
+    code, output = run(picture(tmp_path / "cat.png"), *options, opts=nameless)
+    if fits:
+        (found,) = report_data(output)["pictures"][0]["detections"]
+        assert code == 0 and found["label"] == "dog"
+    else:
+        assert code == 1 and "has 2, ['person', 'dog'], the detector 3 classes" in capsys.readouterr().err
+
+
+def test_annotated_categories_that_the_detector_lacks_are_told(run, tmp_path, annotations, capsys):
+    run(picture(tmp_path / "cat.png"), "--annotations", annotations)
+    assert "The detector has no class for 'zebra'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strips, drawn", [(0, []), (1, ["0"]), (9, ["0", "1"])])
+def test_strips_are_drawn_of_the_best(run, tmp_path, strips, drawn):
+    _, output = run(picture(tmp_path / "cat.png"), "--strips", strips)
+    assert sorted(p.name[6] for p in (output / "cat").glob("det_*.jpg")) == drawn
+    assert len(report_data(output)["pictures"][0]["detections"]) == 2
+
+
+def test_files_that_can_not_be_written_are_told_of_their_image(run, tool, tmp_path, monkeypatch, capsys):
+    """The files of an image are written while the next is explained; entries keep their order all the same."""
+    for k in range(7):
+        picture(tmp_path / "pictures" / f"{k}.png", seed=k)
+    original = tool.save_heatmaps
+
+    def save(path, *rest):
+        if path.parent.name == "2":
+            raise OSError("no space left")
+        original(path, *rest)
+
+    monkeypatch.setattr(tool, "save_heatmaps", save)
+    code, output = run(tmp_path / "pictures")
+    assert code == 1 and [Path(f["file"]).name for f in run_json(output)["failures"]] == ["2.png"]
+    assert [p["name"] for p in report_data(output)["pictures"]] == [f"{k}.png" for k in range(7)]
+    assert "2.png: no space left" in capsys.readouterr().err
 
 
 def test_annotated_boxes_can_be_explained(run, tmp_path, annotations, capsys):
@@ -244,6 +317,7 @@ def test_a_picture_that_the_annotations_do_not_know(run, tmp_path, annotations):
         (("--explain", "annotations"), "--explain annotations needs --annotations"),
         (("--score-threshold", "1.5"), r"must be in \[0, 1\]; got 1\.5"),
         (("--max-detections", "0"), "must be at least 1; got 0"),
+        (("--strips", "-1"), "must be at least 0; got -1"),
     ],
 )
 def test_wrong_arguments_end_before_any_picture(run, tool, tmp_path, monkeypatch, capsys, options, known):

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from odam_d2.utils.files import atomic_write, write_json, write_text
+from odam_d2.utils.files import atomic_write, distinct_names, safe_name, write_json, write_text
 from tests.wants import needs
 
 
@@ -84,3 +84,45 @@ def test_what_json_does_not_know_leaves_the_file_alone(tmp_path):
         write_json(tmp_path / "out.json", [object()])
     assert json.loads((tmp_path / "out.json").read_text()) == [1]
     assert names(tmp_path) == ["out.json"]
+
+
+def test_the_longest_name_that_a_file_can_have(tmp_path):
+    write_text(tmp_path / ("x" * 251 + ".txt"), "whole")
+    assert names(tmp_path) == ["x" * 251 + ".txt"]
+
+
+@pytest.mark.parametrize("text", ["cat", "traffic light", "näher-2.final (1)", "猫", "-", "a.b.c", "console", "com10"])
+def test_a_good_name_stays(text):
+    assert safe_name(text) == text
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("", "_"), (".", "_"), ("..", "_"), ("...", "_"), (" ", "_"), (". .", "_"), (".jpg", "_jpg"), ("..a", "_a"),
+        ("a/b", "a_b"), ("../../etc", "__.._etc"), ("a\\b:c*d?", "a_b_c_d_"), ('<"a"|b>', "__a__b_"),
+        ("cat. . ", "cat"), (" cat", "cat"),
+        ("a\nb\tc\0d\x7f", "a_b_c_d_"), ("a\u202eb\u2028", "a_b_"), ("a\udcff", "a_"),
+        ("CON", "_CON"), ("nul.txt", "_nul.txt"), ("Lpt1 .x", "_Lpt1 .x"), ("e\u0301", "\u00e9"),
+    ],
+)  # fmt: skip
+def test_any_text_becomes_a_name_in_its_own_folder(text, name, tmp_path):
+    assert safe_name(text) == name and safe_name(name) == name
+    (tmp_path / "inside").mkdir()
+    write_text(tmp_path / "inside" / name, "")
+    assert names(tmp_path / "inside") == [name] and names(tmp_path) == ["inside"]
+
+
+@pytest.mark.parametrize("letter", ["x", "猫", "\U00020000"])
+def test_long_names_are_cut_and_stay_apart(letter, tmp_path):
+    one, other = (safe_name(letter * count) for count in (400, 401))
+    assert one != other and one[:20] == other[:20] == letter * 20
+    assert len(one.encode()) <= 100 and safe_name(letter * 400, most=50).encode()[50:] == b""
+    assert safe_name(one) == one
+
+
+def test_names_that_texts_share_are_numbered():
+    assert distinct_names(["cat", "CAT", "cat-2", "..", "/", "report.html"], taken=["report.html"]) == [
+        "cat", "CAT-2", "cat-2-2", "_", "_-2", "report.html-2",
+    ]  # fmt: skip
+    assert distinct_names(["a"] * 3) == ["a", "a-2", "a-3"] and distinct_names([]) == []

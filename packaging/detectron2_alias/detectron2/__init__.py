@@ -10,6 +10,7 @@ is copied here. Installing the official package replaces this one.
 """
 
 import importlib
+import logging
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -50,6 +51,22 @@ class _AliasFinder(MetaPathFinder):
         return ModuleSpec(fullname, _SameModule(real), origin=real.origin, is_package=is_package)
 
 
+def _log_under_the_alias() -> None:
+    """Makes a logger that is asked for by the copy's name that of the alias: the one that people set up and read.
+
+    LabGym's copy calls its loggers after its modules. Those asked for before this package is imported keep their name.
+    """
+    manager = logging.root.manager
+    find = manager.getLogger
+
+    def get_logger(name: str) -> logging.Logger:
+        inside = isinstance(name, str) and f"{name}.".startswith(f"{_REAL}.")
+        return find(_ALIAS + name[len(_REAL) :] if inside else name)
+
+    manager.getLogger = get_logger
+
+
+_log_under_the_alias()
 try:
     sys.modules[__name__] = importlib.import_module(_REAL)
 except ModuleNotFoundError as error:
