@@ -10,7 +10,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,6 +20,7 @@ from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.threads import model_lock
 from .checks import require_ordinary_tensors, without_inference_tensors
+from .finite import cause_in, require_finite_maps, require_finite_trace
 from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
 
@@ -182,7 +182,7 @@ class Explainer:
 
     def result(self, found: Instances, heatmaps: HeatMaps, number: int) -> dict:
         """What the caller gets of picture `number`."""
-        require_finite(heatmaps, number)
+        require_finite_maps(heatmaps, number)
         found.set("heatmaps", heatmaps)
         return {"instances": found}
 
@@ -223,13 +223,11 @@ class Explainer:
                 require_ordinary_tensors(self.model)
             batched_inputs, instances = without_inference_tensors((batched_inputs, instances))
             trace = self.model.trace(batched_inputs, instances)
-            _check_finite(trace, self.model)
+            require_finite_trace(trace, self.model)
             try:
                 maps = self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:
-                raise FloatingPointError(
-                    f"{error} while {_cause(_not_finite(self.model))}: check MODEL.WEIGHTS"
-                ) from error
+                raise FloatingPointError(f"{error} while {cause_in(self.model)}: check MODEL.WEIGHTS") from error
         pairs = zip(trace.instances, maps, strict=True)
         return [self.result(found, heatmaps, number) for number, (found, heatmaps) in enumerate(pairs)]
 
@@ -239,15 +237,6 @@ def with_boxes(chunks: Iterable[GradientWindows], trace: DetectionTrace) -> Iter
     for chunk in chunks:
         chunk.boxes = trace.boxes[chunk.detections]
         yield chunk
-
-
-def require_finite(heatmaps: HeatMaps, number: int) -> None:
-    """Raises FloatingPointError where a map of picture `number` holds NaN or inf."""
-    if not bool(torch.isfinite(heatmaps.values).all()):
-        raise FloatingPointError(
-            f"the heat maps of picture {number} must be finite; got NaN or inf where features and scores are "
-            "finite: look at the scale of the weights in MODEL.WEIGHTS"
-        )
 
 
 @contextmanager
@@ -286,40 +275,3 @@ def _check_independent(model: nn.Module) -> None:
                 f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "
                 "or put FrozenBatchNorm2d in its place"
             )
-
-
-def _check_finite(trace: DetectionTrace, model: nn.Module) -> None:
-    """Raises where NaN or inf shows in features, weights or scores."""
-    for level, feature in trace.features.items():
-        finite = torch.isfinite(feature)
-        if not bool(finite.all()):
-            number = int((~finite).flatten(1).any(1).nonzero()[0, 0])
-            count = int((~finite[number]).sum())
-            broken = _not_finite(model)
-            raise FloatingPointError(
-                f"features of level {level!r} must be finite; picture {number} of the batch has {count} NaN or inf "
-                f"values and {_cause(broken)}: check MODEL.WEIGHTS and the picture"
-            )
-    # Detectron2 drops what is not finite, so broken weights would look like missing objects.
-    broken = _not_finite(model)
-    if broken:
-        raise FloatingPointError(
-            f"the model's weights must be finite; got NaN or inf in {broken!r}: check MODEL.WEIGHTS"
-        )
-    for number, found in enumerate(trace.instances):
-        if not bool(torch.isfinite(found.scores).all()):
-            raise FloatingPointError(
-                f"scores of picture {number} must be finite; got NaN or inf from finite weights: check their scale"
-            )
-
-
-def _not_finite(model: nn.Module) -> str | None:
-    """Name of the first parameter or buffer that holds NaN or inf."""
-    tensors = chain(model.named_parameters(), model.named_buffers())
-    # Detached: of an inference tensor that requires a gradient, torch can't say it otherwise.
-    floats = ((name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point())
-    return next((name for name, tensor in floats if not bool(torch.isfinite(tensor).all())), None)
-
-
-def _cause(broken: str | None) -> str:
-    return f"{broken!r} in the model is not finite either" if broken else "all of the model's weights are finite"

@@ -6,7 +6,8 @@ from detectron2.structures import Instances
 from torch import nn
 
 from ..structures import DetectionTrace, HeatMaps
-from .base import Explainer, GradientEngine, require_finite, with_boxes
+from .base import Explainer, GradientEngine, with_boxes
+from .finite import require_finite_maps
 from .windows import MapWindows, assemble
 
 
@@ -75,7 +76,7 @@ class MethodComparison(Explainer):
         """``instances`` with the first method's maps, and beside them ``heatmaps``: method -> HeatMaps, or None."""
         made = [one for one in heatmaps.values() if one is not None]
         for one in made:
-            require_finite(one, number)
+            require_finite_maps(one, number)
         if made:
             found.set("heatmaps", made[0])
         return {"instances": found, "heatmaps": heatmaps}

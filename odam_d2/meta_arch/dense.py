@@ -279,7 +279,8 @@ class DenseTraceMixin(AnchorTraceMixin):
     ) -> Instances:
         """The stock detector's candidates of one level, with each one's anchor beside it."""
         above = pred_scores > score_thresh
-        scores, best = pred_scores[above].topk(min(int(above.sum()), topk_candidates))
+        scores = pred_scores[above]
+        scores, best = scores.topk(min(len(scores), topk_candidates))
         rows, classes = above.nonzero()[best].unbind(1)
         boxes = self.box2box_transform.apply_deltas(pred_deltas[rows], anchors.tensor[rows])
         found = Instances(image_size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes)

@@ -133,8 +133,13 @@ class TracedDenseHead(ABC):
 
     def _by_anchor(self, results: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
         """For each result of the head, for each level, (N, H * W * A, channels of an anchor)."""
+        pairs = zip(results, self._widths(), strict=True)
+        return [[permute_to_N_HWA_K(level, width) for level in levels] for levels, width in pairs]
+
+    def _widths(self) -> list[int]:
+        """For each result of the head, the channels of an anchor."""
         widths = {result: channels for result, channels, _ in self.layout}
-        return [[permute_to_N_HWA_K(level, widths[k]) for level in levels] for k, levels in enumerate(results)]
+        return [widths[result] for result in sorted(widths)]
 
     def _layout(self) -> list[tuple[int, int, int | None]]:
         """Where each of the O outputs lies in the results of the head: (result, channels of an anchor, offset)."""
@@ -197,9 +202,10 @@ class TracedDenseHead(ABC):
         """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norms' deviations."""
         with self.recording():
             results = self.module(levels)
-        # Copies: inference applies sigmoid_ in place to a rearrangement, which may be a view of them: of one anchor, of
-        # one cell, with channels last.
-        self.maps = [[level.clone() for level in result] for result in results]
+        self.maps = [
+            [_untouched(level, channels) for level in levels]
+            for levels, channels in zip(results, self._widths(), strict=True)
+        ]
         return results
 
     @contextmanager
@@ -293,6 +299,21 @@ class TracedFCOSHead(TracedRetinaNetHead):
         return self.read_branches(
             [(head.cls_subnet, [head.cls_score]), (head.bbox_subnet, [head.bbox_pred, head.ctrness])]
         )
+
+
+def _untouched(level: Tensor, channels: int) -> Tensor:
+    """What stays as it is when inference writes over its rearrangement: the (N, A * channels, H, W) result itself.
+
+    Inference applies ``sigmoid_`` in place to (N, H * W * A, channels). That is a copy of the result wherever such a
+    shape can't be laid over it; with one anchor a cell and channels last, or a single cell, it can, and the copy is
+    made here.
+    """
+    rearranged = level.view(len(level), -1, channels, *level.shape[-2:]).permute(0, 3, 4, 1, 2)
+    try:
+        rearranged.view(len(level), -1, channels)
+    except RuntimeError:
+        return level
+    return level.clone()
 
 
 def _layers_of(modules: Sequence[nn.Module]) -> list[Layer] | str:

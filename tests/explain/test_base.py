@@ -129,7 +129,7 @@ def test_inf_in_features_is_said(model):
     handle = model.backbone.fpn_output4.register_forward_hook(
         lambda m, i, o: o.masked_fill(o == o[1].max(), float("inf"))
     )
-    expected = r"level .p4. must be finite; picture 1 .*all of the model's weights are finite"
+    expected = r"level .p4. must be finite; image 1 .*all of the model's weights are finite"
     with pytest.raises(FloatingPointError, match=expected):
         build_explainer(model)(INPUTS, [given((256, 320), [[0, 0, 99, 99]], [0]), given((96, 128), [], [])])
     handle.remove()
