@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detectron2.layers import batched_nms
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, Instances
 
 from odam_d2.explain import build_explainer, known_attributes
 from tests.families import FAMILIES, QUERY_FAMILIES
@@ -88,6 +88,22 @@ def test_every_attribute_of_given_boxes(one):
         wanted = boxes.pred_classes * (one[0].name != "rpn")
         assert torch.equal(instances.pred_classes, wanted)
         assert bool((instances.scores > 0).all()) and bool((instances.scores < 1).all())
+
+
+def test_given_boxes_may_be_lists_of_pixels_but_no_fractions(one):
+    _, ours = one
+    explainer = build_explainer(ours, attributes=("score",))
+    plain = [
+        Instances(boxes.image_size, gt_boxes=boxes.pred_boxes.tensor.tolist(), gt_classes=boxes.pred_classes.numpy())
+        for boxes in GIVEN
+    ]
+    for found, expected in zip(explainer(INPUTS, plain), explainer(INPUTS, GIVEN), strict=True):
+        found, expected = found["instances"], expected["instances"]
+        assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+        assert torch.equal(found.heatmaps.values, expected.heatmaps.values)
+    fractions = given((96, 128), [[0.1, 0.2, 0.5, 0.9]], [0])
+    with pytest.raises(ValueError, match="must be in pixels of the original image of 128 x 96; got only fractions"):
+        explainer(INPUTS, [GIVEN[0], fractions])
 
 
 def test_an_attribute_of_other_families_is_an_error_that_lists_what_there_is(one):

@@ -89,7 +89,14 @@ def draw_object(setup: MeasuredRun, one: dict[str, Any], methods: Sequence[str])
     about = (found.pred_boxes.tensor, found.scores, found.pred_classes, truth.boxes, truth.classes)
     matches = match_detections(*about, setup.args.iou_threshold)
     row = [str(number) for number in truth.ids].index(one["annotation_id"])
-    detection = int(matches.detections[matches.objects == row][0])
+    found_by = matches.detections[matches.objects == row].tolist()
+    if not found_by:
+        # Where its IoU lay on the threshold: rounding is another on another machine.
+        raise ValueError(
+            f"`run` must find its objects again; got none for annotation {one['annotation_id']} of image "
+            f"{one['image_id']}, which it had matched: run tools/evaluate.py anew on this machine"
+        )
+    detection = found_by[0]
     pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
     picture = np.ascontiguousarray(pixels if setup.cfg.INPUT.FORMAT == "RGB" else pixels[:, :, ::-1])
     size = picture.shape[:2]

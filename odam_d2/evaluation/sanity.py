@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..explain import MethodComparison
 from ..explain.checks import require_ordinary_tensors
-from ..modeling.provenance import UnreachedBoxError
+from ..modeling.provenance import UnreachedBoxError, given_prefix
 from .correlation import cosine, maps_on_cells, rank_correlation, same_up_to_scale
 from .randomise import layer_groups, shuffle_weights, weights_restored
 
@@ -185,6 +185,6 @@ def _explained(
 
 def _other_classes(boxes: Instances, shift: int, num_classes: int) -> Instances:
     """The same boxes with each class replaced by the one `shift` further."""
-    prefix = "pred" if boxes.has("pred_boxes") else "gt"
-    classes = (boxes.get(f"{prefix}_classes") + shift) % num_classes
+    prefix = given_prefix(boxes)
+    classes = (torch.as_tensor(boxes.get(f"{prefix}_classes")) + shift) % num_classes
     return Instances(boxes.image_size, pred_boxes=boxes.get(f"{prefix}_boxes"), pred_classes=classes)

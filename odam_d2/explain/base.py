@@ -199,7 +199,7 @@ class Explainer:
                 ``height`` and ``width``.
             instances: boxes and classes to explain in place of the detections (ground truth, a missed object, another
                 class): one Instances a picture in the original frame with ``pred_boxes`` and ``pred_classes``, or
-                ``gt_boxes`` and ``gt_classes``.
+                ``gt_boxes`` and ``gt_classes``; boxes as Boxes, tensor, array or lists of XYXY pixels.
 
         Returns:
             N dicts as the detector gives them: ``{"instances": Instances}`` in the original frame, with one more

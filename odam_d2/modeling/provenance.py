@@ -3,6 +3,9 @@
 Detectron2 computes these indices and throws them away; where it keeps them they point past dropped rows.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
@@ -54,13 +57,11 @@ def picture_sizes(batched_inputs: list[dict], images) -> tuple[list[tuple[int, i
 def given_results(
     instances: list[Instances], classes: list[Tensor], output_sizes: list[tuple[int, int]]
 ) -> list[Instances]:
-    """Boxes that the caller gave, in the form of detections but without scores."""
+    """Boxes that the caller gave, which :func:`given_boxes` took, in the form of detections but without scores."""
     results = []
-    for given, label, size in zip(instances, classes, output_sizes, strict=True):
-        boxes = given.pred_boxes if given.has("pred_boxes") else given.gt_boxes
-        results.append(
-            Instances(size, pred_boxes=Boxes(boxes.tensor.to(label.device).clone()), pred_classes=label.clone())
-        )
+    for number, (given, label, size) in enumerate(zip(instances, classes, output_sizes, strict=True)):
+        boxes = _original_boxes(given, given_prefix(given), number).to(label.device).clone()
+        results.append(Instances(size, pred_boxes=Boxes(boxes), pred_classes=label.clone()))
     return results
 
 
@@ -92,6 +93,11 @@ class UnreachedBoxError(ValueError):
     """A box was given to be explained that no prediction of the detector stands for."""
 
 
+def given_prefix(given: Instances) -> str | None:
+    """Which fields a caller's Instances has its boxes and classes in, ``pred`` or ``gt``; None if it lacks one."""
+    return next((p for p in ("pred", "gt") if given.has(f"{p}_boxes") and given.has(f"{p}_classes")), None)
+
+
 def given_boxes(
     instances: list,
     image_sizes: list[tuple[int, int]],
@@ -103,7 +109,8 @@ def given_boxes(
 
     Args:
         instances: N Detectron2 Instances in the original frame (``image_size`` is the original (h, w)) with
-            ``pred_boxes`` and ``pred_classes``, or ``gt_boxes`` and ``gt_classes``.
+            ``pred_boxes`` and ``pred_classes``, or ``gt_boxes`` and ``gt_classes``: Boxes, or a tensor, an array or
+            lists of (R, 4) XYXY pixels of the original.
         image_sizes: N times (h, w) of the model input without padding.
         output_sizes: N times (h, w) of the original picture.
         num_classes: how many classes the detector knows; None where only the detector can tell.
@@ -113,8 +120,8 @@ def given_boxes(
         N times (R, 4) float32 XYXY boxes in model-input pixels; N times (R,) int64 classes.
 
     Raises:
-        ValueError: if lengths or fields don't fit, a box is not finite, empty, reversed or wholly outside the
-            picture, or a class is unknown; the message names picture and box.
+        ValueError: if lengths, fields or shapes don't fit, a box is not finite, empty, reversed or wholly outside the
+            picture, all of a picture are fractions of it, or a class is unknown; the message names picture and box.
     """
     if len(instances) != len(image_sizes):
         raise ValueError(
@@ -130,13 +137,13 @@ def given_boxes(
                 f"`instances[{number}].image_size` must be the original picture's (h, w) = {(height, width)}; got "
                 f"{tuple(given.image_size)}: give boxes in the original frame, and `height` and `width` in the input"
             )
-        prefix = next((p for p in ("pred", "gt") if given.has(f"{p}_boxes") and given.has(f"{p}_classes")), None)
+        prefix = given_prefix(given)
         if prefix is None:
             raise ValueError(
                 f"`instances[{number}]` must have pred_boxes and pred_classes, or gt_boxes and gt_classes; got the "
                 f"fields {sorted(given.get_fields())}: set one of these pairs"
             )
-        box = given.get(f"{prefix}_boxes").tensor.to(device, torch.float32)
+        box = _original_boxes(given, prefix, number).to(device)
         label = torch.as_tensor(given.get(f"{prefix}_classes")).to(device, torch.int64)
         _check_boxes(box, label, number, height, width, num_classes)
         scale = box.new_tensor([input_size[1] / width, input_size[0] / height] * 2)
@@ -145,8 +152,39 @@ def given_boxes(
     return boxes, classes
 
 
+def _original_boxes(given: Instances, prefix: str, number: int) -> Tensor:
+    """(R, 4) float32 XYXY as the caller gave them, in whatever form."""
+    name = f"{prefix}_boxes"
+    boxes: Any = given.get(name)
+    got = type(boxes).__name__
+    try:
+        if isinstance(boxes, Boxes):
+            boxes = boxes.tensor
+        elif isinstance(boxes, list | tuple) and boxes and all(isinstance(box, Tensor) for box in boxes):
+            boxes = torch.stack(list(boxes))
+        elif not isinstance(boxes, Tensor):
+            boxes = torch.from_numpy(np.array(boxes, dtype=np.float32))
+        boxes, got = boxes.float(), tuple(boxes.shape)
+    except (TypeError, ValueError, RuntimeError):
+        boxes = None
+    if boxes is not None and boxes.shape == (0,):
+        return boxes.view(0, 4)
+    if boxes is None or boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise ValueError(
+            f"`{name}` of `instances[{number}]` must be (R, 4) numbers; got {got}: give x1, y1, x2, y2 of each in the "
+            "original image's pixels"
+        )
+    return boxes
+
+
 def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: int, num_classes: int | None) -> None:
     finite = torch.isfinite(box).all(1)
+    if len(box) and max(height, width) > 2 and bool(((box >= 0) & (box <= 1)).all()):
+        raise ValueError(
+            f"boxes of `instances[{number}]` must be in pixels of the original image of {width} x {height}; got only "
+            f"fractions such as {[round(v, 4) for v in box[0].tolist()]}: multiply x1 and x2 by the width, y1 and y2 "
+            "by the height"
+        )
     positive = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
     overlapping = (box[:, 0] < width) & (box[:, 1] < height) & (box[:, 2] > 0) & (box[:, 3] > 0)
     expectations = (

@@ -5,7 +5,7 @@ import torch
 
 from odam_d2 import model_zoo
 from odam_d2.explain import build_explainer
-from tests.helpers import given, random_input
+from tests.helpers import given, random_input, relative_error
 
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
 SETTINGS = [{"engine": "roi"}, {"engine": "autograd"}, {"layer": "backbone.bottom_up.res4"}]
@@ -102,9 +102,12 @@ def test_pictures_of_a_batch_do_not_touch_each_other(model):
     explainer = build_explainer(model)
     # Batch norm in eval mode and padding below and to the right: one picture alone has the same features, if the
     # padded size is the same.
-    both = explainer([INPUTS[0], random_input(128, 160, seed=2)])
-    alone = explainer([INPUTS[0]])
-    assert torch.allclose(both[0]["instances"].heatmaps.values, alone[0]["instances"].heatmaps.values, atol=1e-6)
+    both = explainer([INPUTS[0], random_input(128, 160, seed=2)])[0]["instances"]
+    alone = explainer([INPUTS[0]])[0]["instances"]
+    # No place hangs on rounding; maps are compared as those of two engines are.
+    assert float((alone.scores[:-1] - alone.scores[1:]).min()) > 1e-4
+    for name in ("score", "left", "bottom"):
+        assert relative_error(both.heatmaps.to_image(name, False), alone.heatmaps.to_image(name, False)) < 1e-4
 
 
 def test_results_are_in_the_original_frame(model):

@@ -2,7 +2,9 @@
 
 import cv2
 import pytest
+import torch
 
+from odam_d2.evaluation.matching import Matches
 from tests.helpers import load_tool
 from tests.tools.test_evaluate import arguments, folder, tool  # noqa: F401  (fixtures)
 
@@ -57,6 +59,15 @@ def test_a_run_is_drawn(run, drawing, tmp_path, capsys):
     picture = cv2.imread(str(path))
     # Three panels in a row, each as wide as a title needs.
     assert picture.shape[1] > 3 * 100 and picture.std() > 10
+
+
+def test_an_object_that_is_not_found_again_is_named(run, drawing, tmp_path, capsys, monkeypatch):
+    nothing = torch.zeros(0, dtype=torch.int64)
+    monkeypatch.setattr(drawing, "match_detections", lambda *_: Matches(nothing, nothing, torch.zeros(0), {}))
+    monkeypatch.setattr(drawing, "furthest_behind", lambda rows, *_: [{**rows[0], "values": {"odam": 0, "gradcam": 1}}])
+    options = ["--metric", "vea", "--rival", "gradcam", "--output", str(tmp_path / "none.jpg")]
+    assert drawing.main([str(run), *options]) == 1
+    assert "must find its objects again; got none for annotation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
