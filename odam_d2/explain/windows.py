@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..ops.ranges import ranges
 from ..structures import DetectionTrace, HeatMaps
-from ..structures.heatmaps import ranges
 
 
 @dataclass

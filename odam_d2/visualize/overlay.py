@@ -68,16 +68,17 @@ def draw_heatmap(
         raise ValueError(f"`heatmap` must lie in [0, 1]; got {heat.min()} to {heat.max()}: min-max normalise it first")
     if colormap not in matplotlib.colormaps:
         raise ValueError(f"`colormap` must be one that matplotlib knows; got {colormap!r}: try 'turbo' or 'inferno'")
-    # As matplotlib counts its 256 colours.
-    colors = _color_table(colormap)[np.minimum((heat * 256.0).astype(np.intp), 255)]
-    weight = (alpha * np.minimum(1.0, heat / OPAQUE_FROM))[..., None]
-    return np.rint(image * (1.0 - weight) + colors * weight).astype(np.uint8)
+    steps = np.minimum((heat * 256.0).astype(np.int16), 255).astype(np.uint8)
+    opacity = np.rint(255.0 * alpha * np.minimum(1.0, np.arange(256) / (256.0 * OPAQUE_FROM))).astype(np.uint8)
+    colors = Image.fromarray(color_table(colormap).take(steps, axis=0))
+    mask = Image.fromarray(steps).point(opacity.tolist())
+    return np.asarray(Image.composite(colors, Image.fromarray(image), mask))
 
 
 @lru_cache(maxsize=8)
-def _color_table(colormap: str) -> np.ndarray:
-    """(256, 3) float32 RGB in [0, 255] of a matplotlib colour map."""
-    return np.asarray(matplotlib.colormaps[colormap](np.arange(256))[:, :3] * 255.0, dtype=np.float32)
+def color_table(colormap: str) -> np.ndarray:
+    """(256, 3) uint8 RGB of a matplotlib colour map."""
+    return np.rint(matplotlib.colormaps[colormap](np.arange(256))[:, :3] * 255.0).astype(np.uint8)
 
 
 def draw_boxes(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 import numpy as np
 from detectron2.structures import Instances
 from markupsafe import Markup
@@ -23,7 +22,7 @@ from ..structures import COMBINED_PARTS, HeatMaps
 from ..utils.files import write_text
 from .encoding import eight_bit_maps
 from .ground_truth import Annotation, judge_detections
-from .overlay import COLORMAP, OPAQUE_FROM, instance_color
+from .overlay import COLORMAP, OPAQUE_FROM, color_table, instance_color
 from .storage import class_name
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -117,7 +116,7 @@ def write_report(
         "names": attributes + (["combined"] if combined else []),
         "combined": combined,
         "opaque_from": OPAQUE_FROM,
-        "luts": {name: _base64(_lut(name)) for name in _COLORMAPS},
+        "luts": {name: _base64(color_table(name).tobytes()) for name in _COLORMAPS},
         "run": run,
         "noun": noun,
         "empty": empty,
@@ -164,11 +163,6 @@ def _encode_maps(one: HeatMaps) -> dict[str, Any]:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _lut(name: str) -> bytes:
-    """256 colours of a matplotlib colour map, 3 bytes each."""
-    return np.rint(matplotlib.colormaps[name](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes()
 
 
 def jpeg_uri(image: np.ndarray, side: int, quality: int) -> str:

@@ -60,10 +60,9 @@ def draw_attribute_panel(
 
     panels = [outline_box(whole, box * shrink, instance_color(index))]
     titles = [instance_label(instances, index, class_names)]
-    for name in attributes if attributes is not None else maps.names:
-        # Drawn from the window alone: bringing each map to the whole image takes longer than all the rest.
-        heat = maps.to_image(name, size=detail.shape[:2], region=region)[0].numpy()
-        heated = draw_heatmap(detail, heat.clip(0.0, 1.0), alpha, colormap)
+    # Drawn from the window alone: bringing each map to the whole image takes longer than all the rest.
+    for name, heat in maps.to_images(attributes, size=detail.shape[:2], region=region).items():
+        heated = draw_heatmap(detail, heat[0].numpy().clip(0.0, 1.0), alpha, colormap)
         panels.append(outline_box(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
         titles.append(name)
     return label_panels(panels, titles)

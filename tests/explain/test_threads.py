@@ -9,6 +9,7 @@ from odam_d2.explain import build_explainer
 from odam_d2.utils.threads import in_this_thread, model_lock
 from tests.families import FAMILIES, QUERY_FAMILIES
 from tests.helpers import random_input
+from tests.wants import require_package
 
 THREADS, CALLS = 4, 20
 # Images of several sizes: whatever a call took of another one's would be of another shape, or off by far more.
@@ -40,7 +41,7 @@ def assert_same(found: dict, alone: dict) -> None:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_explaining_and_detecting_at_once_gives_what_each_gives_alone(name):
     if name in {family.name for family in QUERY_FAMILIES}:
-        pytest.importorskip("transformers")
+        require_package("transformers")
     family = BY_NAME[name]
     model = family.detector()
     if hasattr(model, "roi_heads"):

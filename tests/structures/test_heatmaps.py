@@ -63,6 +63,35 @@ def test_combined_is_the_maximum_of_the_normalised_parts():
         maps.to_image("combined", normalize=False)
 
 
+@pytest.mark.parametrize("region", [(0, 0, 120, 88), (10, 20, 70, 60), (100, 0, 120, 8), (33, 87, 34, 88)])
+def test_a_region_is_cut_out_of_the_image(region):
+    """At the original size the samples of a region of whole pixels are those pixels."""
+    x1, y1, x2, y2 = region
+    for maps in (make(), make()[:0]):
+        whole = maps.to_image("left", normalize=False)[:, y1:y2, x1:x2]
+        part = maps.to_image("left", normalize=False, size=(y2 - y1, x2 - x1), region=region)
+        torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_region_is_normalised_by_what_is_shown():
+    maps, region = make(), (8, 8, 40, 40)
+    raw = maps.to_image("score", normalize=False, size=(16, 16), region=region)[1]
+    shown = maps.to_image("score", size=(16, 16), region=region)[1]
+    torch.testing.assert_close(shown, (raw - raw.min()) / (raw.max() - raw.min()))
+    parts = [maps.to_image(name, size=(16, 16), region=region) for name in ATTRIBUTES]
+    combined = maps.to_image("combined", size=(16, 16), region=region)
+    torch.testing.assert_close(combined, torch.stack(parts).amax(0))
+
+
+def test_several_attributes_at_once_are_those_one_by_one():
+    maps = make()
+    found = maps.to_images(["combined", "top"], size=(20, 30))
+    assert list(found) == ["combined", "top"] and list(maps.to_images()) == [*ATTRIBUTES, "combined"]
+    for name, image in found.items():
+        assert torch.equal(image, maps.to_image(name, size=(20, 30)))
+    assert maps.to_images([]) == {}
+
+
 def test_a_size_of_ones_own_stretches_the_picture():
     maps = make()
     # At the model input's own resolution cells of 8 px are sampled 8 times.
