@@ -78,6 +78,29 @@ def test_lists_and_boxes_are_in_the_page(report, tmp_path):
     assert boxes == [(2.0, 3.0, 28.5, 17.0), (40.0, 24.0, 64.0, 48.0)]
 
 
+STEPS = """<script>
+const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const first = document.querySelector("#detection-list button"), box = document.querySelector("#boxes .box");
+const seen = [];
+for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "b", "b"]) {
+  press(key);
+  const chosen = [...document.querySelectorAll("#detection-list [aria-current] .number")].map((b) => b.textContent);
+  const selected = [...document.querySelectorAll("#boxes .box.selected")].map((b) => b.getAttribute("x"));
+  seen.push([chosen.join(), selected.join(), document.querySelectorAll("#boxes .box").length].join("/"));
+  if (key === "ArrowLeft") seen.push(first.isConnected && box.isConnected);
+}
+document.getElementById("summary").textContent = seen.join(" ");
+</script></body>"""
+
+
+def test_stepping_moves_what_is_chosen_and_makes_nothing_anew(report, tmp_path):
+    """Detections 0 and 1: one step, round to the first, and back; then boxes off and on again."""
+    report.write_text(report.read_text().replace("</body>", STEPS))
+    dom, console = browse(report, tmp_path, "--dump-dom")
+    assert console == []
+    assert element(dom, "summary").split() == ["1/2/2", "0/40/2", "1/2/2", "true", "1//0", "1/2/2"]
+
+
 def test_the_heat_is_seen(report, tmp_path):
     _, console = browse(report, tmp_path, f"--screenshot={tmp_path / 'seen.png'}")
     assert console == []

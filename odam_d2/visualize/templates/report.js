@@ -9,6 +9,8 @@
     heat: true, boxes: true, truth: false, zoom: false, all: false, opacity: 0.65, colormap: Object.keys(data.luts)[0],
   };
   let zoomBefore = false;
+  let listed = null; // which detections the list holds
+  const buttons = new Map(); // detection -> its button there
   const WHY = {
     score: "what makes the detector this sure of the class",
     logit: "what raises the raw score of the class",
@@ -130,6 +132,19 @@
     const picture = here(), list = visible(), all = picture.detections.length;
     $("count").textContent = list.length === all ? plural(all, data.noun) : `${list.length} of ${plural(all, data.noun)}`;
     const focused = $("detection-list").contains(document.activeElement);
+    listDetections(picture, list, all);
+    $("detection-list").querySelector("[aria-current]")?.removeAttribute("aria-current");
+    buttons.get(state.detection)?.setAttribute("aria-current", "true");
+    reveal($("detection-list"));
+    if (focused) $("detection-list").querySelector("[aria-current]")?.focus();
+  }
+
+  /** Makes the list anew where others are in it: there may be a thousand, and a step changes two. */
+  function listDetections(picture, list, all) {
+    const key = [state.picture, list.join()].join("/");
+    if (key === listed) return;
+    listed = key;
+    buttons.clear();
     $("detection-list").replaceChildren(...list.map((k) => {
       const d = picture.detections[k];
       const button = element("button", {
@@ -143,15 +158,13 @@
         const [word, meaning] = VERDICTS[d.truth.verdict];
         button.append(element("span", { class: `verdict ${d.truth.verdict}`, title: `IoU ${d.truth.iou.toFixed(3)}: ${meaning}`, text: d.truth.verdict === "crowd" ? word : `${word} ${d.truth.iou.toFixed(2)}` }));
       }
-      if (k === state.detection) button.setAttribute("aria-current", "true");
+      buttons.set(k, button);
       return element("li", {}, button);
     }));
     if (!list.length) {
       const why = picture.error ? "This picture failed." : all ? "None passes the filters." : "None in this picture.";
       $("detection-list").append(element("li", { class: "none", text: why }));
     }
-    reveal($("detection-list"));
-    if (focused) $("detection-list").querySelector("[aria-current]")?.focus();
   }
 
   function hover(k) {

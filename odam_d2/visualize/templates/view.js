@@ -7,6 +7,7 @@ const OdamView = (() => {
   const SIDES = { left: [0, 1, 0, 3], top: [0, 1, 2, 1], right: [2, 1, 2, 3], bottom: [0, 3, 2, 3] };
   const $ = (id) => document.getElementById(id);
   const drawn = new Map(), photos = new WeakMap();
+  const laid = { key: null, pairs: new Map(), raised: [], side: null }; // the boxes on the stage, and those on top
 
   /** Makes an element; text never becomes markup. */
   function element(tag, options = {}, ...children) {
@@ -92,27 +93,40 @@ const OdamView = (() => {
     return shape("rect", { x: box[0], y: box[1], width: box[2] - box[0], height: box[3] - box[1], ...options });
   }
 
-  /** Draws the boxes; the selected one in white, with the side thick that the attribute is about. */
-  function drawBoxes(picture, state, visible, attribute) {
-    const svg = $("boxes");
+  /** Draws the boxes anew where others are shown: there may be a thousand, and a step changes two. */
+  function layBoxes(picture, state, visible) {
+    const svg = $("boxes"), key = [state.picture, state.truth, state.boxes, visible.join()].join("/");
+    if (key === laid.key) return;
+    Object.assign(laid, { key, pairs: new Map(), raised: [] });
     svg.setAttribute("viewBox", `0 0 ${picture.size[0]} ${picture.size[1]}`);
     svg.replaceChildren();
-    if (state.truth) {
-      for (const truth of picture.annotations || []) {
-        svg.append(boxShape(truth.box, { class: "halo" }), boxShape(truth.box, { class: truth.crowd ? "truth crowd" : "truth" }));
-      }
+    for (const truth of state.truth ? picture.annotations || [] : []) {
+      svg.append(boxShape(truth.box, { class: "halo" }), boxShape(truth.box, { class: truth.crowd ? "truth crowd" : "truth" }));
     }
-    if (!state.boxes) return;
-    const order = visible.filter((k) => k !== state.detection && k !== state.hover);
-    for (const k of [state.hover, state.detection]) if (visible.includes(k) && !order.includes(k)) order.push(k);
-    for (const k of order) {
+    for (const k of state.boxes ? visible : []) {
       const { box, color } = picture.detections[k];
-      const kind = k === state.detection ? "selected" : k === state.hover ? "hover" : "";
-      svg.append(boxShape(box, { class: "halo " + kind }), boxShape(box, { class: "box " + kind, stroke: color }));
-      if (kind === "selected" && attribute in SIDES) {
-        const [a, b, c, d] = SIDES[attribute];
-        svg.append(shape("line", { class: "side", x1: box[a], y1: box[b], x2: box[c], y2: box[d] }));
-      }
+      laid.pairs.set(k, [boxShape(box, { class: "halo" }), boxShape(box, { class: "box", stroke: color })]);
+      svg.append(...laid.pairs.get(k));
+    }
+  }
+
+  /** Draws the boxes; the selected one on top, in white, with the side thick that the attribute is about. */
+  function drawBoxes(picture, state, visible, attribute) {
+    layBoxes(picture, state, visible);
+    for (const node of laid.raised) node.classList.remove("hover", "selected");
+    laid.side?.remove();
+    laid.raised = [];
+    for (const [k, kind] of [[state.hover, "hover"], [state.detection, "selected"]]) {
+      const pair = laid.pairs.get(k);
+      if (!pair || (kind === "hover" && k === state.detection)) continue;
+      for (const node of pair) node.classList.add(kind);
+      $("boxes").append(...pair);
+      laid.raised.push(...pair);
+    }
+    if (laid.pairs.has(state.detection) && attribute in SIDES) {
+      const [a, b, c, d] = SIDES[attribute], { box } = picture.detections[state.detection];
+      laid.side = shape("line", { class: "side", x1: box[a], y1: box[b], x2: box[c], y2: box[d] });
+      $("boxes").append(laid.side);
     }
   }
 
