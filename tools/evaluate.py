@@ -45,7 +45,7 @@ from odam_d2.evaluation import (
 from odam_d2.evaluation.examples import ExampleKeeper, cut_short, example_sections
 from odam_d2.evaluation.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
 from odam_d2.model_zoo.measured_runs import MeasuredRun, measuring_argument_parser
-from odam_d2.model_zoo.runs import count_classes
+from odam_d2.modeling.num_classes import count_classes
 from odam_d2.utils.files import write_json, write_text
 from odam_d2.utils.processes import launch_on_cpu
 from odam_d2.visualize.measurements import draw_curves, write_examples

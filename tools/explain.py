@@ -37,7 +37,8 @@ from odam_d2.data.categories import describe_strangers
 from odam_d2.data.images import find_images, read_image_bgr
 from odam_d2.env import collect_versions
 from odam_d2.explain import Explainer, build_explainer, explainer_options
-from odam_d2.model_zoo.runs import build_detector, count_classes, known_class_names, read_run_config
+from odam_d2.model_zoo.runs import build_detector, known_class_names, read_run_config
+from odam_d2.modeling.num_classes import count_classes
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from odam_d2.utils.files import atomic_write, distinct_names, safe_name, write_json
 from odam_d2.utils.imports import import_file_or_module

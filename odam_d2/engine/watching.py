@@ -1,22 +1,25 @@
 """Explains the same objects again and again while a detector learns."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from ..data.categories import require_fitting_names
 from ..data.inputs import PictureInputs
 from ..evaluation.discrimination import object_discrimination_index
 from ..evaluation.ground_truth import TrueObjects
 from ..explain import Explainer, build_explainer, explainer_options
+from ..modeling.num_classes import count_classes
+from ..modeling.provenance import UnreachedBoxError
 from ..visualize.crops import crop, region_around
 from .hooks import bare_model
 
@@ -35,6 +38,7 @@ class WatchExplanations(HookBase):
         period: iterations between two looks; there is one at the end, too.
         drawn: how many objects are drawn.
         options: how they are explained: arguments of :func:`odam_d2.explain.build_explainer`.
+        class_names: what the objects' classes are called, where it is known.
     """
 
     def __init__(
@@ -44,8 +48,10 @@ class WatchExplanations(HookBase):
         period: int,
         drawn: int,
         options: Mapping[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
     ):
         self.inputs, self.truths, self.period, self.drawn = inputs, truths, period, drawn
+        self.class_names = class_names
         self.options = dict(options or {})
         self.explainer: Explainer | None = None
         self.reachable: list[torch.Tensor] = []
@@ -68,7 +74,8 @@ class WatchExplanations(HookBase):
         rgb = sides.FORMAT == "RGB"
         inputs = PictureInputs([record for record, _ in chosen], sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, rgb)
         truths, options = [truth for _, truth in chosen], explainer_options(cfg, attributes=(ATTRIBUTE,))
-        return cls(inputs, truths, train.WATCH_PERIOD, train.WATCH_DRAWN, options)
+        names = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes")
+        return cls(inputs, truths, train.WATCH_PERIOD, train.WATCH_DRAWN, options, names)
 
     def after_step(self) -> None:
         """See :class:`HookBase`."""
@@ -86,6 +93,7 @@ class WatchExplanations(HookBase):
             What was written, by name.
         """
         if self.explainer is None or self.explainer.model is not model:
+            self._require_classes(model)
             self.explainer = build_explainer(model, **{"attributes": (ATTRIBUTE,), **self.options})
             self.reachable = [self._reach(self.explainer, number) for number in range(len(self.truths))]
         found: dict[str, list[torch.Tensor]] = {"box": [], "mask": []}
@@ -111,6 +119,12 @@ class WatchExplanations(HookBase):
         self.trainer.storage.put_scalars(**written, smoothing_hint=False)
         return written
 
+    def _require_classes(self, model: nn.Module) -> None:
+        """Raises ValueError where the annotated objects are of other classes than the detector's."""
+        number = count_classes(model)
+        if number is not None:
+            require_fitting_names(self.class_names, number)
+
     def _reach(self, explainer: Explainer, number: int) -> torch.Tensor:
         """Rows of the objects of a picture that a prediction of the detector stands for."""
         entry, truth = self.inputs[number], self.truths[number]
@@ -120,7 +134,7 @@ class WatchExplanations(HookBase):
         def can_explain(rows: torch.Tensor) -> bool:
             try:
                 explainer([entry], [_given(truth, rows)])
-            except ValueError:
+            except UnreachedBoxError:
                 return False
             return True
 

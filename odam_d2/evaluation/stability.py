@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ..modeling.provenance import UnreachedBoxError
 from ..structures import HeatMaps
 from .correlation import maps_on_cells, rank_correlation
 
@@ -55,7 +56,7 @@ def explain_with_noise(
     before = explain(entries[:1], [asked])[0]["heatmaps"]
     try:
         after = explain(entries[1:], [asked])[0]["heatmaps"]
-    except ValueError:
+    except UnreachedBoxError:
         return None
     return before, after
 

@@ -16,6 +16,7 @@ from ..modeling.dense import TracedDenseHead
 from ..modeling.provenance import (
     LEVEL_FIELD,
     ROW_FIELD,
+    UnreachedBoxError,
     given_boxes,
     given_results,
     picture_sizes,
@@ -91,7 +92,7 @@ class AnchorTraceMixin:
             boxes with the detector's ``scores`` for their classes.
 
         Raises:
-            ValueError: if the given boxes are not usable, or no anchor fits one.
+            ValueError: if the given boxes are not usable; UnreachedBoxError, which is one, if no anchor fits one.
             RuntimeError: if the detector is in training mode.
         """
         if self.training:
@@ -159,7 +160,7 @@ class AnchorTraceMixin:
             none = torch.cat([box.new_zeros(0), *(fit.values for fit in fits)]).le(0).nonzero()[:, 0]
             if len(none):
                 index = int(none[0])
-                raise ValueError(
+                raise UnreachedBoxError(
                     f"box {index} of `instances[{number}]` must fit an anchor of the detector; got "
                     f"{[round(v, 1) for v in boxes[number][index].tolist()]} in model-input pixels, which none of its "
                     f"{int(counts.sum())} anchors fits: resize the picture, or explain a box nearer to one"

@@ -22,9 +22,10 @@ from ..evaluation.candidates import object_scorer
 from ..evaluation.ground_truth import records_from_coco, records_from_dataset
 from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..modeling import inference_copy
+from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.imports import import_file_or_module
-from .runs import build_detector, category_names, count_classes, known_class_names, read_run_config
+from .runs import build_detector, category_names, known_class_names, read_run_config
 
 # The only one that changes from run to run, and that makes a run longer.
 ON_REQUEST = ("runtime",)

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 
 from ..config import add_odam_config, use_traced_architectures
 from ..data.categories import require_fitting_names
+from ..modeling.num_classes import count_classes
 from . import model_zoo
 
 
@@ -103,9 +104,3 @@ def category_names(path: str | os.PathLike) -> tuple[str, ...]:
         return tuple(str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"]))
     except (OSError, ValueError, KeyError, TypeError):
         return ()
-
-
-def count_classes(model: torch.nn.Module) -> int | None:
-    """How many classes a detector tells apart; None for one that proposes regions of no class."""
-    heads = getattr(model, "roi_heads", model)
-    return int(heads.num_classes) if hasattr(heads, "num_classes") else None

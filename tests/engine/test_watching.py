@@ -101,3 +101,10 @@ def test_without_a_test_set_there_is_nothing_to_watch():
     cfg = zoo_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "DATASETS.TEST", ())
     with pytest.raises(ValueError, match="`DATASETS.TEST` must name a data set to watch"):
         WatchExplanations.from_config(cfg)
+
+
+def test_objects_of_other_classes_than_the_detectors_are_refused(dataset):
+    """A detector of one class, data of three: a dog is no person."""
+    model = compact_detector("faster_rcnn", "MODEL.ROI_HEADS.NUM_CLASSES", 1)
+    with pytest.raises(ValueError, match=r"got 3 names, \['person', 'dog', 'car'\], for 1 classes"):
+        look(hook_on(dataset), model)

@@ -6,6 +6,7 @@ import torch
 from odam_d2.evaluation import METRICS, ExplainedObjects, Measuring, TrueObjects, noisy_picture, stability
 from odam_d2.evaluation.stability import explain_with_noise
 from odam_d2.explain import build_comparison
+from odam_d2.modeling.provenance import UnreachedBoxError
 from odam_d2.structures import HeatMaps
 from tests.evaluation.scenes import delta, entry, output, record
 from tests.helpers import compact_detector, given, random_input
@@ -66,7 +67,7 @@ def test_boxes_that_are_gone_in_the_noisy_picture_have_no_value():
 
     def explain(entries, instances):
         if not torch.equal(entries[0]["image"], clean):
-            raise ValueError("no query overlaps this box")
+            raise UnreachedBoxError("no query overlaps this box")
         return [output({"odam": [delta(0, 0), delta(3, 3)]})]
 
     found = output({"odam": [delta(0, 0), delta(3, 3)]})

@@ -7,7 +7,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from odam_d2 import model_zoo
-from odam_d2.model_zoo.runs import build_detector, count_classes, known_class_names, read_run_config
+from odam_d2.model_zoo.runs import build_detector, known_class_names, read_run_config
+from odam_d2.modeling.num_classes import count_classes
 
 NAME = "synthetic/faster_rcnn_compact_FPN"
 

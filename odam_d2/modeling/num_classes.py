@@ -1,0 +1,9 @@
+"""How many classes a detector has, whatever its kind."""
+
+import torch
+
+
+def count_classes(model: torch.nn.Module) -> int | None:
+    """How many classes a detector tells apart; None for one that proposes regions of no class."""
+    heads = getattr(model, "roi_heads", model)
+    return int(heads.num_classes) if hasattr(heads, "num_classes") else None
