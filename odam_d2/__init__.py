@@ -1,7 +1,7 @@
 """Heat maps that explain single detections of Detectron2 models.
 
-Importing the package registers its detectors, backbones and data sets with Detectron2. Public names are loaded when
-they are first asked for.
+Importing the package registers its detectors, backbones, data sets and the addresses of its weights with Detectron2.
+Public names are loaded when they are first asked for.
 """
 
 import importlib
@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
 
 __version__ = "0.1.0"
 
-# Public name -> the module that holds it; None where the name is itself a module of this package.
+# Public name -> the module that holds it.
 _HOMES = {
     "CallableDetector": "odam_d2.meta_arch",
     "DetectionTrace": "odam_d2.structures",
@@ -30,7 +30,6 @@ _HOMES = {
     "add_odam_config": "odam_d2.config",
     "build_comparison": "odam_d2.explain",
     "build_explainer": "odam_d2.explain",
-    "model_zoo": None,
     "odam_nms": "odam_d2.ops.nms",
 }
 __all__ = [
@@ -49,8 +48,7 @@ def __getattr__(name: str):
     """Loads a public name on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(_HOMES[name] or f"{__name__}.{name}")
-    value = getattr(home, name) if _HOMES[name] else home
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
@@ -60,4 +58,4 @@ def __dir__():
     return sorted({*globals(), *__all__})
 
 
-from . import data, meta_arch  # noqa: E402, F401  registers them; the guard above must come first
+from . import data, meta_arch, model_zoo  # noqa: E402, F401  registers them; the guard above must come first

@@ -3,11 +3,14 @@
 
     tools/summarize_runs.py output/measured/faster_rcnn output/measured/fcos
     tools/summarize_runs.py output/measured/* --method odam --rivals gradcam gradcam++ drise --output results.md
+    tools/summarize_runs.py output/measured/* --keep docs/measurements --output results.md
+    tools/summarize_runs.py docs/measurements/*.json
 
 Means come with 95 % intervals and the number of objects that have a value; the best of each column is bold. Differences
 are taken object by object: "better" and "worse" are said where their interval leaves zero out. What sanity checks found
 stands below. Many metrics are shown in several tables. Several runs begin with a table of how often the method is
-better, open and worse, and where it is worse.
+better, open and worse, and where it is worse. --keep writes what is printed of each run, unrounded, and its curves to a
+small file, which stands for the run from then on: here, not for going on with it.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from typing import Any
 from tabulate import tabulate
 
 from odam_d2.evaluation import METRICS, paired_differences
+from odam_d2.evaluation.paired import PairedDifference
 from odam_d2.evaluation.summary import format_counts
 from odam_d2.utils.files import write_text
 
@@ -35,10 +39,13 @@ def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("runs", nargs="+", metavar="DIR", help="--output of tools/evaluate.py")
+    add("runs", nargs="+", metavar="DIR", help="--output of tools/evaluate.py, or a file that --keep wrote")
     add("--method", default="odam", help="the method to compare with others (default: odam)")
     add("--rivals", nargs="*", metavar="NAME", help="the others; those that a run lacks are left out (default: all)")
     add("--output", metavar="MARKDOWN", help="write to this file instead")
+    add(
+        "--keep", metavar="DIR", help="also write a small file of each run to this folder, with differences of --method"
+    )
     return parser
 
 
@@ -70,12 +77,12 @@ def _cell(one: dict[str, Any], best: float | None) -> str:
     return f"{f'**{text}**' if mean == best else text} [{low:.3f}, {high:.3f}]"
 
 
-def table_of_differences(rows: Sequence[dict], metrics: Sequence[str], method: str, rivals: Sequence[str]) -> str:
+def table_of_differences(run: "Run", metrics: Sequence[str], method: str, rivals: Sequence[str]) -> str:
     """A row for each rival, a column for each metric: how far ahead `method` is, and whether that is beyond chance."""
     directed = [name for name in metrics if METRICS[name].higher_is_better is not None]
     body = []
     for rival in rivals:
-        found = paired_differences(rows, directed, method, rival)
+        found = run.differences(directed, method, rival)
         texts = (
             f"{one.mean:+.3f} [{one.interval[0]:+.3f}, {one.interval[1]:+.3f}] {one.verdict}" if one.objects else "none"
             for one in found
@@ -91,23 +98,26 @@ class Run:
 
     Attributes:
         name: of its folder.
-        measured: content of ``metrics.json``.
-        rows: of ``per_object.csv``.
+        measured: content of ``metrics.json``; of a kept run also ``differences``, by method and rival.
+        rows: of ``per_object.csv``; None of a kept run.
         sanity: content of ``sanity.json``; None where nothing was checked.
     """
 
     name: str
     measured: dict[str, Any]
-    rows: list[dict[str, str]]
+    rows: list[dict[str, str]] | None
     sanity: dict[str, Any] | None
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
-        """The run in a folder.
+        """The run in a folder, or kept in a file.
 
         Raises:
             ValueError: if it isn't finished.
         """
+        if folder.is_file():
+            kept = json.loads(folder.read_text(encoding="utf-8"))
+            return cls(folder.stem, kept, None, kept["sanity"])
         if not (folder / "metrics.json").is_file():
             raise ValueError(
                 f"`runs` must be finished; got {folder} without metrics.json: run tools/evaluate.py --resume"
@@ -143,13 +153,44 @@ class Run:
         has = list(self.measured["run"]["methods"])
         return [name for name in wanted or has if name in has and name != method] if method in has else []
 
+    def differences(self, metrics: Sequence[str], method: str, rival: str) -> list[PairedDifference]:
+        """Of `method` from `rival` by the metrics that have a direction.
+
+        Raises:
+            ValueError: if the run was kept with another method's differences.
+        """
+        if self.rows is not None:
+            return paired_differences(self.rows, metrics, method, rival)
+        kept = self.measured["differences"]
+        if method not in kept:
+            raise ValueError(
+                f"`method` must be {' or '.join(map(repr, kept))} for {self.name}, of which no more was kept; got "
+                f"{method!r}: measure it anew"
+            )
+        found = ((name, kept[method][rival].get(name)) for name in metrics)
+        return [
+            PairedDifference(name, one["mean"], tuple(one["interval"]), one["objects"]) for name, one in found if one
+        ]
+
+    def kept(self, method: str) -> str:
+        """JSON for :meth:`read`, without what belongs to single objects."""
+        differences = {
+            rival: {
+                one.metric: {"mean": one.mean, "interval": one.interval, "objects": one.objects}
+                for one in self.differences(self.metrics, method, rival)
+            }
+            for rival in self.rivals(method, None)
+        }
+        content = {**self.measured, "differences": {method: differences}, "sanity": self.sanity}
+        return json.dumps(content, separators=(",", ":")) + "\n"
+
 
 def table_over_runs(runs: Sequence[Run], method: str, rivals: Sequence[str] | None) -> str:
     """A row for each metric, a column for each rival: in how many runs `method` is better, open and worse."""
     found: dict[str, dict[str, dict[str, list[str]]]] = {}
     for run in runs:
         for rival in run.rivals(method, rivals):
-            for one in paired_differences(run.rows, run.metrics, method, rival):
+            for one in run.differences(run.metrics, method, rival):
                 if one.objects:
                     verdicts = found.setdefault(one.metric, {}).setdefault(rival, {})
                     verdicts.setdefault(one.verdict, []).append(run.name)
@@ -184,7 +225,7 @@ def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
     for names in (metrics[k : k + _COLUMNS] for k in range(0, len(metrics), _COLUMNS)):
         parts.append(table_of_means(run.measured, names))
         if others:
-            parts.append(table_of_differences(run.rows, names, method, others))
+            parts.append(table_of_differences(run, names, method, others))
     if run.sanity:
         parts.append("\n".join(f"- {text}" for texts in run.sanity["verdicts"].values() for text in texts))
     return "\n\n".join(parts)
@@ -195,11 +236,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = argument_parser().parse_args(argv)
     try:
         runs = [Run.read(Path(folder)) for folder in args.runs]
+        over_all = [table_over_runs(runs, args.method, args.rivals)] if len(runs) > 1 else []
+        text = "\n\n".join([*over_all, *(summary_of_run(run, args.method, args.rivals) for run in runs)])
+        for run in runs if args.keep else ():
+            write_text(Path(args.keep) / f"{run.name}.json", run.kept(args.method))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    over_all = [table_over_runs(runs, args.method, args.rivals)] if len(runs) > 1 else []
-    text = "\n\n".join([*over_all, *(summary_of_run(run, args.method, args.rivals) for run in runs)])
     if args.output:
         write_text(args.output, text + "\n")
     else:

@@ -18,7 +18,6 @@ Exit code: 0; 1 if a picture can't be read, or the set-up failed; 2 if an argume
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import shlex
@@ -44,6 +43,7 @@ from odam_d2.evaluation.likeness import pair_similarities, summarize_likeness
 from odam_d2.evaluation.store import ResultStore
 from odam_d2.evaluation.suppression import SUPPRESSIONS, Candidates, CandidateStore
 from odam_d2.evaluation.tuning import LESS_IS_BETTER, EvaluatorScore, Score, Setting, best_rows, grid, score_settings
+from odam_d2.model_zoo.addresses import weights_checksum
 from odam_d2.model_zoo.runs import build_detector, read_run_config
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from odam_d2.utils.clock import now
@@ -191,12 +191,12 @@ class Setup:
 
     def dependencies(self) -> dict[str, Any]:
         """All that candidates of a picture depend on; not which pictures, nor the thresholds."""
-        cfg, weights = self.cfg.clone(), Path(self.cfg.MODEL.WEIGHTS)
+        cfg = self.cfg.clone()
         cfg.defrost()
         cfg.ODAM.NMS.IOU_THRESH = cfg.ODAM.NMS.LOW = cfg.ODAM.NMS.HIGH = None
         return {
             "config": cfg.dump(),
-            "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else str(weights),
+            "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
             "dataset": self.args.dataset,
         }
 

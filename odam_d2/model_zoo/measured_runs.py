@@ -25,6 +25,7 @@ from ..modeling import inference_copy
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.imports import import_file_or_module
+from .addresses import weights_checksum
 from .runs import build_detector, category_names, known_class_names, read_run_config
 
 # The only one that changes from run to run, and that makes a run longer.
@@ -205,7 +206,7 @@ class MeasuredRun:
 
     def settings(self) -> dict[str, Any]:
         """All of the command that results depend on. Not how many pictures there are: a run can be made longer."""
-        weights, config = Path(self.cfg.MODEL.WEIGHTS), self.cfg.clone()
+        config = self.cfg.clone()
         config.defrost()
         # Their content counts, wherever they lie.
         config.MODEL.WEIGHTS = ""
@@ -213,7 +214,7 @@ class MeasuredRun:
         records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
         return {
             "config": config.dump(),
-            "weights": _content(weights) if weights.is_file() else str(weights),
+            "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
             "imports": [_content(name) if name.endswith(".py") else name for name in self.args.imports],
             "methods": self.methods,

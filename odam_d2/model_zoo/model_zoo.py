@@ -1,7 +1,7 @@
 """Configs and trained weights that come with the package.
 
 A name is the path of a yaml below ``configs`` without its suffix; its weights, where bundled, lie under the same path
-below this folder's ``weights``, in half precision.
+below this folder's ``weights``, packed: they are read by their address (:mod:`odam_d2.model_zoo.addresses`).
 """
 
 from pathlib import Path
@@ -10,11 +10,12 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
 
 from ..config import add_odam_config
+from .addresses import BUNDLED, PREFIX
 
 _HERE = Path(__file__).resolve().parent
-_WEIGHTS = _HERE / "weights"
 
 
 def _configs() -> Path:
@@ -25,7 +26,7 @@ def _configs() -> Path:
 
 def available() -> list[str]:
     """Names of the bundled detectors with trained weights, sorted."""
-    return sorted(p.relative_to(_WEIGHTS).with_suffix("").as_posix() for p in _WEIGHTS.rglob("*.pth"))
+    return [name.removesuffix(".pth") for name in BUNDLED.names()]
 
 
 def get_config_file(name: str) -> str:
@@ -42,19 +43,30 @@ def get_config_file(name: str) -> str:
     return str(path)
 
 
-def get_checkpoint_path(name: str) -> str:
-    """Path of the trained weights called `name`.
+def get_checkpoint_url(name: str) -> str:
+    """Address of the trained weights called `name`, for ``MODEL.WEIGHTS`` and Detectron2's checkpointers.
 
     Raises:
         ValueError: if none are bundled; lists those that are.
     """
-    path = _WEIGHTS / f"{name.removesuffix('.yaml')}.pth"
-    if not path.is_file():
+    name = name.removesuffix(".yaml")
+    if name not in available():
         raise ValueError(
             f"`name` must be a bundled detector; got {name!r}: choose one of {available()}, or train it with "
             "tools/train_net.py"
         )
-    return str(path)
+    return f"{PREFIX}{name}.pth"
+
+
+def get_checkpoint_path(name: str) -> str:
+    """Path of a plain checkpoint with the trained weights called `name`, which ``torch.load`` can read too.
+
+    It lies in a cache folder: keep the address (:func:`get_checkpoint_url`) rather than the path.
+
+    Raises:
+        ValueError: if none are bundled; lists those that are.
+    """
+    return PathManager.get_local_path(get_checkpoint_url(name))
 
 
 def get_config(name: str, trained: bool = True) -> CfgNode:
@@ -68,7 +80,7 @@ def get_config(name: str, trained: bool = True) -> CfgNode:
     add_odam_config(cfg)
     cfg.merge_from_file(get_config_file(name))
     if trained:
-        cfg.MODEL.WEIGHTS = get_checkpoint_path(name)
+        cfg.MODEL.WEIGHTS = get_checkpoint_url(name)
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg

@@ -44,7 +44,7 @@ def read_run_config(config_file: str, opts: Sequence[str], score_threshold: floa
     # What a bundled detector's own yaml names are the weights that its training began with.
     for name in model_zoo.available() if "MODEL.WEIGHTS" not in opts else ():
         if os.path.samefile(file, model_zoo.get_config_file(name)):
-            cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_path(name)
+            cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url(name)
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(
             f"MODEL.WEIGHTS must name a checkpoint; {file!r} names none: add MODEL.WEIGHTS PATH at the end"

@@ -6,6 +6,8 @@ from typing import Any
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from .packed import is_packed, unpack
+
 _NAMED = 8  # keys of a kind that a message lists
 
 
@@ -13,6 +15,12 @@ class _StrictCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer, with its conversions and its allowances, keeping what it would only log."""
 
     incompatible = None
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        loaded = super()._load_file(filename)
+        if is_packed(loaded["model"]):
+            loaded["model"] = unpack(loaded["model"])
+        return loaded
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         self.incompatible = incompatible
@@ -23,8 +31,9 @@ def load_checkpoint_strictly(model: nn.Module, path: str | os.PathLike) -> dict[
 
     Takes whatever Detectron2's ``DetectionCheckpointer`` takes: ``.pth`` files with or without ``{"model": ...}`` and
     with optimizer state beside it, in any precision; the model zoo's ``.pkl`` files; the addresses that its path
-    manager knows. Like that, it overlooks a missing ``pixel_mean`` and ``pixel_std``, which come from the config, and
-    the anchors that old checkpoints hold.
+    manager knows. And packed files (:mod:`odam_d2.utils.packed`), which that knows by their address alone. Like that,
+    it overlooks a missing ``pixel_mean`` and ``pixel_std``, which come from the config, and the anchors that old
+    checkpoints hold.
 
     Args:
         model: gets the weights.

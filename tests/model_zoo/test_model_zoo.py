@@ -8,6 +8,9 @@ from detectron2.structures import Boxes, pairwise_iou
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import SyntheticScenes
+from odam_d2.model_zoo.addresses import WEIGHTS
+from odam_d2.utils.checkpoint import load_checkpoint_strictly
+from odam_d2.utils.packed import is_packed
 from tests.wants import require_package
 
 NAME = "synthetic/faster_rcnn_compact_FPN"
@@ -18,13 +21,18 @@ def test_what_is_bundled():
     assert NAME in BUNDLED
 
 
+def test_the_bundled_files_are_small():
+    """All clones and wheels carry them, and git keeps each version of them."""
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*")) <= 17_000_000
+
+
 @pytest.mark.parametrize("name", BUNDLED)
-def test_weights_are_small_plain_and_fit_without_a_word(name):
+def test_weights_are_plain_and_fit_without_a_word(name):
     if "detr" in name:
         require_package("transformers")
-    path = Path(model_zoo.get_checkpoint_path(name))
-    assert path.stat().st_size <= 8_000_000
-    weights = torch.load(path, weights_only=True)["model"]
+    packed = torch.load(WEIGHTS / f"{name}.pth", weights_only=True)
+    assert is_packed(packed)
+    weights = torch.load(model_zoo.get_checkpoint_path(name), weights_only=True)["model"]
     model = model_zoo.get(name, trained=False, device="cpu")
     assert set(weights) == set(model.state_dict())
     trained = model_zoo.get(name, device="cpu")
@@ -32,6 +40,20 @@ def test_weights_are_small_plain_and_fit_without_a_word(name):
     for key, value in trained.state_dict().items():
         assert value.dtype == model.state_dict()[key].dtype
         assert torch.equal(value, torch.as_tensor(weights[key]).to(value.dtype)), key
+
+
+def test_a_bundled_file_itself_can_be_named():
+    model = model_zoo.get(NAME, trained=False, device="cpu")
+    load_checkpoint_strictly(model, WEIGHTS / f"{NAME}.pth")
+    trained = model_zoo.get(NAME, device="cpu").state_dict()
+    assert all(torch.equal(value, trained[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_configs_begin_with_what_the_differences_are_from(name):
+    base = torch.load(WEIGHTS / f"{name}.pth", weights_only=True)["base"]
+    assert (base or "") == model_zoo.get_config(name, trained=False).MODEL.WEIGHTS
+    assert model_zoo.get_config(name).MODEL.WEIGHTS == model_zoo.get_checkpoint_url(name) == f"odam://{name}.pth"
 
 
 def test_names_with_and_without_suffix():
@@ -44,6 +66,8 @@ def test_unknown_names_are_answered_with_the_known_ones():
         model_zoo.get_config_file("nothing")
     with pytest.raises(ValueError, match=NAME):
         model_zoo.get("synthetic/nothing")
+    with pytest.raises(ValueError, match=NAME):
+        model_zoo.get_checkpoint_path("synthetic/nothing")
 
 
 def test_trained_detector_finds_what_is_in_a_scene():

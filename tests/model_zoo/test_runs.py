@@ -19,8 +19,8 @@ def read(name, *opts):
 
 @pytest.mark.parametrize("name", model_zoo.available())
 def test_bundled_weights_come_before_those_that_a_bundled_yaml_begins_its_training_with(name):
-    assert read(name).MODEL.WEIGHTS == model_zoo.get_checkpoint_path(name)
-    assert read(model_zoo.get_config_file(name)).MODEL.WEIGHTS == model_zoo.get_checkpoint_path(name)
+    assert read(name).MODEL.WEIGHTS == model_zoo.get_checkpoint_url(name)
+    assert read(model_zoo.get_config_file(name)).MODEL.WEIGHTS == model_zoo.get_checkpoint_url(name)
     assert read(name, "MODEL.WEIGHTS", "mine.pth").MODEL.WEIGHTS == "mine.pth"
 
 

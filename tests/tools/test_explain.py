@@ -446,4 +446,4 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
 @pytest.mark.parametrize("config", [ZOO_NAME, model_zoo.get_config_file(ZOO_NAME)], ids=["by name", "by path"])
 def test_bundled_weights_are_found(run, tmp_path, config):
     code, output = run(picture(tmp_path / "cat.png"), config=config, checkpoint=None)
-    assert code == 0 and run_json(output)["weights"] == model_zoo.get_checkpoint_path(ZOO_NAME)
+    assert code == 0 and run_json(output)["weights"] == model_zoo.get_checkpoint_url(ZOO_NAME)

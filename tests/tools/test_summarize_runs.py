@@ -118,3 +118,24 @@ def test_sanity_checks_are_told(run, capsys):
 def test_an_unfinished_run_is_an_error(tmp_path, capsys):
     assert load_tool("summarize_runs").main([str(tmp_path)]) == 1
     assert "without metrics.json: run tools/evaluate.py --resume" in capsys.readouterr().err
+
+
+def test_what_is_kept_of_runs_prints_the_same(run, tmp_path, capsys):
+    other = shutil.copytree(run, tmp_path / "b_run")
+    (other / "sanity.json").write_text(json.dumps({"verdicts": {"odam": ["odam passes."]}}))
+    tool, kept = load_tool("summarize_runs"), tmp_path / "kept"
+    assert tool.main([str(run), str(other), "--keep", str(kept)]) == 0
+    printed = capsys.readouterr().out
+    files = [str(kept / "a_run.json"), str(kept / "b_run.json")]
+    assert tool.main(files) == 0
+    assert capsys.readouterr().out == printed and "odam passes." in printed and "+0.250" in printed
+    content = json.loads((kept / "a_run.json").read_text())
+    # .7 - .45 and .8 - .55, of one picture.
+    found = content["differences"]["odam"]["b"]["energy_box"]
+    assert found["mean"] == pytest.approx(0.25) and found["interval"] == pytest.approx([0.25, 0.25])
+    assert found["objects"] == 2
+    assert tool.main([*files, "--method", "b"]) == 1
+    assert "`method` must be 'odam' for a_run, of which no more was kept; got 'b'" in capsys.readouterr().err
+    # Kept once more, it stays what it was.
+    assert tool.main([files[0], "--keep", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "a_run.json").read_text() == (kept / "a_run.json").read_text()

@@ -38,9 +38,8 @@ def dataset(tmp_path_factory):
 
 def run(tool, recipe, dataset, output, *more, flags=()):
     config = model_zoo.get_config_file(f"quick/{recipe}")
-    weights = ROOT / model_zoo.get_config(f"quick/{recipe}", trained=False).MODEL.WEIGHTS
     options = ["OUTPUT_DIR", str(output), "DATASETS.TRAIN", f"('{dataset}',)", "DATASETS.TEST", f"('{dataset}',)"]
-    options += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(weights)]
+    options += ["MODEL.DEVICE", "cpu"]
     return tool.main(tool.argument_parser().parse_args(["--config-file", config, *flags, *options, *more]))
 
 
