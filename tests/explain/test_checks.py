@@ -15,6 +15,7 @@ from odam_d2.explain import build_comparison, build_explainer, known_attributes
 from odam_d2.explain.checks import require_ordinary_tensors, unwrap_detector, without_inference_tensors
 from odam_d2.meta_arch import CallableDetector, OdamProposalNetwork
 from tests.helpers import compact_detector, given, random_input
+from tests.wants import require_package
 
 INPUT = random_input(64, 96)
 BOXES = [given((64, 96), [[10, 10, 60, 50]], [1])]
@@ -137,7 +138,7 @@ class Direct(nn.Module):
 @pytest.mark.parametrize("name", [*FAMILIES, "rtdetr", "direct"])
 def test_images_and_boxes_made_under_inference_mode_are_explained(name):
     if name == "rtdetr":
-        pytest.importorskip("transformers")
+        require_package("transformers")
     if name == "direct":
         detector = CallableDetector(Direct(), layer="layer", stride=1, frame="input", min_iou=0.1).eval()
         boxes = given((64, 96), [[1, 1, 56, 56]], [0])
