@@ -6,6 +6,10 @@ Public names are loaded when they are first asked for.
 
 import importlib
 
+from .utils.foreign_warnings import ignore_foreign_warnings
+
+ignore_foreign_warnings()  # before Detectron2 is imported, which gives some of them
+
 try:
     import detectron2  # noqa: F401
 except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from odam_d2.utils.foreign_warnings import IGNORED
 from tests.wants import pytest_sessionfinish  # noqa: F401  pytest finds this hook here
 
 # Each process takes a gigabyte, so that many cores don't mean as many of them.
@@ -16,6 +17,15 @@ MOST_WORKERS = 8
 
 # Small tensors gain nothing from more threads, and on shared cores threads that wait for each other lose much.
 torch.set_num_threads(1)
+
+# Some of torch's warnings come once in a process, whichever test is the first to meet them: let it be each of them.
+torch.set_warn_always(True)
+
+
+def pytest_configure(config):
+    """Ignores what the package ignores: pytest sets every test's filters itself, so the package's own don't last."""
+    for one in IGNORED:
+        config.addinivalue_line("filterwarnings", one.option())
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,6 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2 import model_zoo as detectron2_zoo
 from detectron2.config import CfgNode, get_cfg
@@ -28,7 +31,6 @@ from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
 from tqdm import tqdm
 
-import odam_d2  # noqa: F401  registers detectors
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.env import collect_versions
 from odam_d2.explain import build_explainer, explainer_from_config

@@ -14,6 +14,9 @@ import statistics
 import sys
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2.structures import Boxes, Instances
 from tabulate import tabulate

@@ -19,6 +19,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2.modeling import build_model
 from tabulate import tabulate

@@ -17,6 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from PIL import Image

@@ -18,6 +18,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer

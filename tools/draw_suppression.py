@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.structures import Instances
 
-import odam_d2  # noqa: F401  registers data sets
 from odam_d2.data.images import read_image_bgr
 from odam_d2.evaluation.crowd_objects import overlaps
 from odam_d2.evaluation.ground_truth import TrueObjects

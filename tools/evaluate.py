@@ -22,6 +22,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2.engine import launch
 from detectron2.evaluation import inference_on_dataset

@@ -17,6 +17,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer

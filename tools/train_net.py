@@ -8,6 +8,9 @@ tools/train_net.py --config-file configs/synthetic/fcos_compact_FPN_odam_train.y
 Without a GPU, --num-gpus is the number of processes on the CPU.
 """
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
@@ -16,7 +19,6 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-import odam_d2  # noqa: F401  registers data sets and detectors
 from odam_d2.config import add_odam_config, use_traced_architectures
 from odam_d2.engine import OdamTrainer
 from odam_d2.utils.imports import import_file_or_module

@@ -28,13 +28,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-import odam_d2  # noqa: F401  registers data sets and detectors
 from odam_d2.data.inputs import PictureInputs
 from odam_d2.engine import OdamTrainer
 from odam_d2.env import collect_versions

@@ -13,6 +13,9 @@ import os
 import sys
 from itertools import chain, islice
 
+import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
+
+# isort: split
 import cv2
 import numpy as np
 from detectron2.config import get_cfg
@@ -21,7 +24,6 @@ from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
 
-import odam_d2  # noqa: F401  registers data sets
 from odam_d2.config import add_odam_config
 from odam_d2.data.images import read_image_bgr
 from odam_d2.utils.files import atomic_write

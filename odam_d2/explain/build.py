@@ -4,7 +4,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from detectron2.utils import comm
 from torch import nn
 
 from ..config import TRACED_META_ARCHITECTURES
@@ -15,6 +17,9 @@ from .checks import unwrap_detector
 from .compare import MethodComparison
 from .dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
+
+# What was said of a model, to be said once however many explainers are built for it.
+_SAID: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
 # Arguments of a comparison that its methods share: gradients are computed once for all of them.
@@ -74,7 +79,7 @@ def build_explainer(
         )
     expanded = _attributes_for(method, attributes, model)
     _check_options(method, options)
-    choose = _EngineChoice(model, engine, layer, group_norm, METHODS[method].linear, expanded)
+    choose = _EngineChoice(model, engine, layer, group_norm, method, expanded)
     return METHODS[method](model, expanded, choose, smoothing, **options)
 
 
@@ -131,7 +136,7 @@ def build_comparison(
 
 
 class _EngineChoice:
-    """Picks the engine for a trace; says once where a slower one must step in."""
+    """Picks the engine for a trace; says where a slower one must step in, or one is approximate."""
 
     def __init__(
         self,
@@ -139,9 +144,10 @@ class _EngineChoice:
         engine: str,
         layer: str | None,
         group_norm: str,
-        linear: bool,
+        method: str,
         attributes: Sequence[str],
     ):
+        self.model = model
         self.fallback = AutogradEngine(model, layer)
         if engine == "auto":
             engine = getattr(model, "default_engine", engine)
@@ -149,36 +155,36 @@ class _EngineChoice:
         names = [name for name in ENGINES if layer is None] if engine == "auto" else [engine]
         self.candidates = [ENGINES[name](model, layer, group_norm) for name in names if name != "autograd"]
         self.automatic = engine == "auto"
-        self.linear = linear
+        self.method = method
         self.attributes = attributes
-        self.warned = False
 
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
         reasons = []
         for candidate in self.candidates:
             reason = candidate.unsupported(trace) or self._mixed(trace)
             if reason is None:
-                self._say(candidate.approximation(trace))
+                if approximation := candidate.approximation(trace):
+                    self._say(f"maps are approximate, since {approximation}; engine='autograd' is exact")
                 return candidate
             reasons.append(reason)
         if reasons and not self.automatic:
             raise ValueError(f"`engine` must be able to explain this detector exactly; {reasons[0]}: say engine='auto'")
-        if reasons and not self.warned:
-            self.warned = True
-            reason = "; ".join(dict.fromkeys(reasons))
-            warnings.warn(f"explaining by plain autograd, exact but slow, since {reason}", stacklevel=5)
+        if reasons:
+            self._say(f"explaining by plain autograd, exact but slow, since {'; '.join(dict.fromkeys(reasons))}")
         return self.fallback
 
     def _mixed(self, trace: DetectionTrace) -> str | None:
         """Fast engines give one gradient a source; the plain one adds those of sources that share a level."""
-        if not self.linear and any(len(trace.sources_of(name)) > 1 for name in self.attributes):
-            return "several stages speak for a detection and the method is not linear in their gradients"
+        if not METHODS[self.method].linear and any(len(trace.sources_of(name)) > 1 for name in self.attributes):
+            return f"several stages speak for a detection and {self.method} is not linear in their gradients"
         return None
 
-    def _say(self, approximation: str | None) -> None:
-        if approximation and not self.warned:
-            self.warned = True
-            warnings.warn(f"maps are approximate, since {approximation}; engine='autograd' is exact", stacklevel=6)
+    def _say(self, sentence: str) -> None:
+        """Warns, once for each model and by the first of several processes."""
+        said = _SAID.setdefault(self.model, set())
+        if sentence not in said and comm.is_main_process():
+            said.add(sentence)
+            warnings.warn(sentence, stacklevel=6)
 
 
 def _require_traced(model: nn.Module) -> None:

@@ -41,6 +41,7 @@ def look(hook, model, iteration=1, max_iter=9):
         return {k: v for k, (v, _) in storage.latest().items()}, {name: one for name, one, _ in storage._vis_data}
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 @pytest.mark.parametrize("name", ["faster_rcnn", "fcos"])
 def test_odi_of_annotated_objects_and_pictures_of_some(dataset, name):
     model, hook = compact_detector(name).train(), hook_on(dataset)
@@ -80,6 +81,7 @@ def test_when_it_looks(dataset):
     assert looked == [1, 3, 4]  # after the second, the fourth and the last
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 def test_objects_that_no_location_stands_for_are_left_out(dataset):
     hook = hook_on(dataset, "ODAM.TRAIN.WATCH_PICTURES", 1, "ODAM.TRAIN.WATCH_DRAWN", 0)
     truth = hook.truths[0]

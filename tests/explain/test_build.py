@@ -7,6 +7,7 @@ from torch import nn
 from odam_d2 import model_zoo
 from odam_d2.explain import METHODS, ODAM, build_comparison, build_explainer, known_attributes
 from odam_d2.explain.build import DEFAULT_ATTRIBUTES
+from tests.helpers import compact_detector, random_input
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,15 @@ def test_known_attributes_are_all_accepted(model):
     assert len(known_attributes()) == 11
     for name in known_attributes():
         build_explainer(model, attributes=name)
+
+
+def test_what_is_to_be_said_of_a_detector_is_said_once():
+    detector = compact_detector("fcos")
+    explainers = (build_explainer(detector, attributes=("score",)), build_comparison(detector, ["odam", "gradcam"]))
+    with pytest.warns(UserWarning, match="maps are approximate, since group norm") as warned:
+        for explainer in explainers * 2:
+            explainer([random_input(64, 96)])
+    assert len([one for one in warned if "maps are approximate" in str(one.message)]) == 1
+    # Of another one it hasn't been said.
+    with pytest.warns(UserWarning, match="maps are approximate"):
+        build_explainer(compact_detector("fcos"))([random_input(64, 96)])

@@ -206,5 +206,5 @@ def test_maps_that_are_not_finite_are_said(fail_at, monkeypatch):
     else:
         monkeypatch.setattr(METHODS["gradcam"], "combine", lambda self, chunk: chunk.features[:1, :2] * float("inf"))
         explainer = build_comparison(model, ("odam", "gradcam"), ("score", "left"))
-    with pytest.raises(FloatingPointError, match="heat maps of picture 0"):
+    with pytest.raises(FloatingPointError, match="heat maps of image 0"):
         explainer(INPUTS[:1], [given((192, 256), [[20, 30, 90, 120]], [0])])

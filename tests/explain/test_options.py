@@ -108,6 +108,7 @@ def test_what_methods_share_is_no_option_of_one(model, option):
         build_comparison(model, {"odam": {option: "auto"}})
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 def test_group_norm_engine_and_layer_change_what_they_say(model, fcos):
     plain, exact = (
         maps_of(build_explainer(fcos, attributes=("score",), group_norm=name)) for name in ("frozen", "exact")

@@ -48,6 +48,7 @@ def step(model, inputs, iteration=0):
     model.zero_grad()
     sum(losses.values()).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    losses = {name: loss.detach() for name, loss in losses.items()}
     return losses, gradients, {name: value for name, (value, _) in storage.latest().items()}
 
 

@@ -99,7 +99,7 @@ def test_what_a_run_leaves(whole):
     assert metrics["counts"]["pictures"] == COUNT and metrics["counts"]["crowd"] == 1
     matched = metrics["counts"]["matched"]
     assert 0 < matched < metrics["counts"]["objects"]
-    rows = list(csv.DictReader((whole / "per_object.csv").open()))
+    rows = list(csv.DictReader((whole / "per_object.csv").read_text().splitlines()))
     assert len(rows) == 2 * matched and {row["method"] for row in rows} == {"odam", "gradcam"}
     for method in ("odam", "gradcam"):
         values = [float(row["energy_mask"]) for row in rows if row["method"] == method]
@@ -181,7 +181,7 @@ def test_a_looser_threshold_matches_what_overlaps_less(tool, folder, tmp_path):
         options = ("--annotations", tmp_path / "other.json", "--iou-threshold", threshold)
         assert tool.main(arguments(folder, tmp_path / threshold, *options, metrics=["pointing_box"])) == 0
         metrics = json.loads((tmp_path / threshold / "metrics.json").read_text())
-        rows = list(csv.DictReader((tmp_path / threshold / "per_object.csv").open()))
+        rows = list(csv.DictReader((tmp_path / threshold / "per_object.csv").read_text().splitlines()))
         assert metrics["run"]["iou_threshold"] == float(threshold) and len(rows) == 2 * metrics["counts"]["matched"]
         found[threshold] = [float(row["iou"]) for row in rows]
     # Three detections of each picture, by two methods.
@@ -192,7 +192,8 @@ def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
     found = arguments(folder, tmp_path, "--max-images", "2", "--sanity", "1", metrics=["pointing_box", "stability"])
     assert tool.main(found) == 0
     report = json.loads((tmp_path / "sanity.json").read_text())
-    matched = [row for row in csv.DictReader((tmp_path / "per_object.csv").open()) if row["method"] == "odam"]
+    rows = csv.DictReader((tmp_path / "per_object.csv").read_text().splitlines())
+    matched = [row for row in rows if row["method"] == "odam"]
     of_the_first = sum(row["image_id"] == matched[0]["image_id"] for row in matched)
     # Seven groups of layers and another class asked for, by two methods.
     assert len(report["rows"]) == 2 * 8 and {row["objects"] for row in report["rows"]} == {of_the_first}
