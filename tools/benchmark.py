@@ -7,8 +7,8 @@
 Maps are made as the config's node ODAM says (METHOD, ENGINE, LAYER, GROUP_NORM, SMOOTHING), so its keys can be given
 at the end. Weights are random, with norms calibrated so that outputs are finite: time does not depend on them.
 Explained boxes are drawn at random over all sizes, so that every feature level has its share. Each row is the median
-over the repeats after a warm-up; the plain loop runs once over all maps, and its spread is that of single maps. Memory
-is the peak of a process of its own that does one thing only.
+over the repeats after a warm-up; the first three take turns. The plain loop runs once over all maps, and its spread is
+that of single maps. Memory is the peak of a process of its own that does one thing only.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +138,20 @@ def detect(model: torch.nn.Module, inputs: list[dict]) -> None:
 
 def timed(label: str, work: Callable[[], Any], args: argparse.Namespace) -> dict[str, Any]:
     """Median, extremes and all seconds of `work`, after a warm-up."""
-    seconds = []
-    for number in tqdm(range(args.warmup + args.repeats), desc=label, leave=False):
-        begin = now()
-        work()
-        if number >= args.warmup:
-            seconds.append(now() - begin)
-    return _row(label, seconds, statistics.median(seconds))
+    (row,) = timed_in_turns({label: work}, args)
+    return row
+
+
+def timed_in_turns(works: Mapping[str, Callable[[], Any]], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same for several, by label: one run of each, then the next of each, so that a machine's moods meet all."""
+    seconds: dict[str, list[float]] = {label: [] for label in works}
+    for number in tqdm(range(args.warmup + args.repeats), desc=", ".join(works), leave=False):
+        for label, work in works.items():
+            begin = now()
+            work()
+            if number >= args.warmup:
+                seconds[label].append(now() - begin)
+    return [_row(label, every, statistics.median(every)) for label, every in seconds.items()]
 
 
 def per_map_loop(model: torch.nn.Module, trace: DetectionTrace, label: str) -> dict[str, Any]:
@@ -196,13 +203,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     boxes, candidates = (model.trace(inputs, given) for given in (subjects.boxes, subjects.candidates))
 
     many = f"{len(boxes)} x {len(ATTRIBUTES)}"
-    rows = {
-        "stock": timed("stock inference", lambda: detect(stock, inputs), args),
-        "trace": timed("inference that keeps the trace", lambda: model.trace(inputs), args),
-        "maps": timed(f"all maps, {many}", lambda: full.heat_maps(boxes), args),
-        "candidates": timed(f"all maps, {len(candidates)} x 1", lambda: score.heat_maps(candidates), args),
-        "call": timed("whole call: detect, check, explain what is found", lambda: full(inputs), args),
+    turns = {
+        "stock inference": lambda: detect(stock, inputs),
+        "inference that keeps the trace": lambda: model.trace(inputs),
+        "whole call: detect, check, explain what is found": lambda: full(inputs),
     }
+    rows = dict(zip(("stock", "trace", "call"), timed_in_turns(turns, args), strict=True))
+    rows["maps"] = timed(f"all maps, {many}", lambda: full.heat_maps(boxes), args)
+    rows["candidates"] = timed(f"all maps, {len(candidates)} x 1", lambda: score.heat_maps(candidates), args)
     if not args.skip_loop:
         rows["loop"] = per_map_loop(model, boxes, f"one autograd call a map, {many}")
     for row in rows.values():

@@ -106,7 +106,7 @@ def draw_boxes(
     sheet = Image.fromarray(image).convert("RGBA")
     tags = Image.new("RGBA", sheet.size)
     width = max(1, round(min(sheet.size) / 240))
-    font = ImageFont.load_default(size=max(10, round(min(sheet.size) / 36)))
+    font = label_font(max(10, round(min(sheet.size) / 36)))
     for k in np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable").tolist():
         ink = tuple(round(255 * part) for part in (colors[k] if colors is not None else instance_color(k)))
         pen = ImageDraw.Draw(sheet)
@@ -116,6 +116,12 @@ def draw_boxes(
         if labels:
             _draw_tag(ImageDraw.Draw(tags), labels[k], (x1, y1), ink, font, sheet.size)
     return np.asarray(Image.alpha_composite(sheet, tags).convert("RGB"))
+
+
+@lru_cache(maxsize=8)
+def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of labels and titles, `size` pixels high; unpacked once, which takes longer than drawing a label."""
+    return ImageFont.load_default(size)
 
 
 def _draw_tag(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from detectron2.structures import Instances
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..structures import HeatMaps
 from .encoding import eight_bit_maps
@@ -18,6 +18,7 @@ from .overlay import (
     fit_size,
     instance_color,
     instance_label,
+    label_font,
     outline_box,
     resize_picture,
 )
@@ -99,7 +100,7 @@ def label_panels(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
     cells = [max(panel.shape[1], _CELL_WIDTH) for panel in panels]
     tallest = max(panel.shape[0] for panel in panels)
     sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), _BACKGROUND)
-    pen, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(size=15), _GAP
+    pen, font, left = ImageDraw.Draw(sheet), label_font(15), _GAP
     for panel, title, cell in zip(panels, titles, cells, strict=True):
         while pen.textlength(title, font) > cell and len(title) > 1:
             title = title[:-2].rstrip(" …") + "…"
