@@ -52,6 +52,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["odam_d2", "odam_d2.*"]),
     package_data={
+        "odam_d2": ["py.typed"],  # tells type checkers that the package's annotations are meant for them
         "odam_d2.model_zoo": ["**/*.pth"],  # weights of the bundled small detectors
         "odam_d2.visualize": ["templates/*"],  # the report's page
     },

@@ -1,5 +1,7 @@
 """The one configuration node of the project, ``cfg.ODAM``."""
 
+from typing import Any
+
 import detectron2
 from detectron2.config import CfgNode as CN
 from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
@@ -188,9 +190,10 @@ def _swap_targets(node) -> None:
     if isinstance(node, DictConfig):
         if "_target_" in node:
             node._target_ = _traced_target(node._target_)
-        plain = [k for k in node if not OmegaConf.is_interpolation(node, k) and not OmegaConf.is_missing(node, k)]
-        for key in plain:
-            _swap_targets(node[key])
+        keys: list[Any] = list(node)
+        for key in keys:
+            if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):
+                _swap_targets(node[key])
     elif isinstance(node, ListConfig):
         for key in range(len(node)):
             if not OmegaConf.is_interpolation(node, key) and not OmegaConf.is_missing(node, key):

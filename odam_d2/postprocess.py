@@ -18,6 +18,7 @@ from .explain import Explainer, build_explainer
 from .explain.checks import require_ordinary_tensors
 from .ops.nms import check_thresholds, odam_nms
 from .structures import DetectionTrace
+from .utils.untyped import UntypedModule
 
 # As published: of Faster R-CNN and of FCOS. The maps are of the class score; that of a sigmoid has the same map as its
 # logit but for a factor, which the cosine doesn't see, and FCOS's confidence, unlike it, also holds centerness.
@@ -155,7 +156,7 @@ def require_odam_nms(model: nn.Module) -> None:
 
 
 @contextmanager
-def without_graph(model: nn.Module) -> Iterator[None]:
+def without_graph(model: UntypedModule) -> Iterator[None]:
     """No gradients inside; with Odam-NMS also whatever its own gradients need: no inference mode, no autocast.
 
     Tensors made in inference mode can't enter a graph later on, and gradients of scores underflow in half precision.

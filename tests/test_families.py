@@ -90,6 +90,7 @@ def test_every_attribute_of_given_boxes(one):
         assert bool((instances.scores > 0).all()) and bool((instances.scores < 1).all())
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 def test_given_boxes_may_be_lists_of_pixels_but_no_fractions(one):
     _, ours = one
     explainer = build_explainer(ours, attributes=("score",))

@@ -74,7 +74,7 @@ def to_coco(records: list[dict], thing_classes: Sequence[str]) -> dict:
         visible mask; ignore regions have `iscrowd` 1. `full_box`, `visible_box`, `head_box` (XYXY) and
         `visible_fraction` stay as further fields.
     """
-    annotations = []
+    annotations: list[dict] = []
     for record in records:
         for source in record["annotations"]:
             annotations.append(

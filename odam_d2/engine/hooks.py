@@ -61,7 +61,9 @@ class RequireFiniteLosses(HookBase):
 
     def _check(self, model: nn.Module, inputs: tuple, losses: Any) -> None:
         """Raises FloatingPointError with the losses, the iteration and the pictures."""
-        if not model.training or not isinstance(losses, dict) or bool(torch.isfinite(sum(losses.values()))):
+        if not model.training or not isinstance(losses, dict):
+            return
+        if bool(torch.isfinite(torch.as_tensor(sum(losses.values())))):
             return
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         broken = {k: v for k, v in values.items() if not torch.isfinite(torch.tensor(v))} or values

@@ -53,7 +53,7 @@ class SeededDataset(torch.utils.data.Dataset):
         self.dataset, self.seed, self.rank = dataset, seed, comm.get_rank()
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset)  # type: ignore[arg-type]  # those with numbers have a length
 
     def __getitem__(self, place: tuple[int, int]) -> Any:
         """The sample for (place in the stream, number in the data set)."""

@@ -152,7 +152,7 @@ class WatchExplanations(HookBase):
         picture = pixels.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
         picture = np.ascontiguousarray(picture if self.inputs.rgb else picture[:, :, ::-1])
         box = truth.boxes[row].numpy()
-        seen = crop(picture, region_around(box, height, width), box, heat.clip(0.0, 1.0))
+        seen = crop(picture, region_around(box, height, width), box.tolist(), heat.clip(0.0, 1.0))
         name = f"odam/picture_{entry['image_id']}_object_{truth.ids[row]}"
         self.trainer.storage.put_image(name, np.ascontiguousarray(seen.transpose(2, 0, 1)))
 

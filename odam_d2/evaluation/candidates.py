@@ -7,11 +7,12 @@ import math
 
 import torch
 from detectron2.structures import Boxes, pairwise_iou
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..explain.checks import unwrap_detector
 from ..utils.precision import low_precision
 from ..utils.threads import map_in_threads
+from ..utils.untyped import UntypedModule
 from .faithfulness import ScoreObjects
 
 # A candidate speaks for an object that its box overlaps by more than this.
@@ -20,7 +21,7 @@ MIN_IOU = 0.5
 _AT_ONCE_ON_CPU = 4
 
 
-def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = False) -> ScoreObjects:
+def object_scorer(model: UntypedModule, workers: int | None = None, amp: bool = False) -> ScoreObjects:
     """What asks a detector for its confidence in objects of perturbed pictures.
 
     Args:
@@ -67,9 +68,9 @@ def object_scorer(model: nn.Module, workers: int | None = None, amp: bool = Fals
         at_once = min(at_once, _AT_ONCE_ON_CPU) if device.type == "cpu" else at_once
         parts = map_in_threads(ask, pictures.split(at_once) if len(pictures) else [], workers)
         found = [one for part in parts for one in part]
-        scores = boxes.new_zeros(len(boxes))
+        scores, size = boxes.new_zeros(len(boxes)), (pictures.shape[-2], pictures.shape[-1])
         for row, (label, number) in enumerate(zip(classes.tolist(), where.tolist(), strict=True)):
-            scores[row] = best_score(*found[number], int(label), boxes[row], tuple(pictures.shape[-2:]))
+            scores[row] = best_score(found[number][0], found[number][1], int(label), boxes[row], size)
         return scores
 
     return score

@@ -84,7 +84,7 @@ def match_crowd(
     order = np.argsort(-confidence, kind="stable")
     found = clip_to_picture(found[order], objects.size)
     iou = overlaps(found, objects.boxes)
-    on_ignored = (overlaps(found, objects.ignored, of_box=True) > iou_threshold).any(axis=1)
+    on_ignored = np.asarray((overlaps(found, objects.ignored, of_box=True) > iou_threshold).any(axis=1))
     taken = np.where(on_ignored, IGNORED, FALSE)
     free = iou.copy()
     for row in np.flatnonzero((iou > iou_threshold).any(axis=1)):

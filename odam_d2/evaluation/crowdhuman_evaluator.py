@@ -101,16 +101,16 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         objects = [CrowdObjects.of(self.records[image_id], self.box) for image_id in detections]
         self.table = crowd_table(detections.values(), objects)
         if self.output_dir is not None:
-            self._write(detections)
+            self._write(self.output_dir, detections)
         logger.info(
             f"CrowdHuman results on {self.dataset_name}, {self.box} boxes, {len(detections)} pictures:\n"
             + format_table(self.table)
         )
         return OrderedDict(crowd=_flat(self.table))
 
-    def _write(self, detections: Mapping[Any, tuple[np.ndarray, np.ndarray]]) -> None:
+    def _write(self, folder: Path, detections: Mapping[Any, tuple[np.ndarray, np.ndarray]]) -> None:
         name = safe_name(self.dataset_name)
-        with atomic_write(self.output_dir / f"{name}_detections.odgt") as file:
+        with atomic_write(folder / f"{name}_detections.odgt") as file:
             for image_id, (boxes, scores) in detections.items():
                 record = self.records[image_id]
                 people = [
@@ -124,7 +124,7 @@ class CrowdHumanEvaluator(DatasetEvaluator):
             for name, row in self.table.items()
         }
         about = {"dataset": self.dataset_name, "box": self.box, "pictures": len(detections)}
-        write_json(self.output_dir / f"{name}_metrics.json", {**about, "percent": plain})
+        write_json(folder / f"{name}_metrics.json", {**about, "percent": plain})
 
 
 def format_table(table: Mapping[str, Mapping[str, Any]]) -> str:

@@ -55,7 +55,7 @@ class FaithfulnessCurves:
         ``overall`` (OA) is the insertion's less the deletion's [+]; deletion [-], insertion [+].
         """
         curves = {"": self.normalised(), "raw_": self}
-        areas = {}
+        areas: dict[str, Tensor] = {}
         for prefix, curve in curves.items():
             deletion, insertion = (_area(c) for c in (curve.deletion, curve.insertion))
             areas |= {f"{prefix}deletion": deletion, f"{prefix}insertion": insertion}

@@ -33,7 +33,8 @@ def layer_groups(model: nn.Module) -> list[LayerGroup]:
     On the way from the detector into its innermost backbone, what stands beside that way is a group: the heads, then
     the feature pyramid. The innermost backbone's own parts follow one by one, the last first: res5 ... res2, stem.
     """
-    groups, seen = [], set()
+    groups: list[LayerGroup] = []
+    seen: set[int] = set()
 
     def add(name: str, parameters) -> None:
         new = [p for p in parameters if id(p) not in seen]

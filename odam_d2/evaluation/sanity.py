@@ -149,7 +149,8 @@ def sanity_checks(
     report = SanityReport([group.name for group in groups], threshold=threshold)
 
     def compare(stage: str, changed: list[dict[str, Tensor] | None]) -> None:
-        both = [(before, after) for before, after in zip(original, changed, strict=True) if after is not None]
+        pairs_of_all = zip(original, changed, strict=True)
+        both = [(before, after) for before, after in pairs_of_all if before is not None and after is not None]
         for method in explainer.explainers:
             pairs = [(before[method], after[method]) for before, after in both]
             unchanged = torch.tensor([same_up_to_scale(*pair) for pair in pairs], dtype=torch.bool)

@@ -52,8 +52,8 @@ def summarise(
         values = {method: _column(results, "values", method, name) for method in methods}
         # All methods are judged on the same objects.
         has = np.array([~np.isnan(column) for column in values.values()])
-        valid = has.all(axis=0)
-        dropped = _dropped(results, metric, valid, has.any(axis=0))
+        valid, anywhere = np.asarray(has.all(axis=0)), np.asarray(has.any(axis=0))
+        dropped = _dropped(results, metric, valid, anywhere)
         row: dict[str, Any] = {
             "higher_is_better": metric.higher_is_better,
             "objects": int(valid.sum()),

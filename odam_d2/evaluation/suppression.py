@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,8 +57,8 @@ class Candidates:
         order = found.scores.sort(descending=True, stable=True).indices
         size = (int(found.image_size[0]), int(found.image_size[1]))
         found, alike = found[order], similarity[order[:, None], order]
-        parts = (found.pred_boxes.tensor, found.scores, found.pred_classes, alike)
-        return cls(*(part.cpu() for part in parts), size, output_size)
+        boxes, scores, classes = found.pred_boxes.tensor.cpu(), found.scores.cpu(), found.pred_classes.cpu()
+        return cls(boxes, scores, classes, alike.cpu(), size, output_size)
 
     @cached_property
     def overlaps(self) -> tuple[Tensor, Tensor]:
@@ -76,8 +77,8 @@ class Candidates:
             (K,) int64 indices by falling score, and (K,) scores.
         """
         if way.startswith("soft_"):
-            about, method = (self.boxes, self.scores, self.classes), way.removeprefix("soft_")
-            return soft_nms(*about, method, **thresholds, most=most)
+            options: dict[str, Any] = {**thresholds, "method": way.removeprefix("soft_"), "most": most}
+            return soft_nms(self.boxes, self.scores, self.classes, **options)
         iou, same = self.overlaps
         kept = greedy_walk(duplicates(iou, self.similarity, **{"low": -1.0, "high": 2.0, **thresholds}) & same)[:most]
         return kept, self.scores[kept]
@@ -123,12 +124,14 @@ class CandidateStore:
     def write(self, number: int, candidates: Candidates) -> None:
         """Keeps the candidates of a picture, whole or not at all."""
         with atomic_write(self._path(number), "wb") as handle:
-            np.savez_compressed(handle, **candidates.to_arrays())
+            arrays: dict[str, Any] = candidates.to_arrays()
+            np.savez_compressed(handle, **arrays)
 
     def read(self, number: int) -> Candidates | None:
         """What was written for a picture; None if it isn't there, or not all of it."""
         try:
-            with np.load(self._path(number)) as arrays:
+            # Opened here: NumPy leaves a file open that it can't read.
+            with self._path(number).open("rb") as file, np.load(file) as arrays:
                 return Candidates.from_arrays(arrays)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None

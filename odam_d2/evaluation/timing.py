@@ -1,6 +1,6 @@
 """What each method of a comparison costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from detectron2.structures import Instances
 
@@ -25,9 +25,9 @@ class TimedComparison(MethodComparison):
         timed.wanted = comparison.wanted
         return timed
 
-    def explain(
+    def explain(  # type: ignore[override]  # as in MethodComparison
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
-    ) -> list[dict[str, HeatMaps | None]]:
+    ) -> Sequence[Mapping[str, HeatMaps | None]]:
         """See :meth:`MethodComparison.explain`."""
         # Else pictures that nobody wants would get what the ones before took.
         self._seconds = {}
@@ -45,6 +45,8 @@ class TimedComparison(MethodComparison):
         self._seconds = seconds
         return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
 
-    def result(self, found: Instances, heatmaps: dict[str, HeatMaps | None], number: int) -> dict:
+    def result(  # type: ignore[override]  # as in MethodComparison
+        self, found: Instances, heatmaps: Mapping[str, HeatMaps | None], number: int
+    ) -> dict:
         """See :meth:`MethodComparison.result`."""
         return {**super().result(found, heatmaps, number), "seconds": dict(self._seconds)}

@@ -49,8 +49,8 @@ class AutogradEngine(GradientEngine):
         groups: dict[tuple[int, ...], list[int]] = {}  # detections that have their sources on the same levels
         for index, row in enumerate(levels):
             groups.setdefault(tuple(row), []).append(index)
-        for row, members in groups.items():
-            distinct = list(dict.fromkeys(row[source] for source in sources))
+        for sites, members in groups.items():
+            distinct = list(dict.fromkeys(sites[source] for source in sources))
             wanted = [leaves[level] for level in distinct]
             while members:
                 count = max(1, self.gradients.size(wanted) // len(attributes))
@@ -63,7 +63,7 @@ class AutogradEngine(GradientEngine):
                     sigma = smoothing * extent / strides[level]
                     window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
                     yield GradientWindows(
-                        chosen, row.index(level), leaf.detach(), pictures, window, strides[level],
+                        chosen, sites.index(level), leaf.detach(), pictures, window, strides[level],
                         _smooth(gradient, sigma), several,
                     )  # fmt: skip
 

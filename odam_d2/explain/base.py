@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.threads import model_lock
+from ..utils.untyped import UntypedModule
 from .checks import require_ordinary_tensors, without_inference_tensors
 from .finite import cause_in, require_finite_maps, require_finite_trace
 from .memory import Halving
@@ -145,7 +146,7 @@ class Explainer:
         choose_engine: Callable[[DetectionTrace], GradientEngine],
         smoothing: float = 0.0,
     ):
-        self.model = model
+        self.model: UntypedModule = model
         self.attributes = attributes
         self.choose_engine = choose_engine
         self.smoothing = smoothing

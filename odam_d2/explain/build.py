@@ -11,6 +11,7 @@ from torch import nn
 
 from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
+from ..utils.untyped import UntypedModule
 from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .checks import unwrap_detector
@@ -128,7 +129,9 @@ def build_comparison(
         attributes = [attribute for attribute in DEFAULT_ATTRIBUTES if all(attribute in limit for limit in limits)]
     explainers = {}
     for name, options in chosen.items():
-        place = {"engine": engine, "layer": layer, "group_norm": group_norm} if METHODS[name].uses_gradients else {}
+        place: dict[str, Any] = (
+            {"engine": engine, "layer": layer, "group_norm": group_norm} if METHODS[name].uses_gradients else {}
+        )
         explainers[name] = build_explainer(model, name, attributes, **place, **options)
     # An engine that is right for a method that isn't linear is right for all.
     choosing = sorted(explainers.values(), key=lambda one: (not one.uses_gradients, one.linear))[0]
@@ -187,7 +190,7 @@ class _EngineChoice:
             warnings.warn(sentence, stacklevel=6)
 
 
-def _require_traced(model: nn.Module) -> None:
+def _require_traced(model: UntypedModule) -> None:
     if not callable(getattr(model, "trace", None)):
         raise TypeError(
             f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "

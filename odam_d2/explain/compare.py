@@ -1,6 +1,6 @@
 """Several methods on the same detections, for the price of one trace and one pass of gradients."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from detectron2.structures import Instances
 from torch import nn
@@ -43,9 +43,9 @@ class MethodComparison(Explainer):
         self.explainers = dict(explainers)
         self.uses_gradients = any(one.uses_gradients for one in self.explainers.values())
 
-    def explain(
+    def explain(  # type: ignore[override]  # a picture has the maps of several methods
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
-    ) -> list[dict[str, HeatMaps | None]]:
+    ) -> Sequence[Mapping[str, HeatMaps | None]]:
         """N times method -> HeatMaps of the traced detections; None in their place if no picture is wanted."""
         if self.wanted is not None and instances is None:
             pictures = zip(batched_inputs, trace.instances, strict=True)
@@ -72,7 +72,9 @@ class MethodComparison(Explainer):
         }
         return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
 
-    def result(self, found: Instances, heatmaps: dict[str, HeatMaps | None], number: int) -> dict:
+    def result(  # type: ignore[override]  # as above
+        self, found: Instances, heatmaps: Mapping[str, HeatMaps | None], number: int
+    ) -> dict:
         """``instances`` with the first method's maps, and beside them ``heatmaps``: method -> HeatMaps, or None."""
         made = [one for one in heatmaps.values() if one is not None]
         for one in made:

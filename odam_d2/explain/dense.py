@@ -9,11 +9,12 @@ Shape letters: D detections, K attributes, O outputs of an anchor.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..modeling.dense import TracedDenseHead
 from ..structures import DetectionTrace, HeatMaps
 from .base import GradientEngine, register_engine
 from .dense_gradients import GROUP_NORMS, DenseChunk, DenseGradients, Directions, Place, WindowGradients
@@ -36,11 +37,12 @@ class DenseEngine(GradientEngine):
             return f"layer {self.layer!r} is not what the head reads"
         if not hasattr(trace.head, "branches"):
             return f"{type(trace.head).__name__} is no dense head"
-        if trace.head.unreadable is None:
-            for branch in trace.head.branches:
+        head = _head_of(trace)
+        if head.unreadable is None:
+            for branch in head.branches:
                 if any(len(layer.masks) != len(trace.level_names) for layer in branch.layers):
                     return "the head does not run its layers once a level"
-        return trace.head.unreadable
+        return head.unreadable
 
     def approximation(self, trace: DetectionTrace) -> str | None:
         """Group norm's statistics are taken as constants, unless they shall not be."""
@@ -65,9 +67,9 @@ class DenseEngine(GradientEngine):
         """See :meth:`GradientEngine.odam_maps`."""
 
         def multiply(chunk: DenseChunk, strides: Tensor) -> MapWindows:
-            values, grid = chunk.gradient_times_features(), tuple(chunk.features.shape[-2:])
+            values, (height, width) = chunk.gradient_times_features(), chunk.features.shape[-2:]
             waits = [False] * len(attributes)
-            return MapWindows(chunk.place.detections, 0, chunk.windows, grid, strides, values, waits)
+            return MapWindows(chunk.place.detections, 0, chunk.windows, (height, width), strides, values, waits)
 
         return assemble(trace, self._chunks(trace, attributes, smoothing, multiply), attributes)
 
@@ -83,7 +85,7 @@ class DenseEngine(GradientEngine):
         work: Callable[[DenseChunk, Tensor], Made],
     ) -> Iterator[Made]:
         """What `work` makes of a bounded number of detections of one level, and its (2,) strides along y, x."""
-        head, jacobian = trace.head, _jacobian(trace, attributes)
+        head, jacobian = _head_of(trace), _jacobian(trace, attributes)
         branches = [(branch, Directions.of(jacobian[:, :, branch.outputs])) for branch in head.branches]
         gradients = self.gradients_of(trace)
         y, x, anchors = head.cells(trace)
@@ -101,12 +103,18 @@ class DenseEngine(GradientEngine):
             yield from self.halving(members, max(1, CHUNK_FLOATS // (len(attributes) * gradients.floats(level))), do)
 
 
+def _head_of(trace: DetectionTrace) -> TracedDenseHead:
+    """The head of a trace with branches: in this package, or made like its own."""
+    return cast(TracedDenseHead, trace.head)
+
+
 def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
     """(D, K, O): how each attribute depends on the outputs of the detection's anchor."""
+    head = _head_of(trace)
     with torch.enable_grad():
-        outputs = trace.head.gather(trace.head.maps, trace).detach()
+        outputs = head.gather(head.maps, trace).detach()
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).requires_grad_()
-        targets = target_scalars(trace.head.decode(outputs, trace), attributes)
+        targets = target_scalars(head.decode(outputs, trace), attributes)
         gradients = [
             torch.autograd.grad(target.sum(), outputs, retain_graph=True, materialize_grads=True)[0]
             for target in targets
@@ -115,4 +123,4 @@ def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
 
 
 def _has_group_norm(trace: DetectionTrace) -> bool:
-    return any(isinstance(layer.norm, nn.GroupNorm) for branch in trace.head.branches for layer in branch.layers)
+    return any(isinstance(layer.norm, nn.GroupNorm) for branch in _head_of(trace).branches for layer in branch.layers)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..modeling.dense import Branch, Layer
+from ..modeling.dense import Branch, Layer, TracedDenseHead
 from ..ops.receptive_field import Scratch, WindowedConvolution, cell_table, window_cells
 from ..ops.smoothing import gaussian_weights
 from ..structures import DetectionTrace
@@ -86,11 +87,12 @@ class DenseGradients(ABC):
 
     def __init__(self, trace: DetectionTrace):
         self.trace = trace
-        self.head = trace.head
+        self.head = cast(TracedDenseHead, trace.head)  # its engine makes sure of it
 
     def grid(self, level: int) -> tuple[int, int]:
         """(H, W) of a level."""
-        return tuple(self.trace.features[self.trace.level_names[level]].shape[-2:])
+        height, width = self.trace.features[self.trace.level_names[level]].shape[-2:]
+        return height, width
 
     def channels(self, level: int) -> int:
         """C of a level."""
@@ -120,7 +122,7 @@ class DenseGradients(ABC):
         classes, wanted = self.trace.classes[place.detections], directions.outputs.shape[1]
         if wanted == 0:
             return self.trace.references.new_zeros(*self.window(place)[2], len(classes), 0, self.channels(place.level))
-        top: Tensor | float = 0.0
+        top = self.trace.references.new_zeros(())
         for number, share in zip(branch.outputs, directions.outputs[place.detections].unbind(2), strict=True):
             output = self.head.outputs[number]
             weight = self.weight(output.conv)[output.channels(place.anchors, classes)].permute(2, 3, 0, 1)
@@ -289,7 +291,7 @@ class DenseChunk:
     def gradient_times_features(self) -> Tensor:
         """(K, T): signed maps on the windows, one behind the other; the attributes' own gradients are never formed."""
         activations = cell_table(self.features, self._cells)[self._index]
-        maps: Tensor | float = 0.0
+        maps = activations.new_zeros(())
         for mix, gradient in self.parts:
             products = torch.matmul(gradient, activations[..., None])[..., 0]
             maps = maps + torch.einsum("nkv,yxnv->knyx", mix, products)
@@ -297,7 +299,7 @@ class DenseChunk:
 
     def gradients(self) -> Tensor:
         """(n, K, C, h, w) from each cut window's top left cell; zero behind its end."""
-        total: Tensor | float = 0.0
+        total = self.features.new_zeros(())
         for mix, gradient in self.parts:
             total = total + torch.einsum("nkv,yxnvc->yxnkc", mix, gradient)
         size = self.windows[:, 2:].amax(0).tolist()

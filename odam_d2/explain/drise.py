@@ -5,7 +5,7 @@ Shape letters: D detections over the batch, R of one picture, B masks at a time,
 
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -13,6 +13,7 @@ from ..modeling.inference_copy import inference_copy
 from ..ops.masks import draw_masks, masks_at
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.precision import low_precision
+from ..utils.untyped import UntypedModule
 from .base import Explainer, register_method
 from .windows import MapWindows, assemble
 
@@ -90,7 +91,7 @@ class DRISE(Explainer):
 
     def _picture(
         self,
-        asked: nn.Module,
+        asked: UntypedModule,
         trace: DetectionTrace,
         entry: dict,
         number: int,
@@ -100,7 +101,7 @@ class DRISE(Explainer):
         """Maps of the detections of picture `number`, by what `asked` says; `vectors` are those of the whole batch."""
         chosen = (trace.image_index == number).nonzero()[:, 0]
         size, device = trace.image_sizes[number], trace.boxes.device
-        grid = tuple(-(-side // self.stride) for side in size)
+        grid = (-(-size[0] // self.stride), -(-size[1] // self.stride))
         pixels = [(torch.arange(side, device=device) + 0.5) / side for side in size]
         centres = [
             (torch.arange(cells, device=device) + 0.5) * self.stride / side

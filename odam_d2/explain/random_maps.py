@@ -49,7 +49,8 @@ class RandomMaps(Explainer):
     def _picture(self, trace: DetectionTrace, number: int) -> MapWindows:
         """Maps of the detections of picture `number`."""
         chosen, device = (trace.image_index == number).nonzero()[:, 0], trace.boxes.device
-        grid = tuple(-(-side // self.stride) for side in trace.image_sizes[number])
+        height, width = trace.image_sizes[number]
+        grid = (-(-height // self.stride), -(-width // self.stride))
         # On the CPU: the same numbers on every device.
         generator = torch.Generator().manual_seed(self.seed)
         values = torch.rand(len(chosen), len(self.attributes), *grid, generator=generator).to(trace.boxes)

@@ -8,7 +8,7 @@ Shape letters: D detections, n of them in a chunk, K attributes, C channels, P x
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from detectron2.layers import ROIAlign
@@ -16,7 +16,7 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..modeling.pooled import PooledStage
+from ..modeling.pooled import PooledStage, TracedRoIHead
 from ..ops.cam import pooled_gradient_times_features
 from ..ops.roi_align import roi_align_weights
 from ..ops.smoothing import smooth_window_weights
@@ -47,13 +47,14 @@ class RoIEngine(GradientEngine):
             return f"layer {self.layer!r} does not feed the pooler directly"
         if not hasattr(trace.head, "stages"):
             return f"{type(trace.head).__name__} pools no RoIs"
-        for stage in trace.head.stages:
+        head = _head_of(trace)
+        for stage in head.stages:
             if type(stage.pooler) is not ROIPooler:
                 return f"the pooler {type(stage.pooler).__name__} is not ROIPooler"
             for level in stage.pooler.level_poolers:
                 if type(level) is not ROIAlign:
                     return f"the pooler {type(level).__name__} is not RoIAlign"
-        if not trace.head.instance_wise:
+        if not head.instance_wise:
             return "the box head or predictor is not known to treat each RoI on its own"
         return None
 
@@ -111,7 +112,7 @@ class RoIEngine(GradientEngine):
                 members = (trace.level_index[:, source] == level).nonzero()[:, 0]
                 if len(members) == 0:
                     continue
-                stage = trace.head.stages[source]
+                stage = _head_of(trace).stages[source]
                 on_level = _OnLevel(
                     trace, source, level, members, gradients, adds_up,
                     [self._axis_weights(trace, stage, level, members, axis, smoothing) for axis in (0, 1)],
@@ -124,11 +125,12 @@ class RoIEngine(GradientEngine):
         self, trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]
     ) -> list[Tensor]:
         """For each source (D, K, C, P, Q): one backward pass an attribute, of the sum over detections."""
+        head = _head_of(trace)
         with torch.enable_grad(), contiguous_norm_gradients(self.model):
             # The mask branch pools when it is first asked for, so only if it is.
-            asked = {*range(trace.head.num_box_stages), *sources}
-            pooled = {number: trace.head.stages[number].pooled.detach().requires_grad_() for number in asked}
-            targets = target_scalars(trace.head.predict_pooled(pooled, trace), attributes)
+            asked = {*range(head.num_box_stages), *sources}
+            pooled = {number: head.stages[number].pooled.detach().requires_grad_() for number in asked}
+            targets = target_scalars(head.predict_pooled(pooled, trace), attributes)
             wanted = [pooled[source] for source in sources]
             gradients = [
                 torch.autograd.grad(target.sum(), wanted, retain_graph=True, materialize_grads=True)
@@ -153,6 +155,11 @@ class RoIEngine(GradientEngine):
         return found
 
 
+def _head_of(trace: DetectionTrace) -> TracedRoIHead:
+    """The head of a trace with stages: in this package, or made like its own."""
+    return cast(TracedRoIHead, trace.head)
+
+
 class _OnLevel:
     """The detections of one source on one level, ready to be worked on some at a time."""
 
@@ -174,7 +181,7 @@ class _OnLevel:
         (self.rows, top, height), (self.columns, left, width) = weights
         self.windows = torch.stack([top, left, height, width], 1)
 
-    def work(self, chosen: Tensor, work: Work, height: int, width: int) -> Made:
+    def work(self, chosen: Tensor, work: Work[Made], height: int, width: int) -> Made:
         """Lets `work` do its part for the `chosen` detections, with windows padded to height x width."""
         detections = self.members[chosen]
         chunk = GradientWindows(

@@ -25,11 +25,18 @@ TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
     "x2": lambda p: p.boxes[:, 2],
     "y2": lambda p: p.boxes[:, 3],
 }
+
+
+def _extra(predictions: Predictions, name: str) -> Tensor:
+    value = predictions.extras[name]
+    return value if isinstance(value, Tensor) else value()
+
+
 # Scalars that only some families have; a detector names its own in `extra_attributes`.
 EXTRA_TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
-    "centerness": lambda p: p.extras["centerness"],
-    "objectness": lambda p: p.extras["objectness"],
-    "mask": lambda p: p.extras["mask"](),
+    "centerness": lambda p: _extra(p, "centerness"),
+    "objectness": lambda p: _extra(p, "objectness"),
+    "mask": lambda p: _extra(p, "mask"),
 }
 # Maps that are put together from others on the way out.
 COMPOSED = {"combined": COMBINED_PARTS}

@@ -140,7 +140,7 @@ class CallableDetector(nn.Module):
             classes=torch.cat([result.pred_classes for result in results]),
             level_names=(self.layer,),
             image_sizes=image_sizes,
-            padded_size=tuple(round(cells * self.stride) for cells in features.shape[-2:]),
+            padded_size=(round(features.shape[-2] * self.stride), round(features.shape[-1] * self.stride)),
             output_sizes=output_sizes,
             head=_Again(self, batched_inputs, rows, [one["classes"] for one in found]),
             compute_features=self._refuse_another_layer,
@@ -252,7 +252,7 @@ class _Again:
 
 def _sizes(batched_inputs: list[dict]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """(h, w) of each picture, as given and as original."""
-    inputs = [tuple(int(n) for n in x["image"].shape[-2:]) for x in batched_inputs]
+    inputs = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in batched_inputs]
     outputs = [
         (int(x.get("height", size[0])), int(x.get("width", size[1])))
         for x, size in zip(batched_inputs, inputs, strict=True)

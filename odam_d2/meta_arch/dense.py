@@ -25,6 +25,7 @@ from ..modeling.provenance import (
 )
 from ..postprocess import OdamNMS, require_odam_nms, without_graph
 from ..structures import DetectionTrace
+from ..utils.untyped import StockClass
 from .forward_pass import ForwardPass
 
 # Given boxes that are compared with all anchors together; bounds memory.
@@ -43,7 +44,7 @@ def anchor_fits(boxes: torch.Tensor, anchors: Sequence[Boxes], matcher: Matcher)
     return torch.where(iou >= background, iou, 0.0)
 
 
-class AnchorTraceMixin:
+class AnchorTraceMixin(StockClass):
     """Adds :meth:`trace` to a detector that predicts at anchors; put it in front of the stock class.
 
     A subclass says where its parts are, how it finds detections, and which anchors fit given boxes.
@@ -243,6 +244,7 @@ class DenseTraceMixin(AnchorTraceMixin):
         said = [now.head.say_of_picture(now.results, number) for number in range(len(now.image_sizes))]
         decode = self._decode_multi_level_predictions
         candidates = [decode(now.anchors, *one, *about, size) for one, size in zip(said, now.image_sizes, strict=True)]
+        assert self.odam_nms is not None  # it asks for them
         candidates = self.odam_nms.best(candidates)
         rows, levels = (torch.cat([c.get(name) for c in candidates]) for name in (ROW_FIELD, LEVEL_FIELD))
         return now.remember(candidates, rows, levels, now.image_sizes)

@@ -6,10 +6,11 @@ from detectron2.config import configurable
 from ..training.dense import DensePositives, DenseStep
 from ..training.explained import require_independent_norms
 from ..training.explanation_losses import ExplanationLosses
+from ..utils.untyped import StockClass
 from .training import training_arguments
 
 
-class DenseTrainingMixin:
+class DenseTrainingMixin(StockClass):
     """Adds ``loss_odam_consistency`` and ``loss_odam_separation`` to the losses of a ``DenseDetector``.
 
     Put it in front of ``DenseTraceMixin`` and the stock class. The stock losses stay what they are.
@@ -67,7 +68,7 @@ class DenseTrainingMixin:
     def forward_training(self, images, features, predictions, gt_instances) -> dict:
         """The stock detector's losses, and those on heat maps."""
         losses = super().forward_training(images, features, predictions, gt_instances)
-        if self._step is None:
+        if self._step is None or self.odam_losses is None:
             return losses
         self._step.head.maps = predictions
         # Maps are small numbers, and so are their differences: half precision is not enough.

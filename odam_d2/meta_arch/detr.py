@@ -26,6 +26,7 @@ from ..modeling.query_architecture import STAGES, NetworkSize, QueryArchitecture
 from ..modeling.query_backbone import Detectron2Backbone
 from ..modeling.query_head import TracedQueryHead, recording
 from ..structures import DetectionTrace
+from ..utils.untyped import UntypedModule
 
 
 @META_ARCH_REGISTRY.register()
@@ -46,12 +47,13 @@ class OdamDETR(nn.Module):
 
     # Batched, it is what these detectors are explained by: there is nothing quicker to look for.
     default_engine = "autograd"
+    pixel_mean: torch.Tensor
 
     @configurable
     def __init__(
         self,
         *,
-        network: nn.Module,
+        network: UntypedModule,
         architecture: QueryArchitecture,
         backbone: Backbone | None = None,
         in_features: tuple[str, ...] = (),
@@ -71,7 +73,7 @@ class OdamDETR(nn.Module):
             self.backbone = backbone
             architecture.put_backbone(network, Detectron2Backbone(backbone, in_features))
         architecture.labels = tuple(labels)
-        self.num_classes = len(labels) or network.config.num_labels
+        self.num_classes: int = len(labels) or network.config.num_labels
         self.score_threshold = score_threshold
         self.max_detections = max_detections
         self.layer = layer
@@ -188,7 +190,7 @@ class OdamDETR(nn.Module):
                 for result, row in zip(results, rows, strict=True):
                     result.query_index = row
             image_index = image_index_of([len(row) for row in rows], self.device)
-            rows = torch.cat(rows)
+            query = torch.cat(rows)
             maps = record.maps(self.layer, self.architecture)
             names = tuple(f"{self.layer}{k}" for k in range(len(maps)))
             padded = tuple(images.tensor.shape[-2:])
@@ -198,10 +200,10 @@ class OdamDETR(nn.Module):
                 features=dict(zip(names, maps, strict=True)),
                 strides={name: _stride(padded, feature) for name, feature in zip(names, maps, strict=True)},
                 image_index=image_index,
-                level_index=torch.arange(len(maps), device=self.device).expand(len(rows), len(maps)),
-                references=boxes[image_index, rows],
+                level_index=torch.arange(len(maps), device=self.device).expand(len(query), len(maps)),
+                references=boxes[image_index, query],
                 boxes=input_frame_boxes(results, image_sizes, output_sizes),
-                rows=rows,
+                rows=query,
                 classes=torch.cat([result.pred_classes for result in results]),
                 level_names=names,
                 image_sizes=image_sizes,

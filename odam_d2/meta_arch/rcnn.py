@@ -182,6 +182,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
 
     def _trace_candidates(self, images, features, box_stages: list[BoxStage]) -> DetectionTrace:
         """The trace of what Odam-NMS chooses among."""
+        assert self.odam_nms is not None  # it asks for them
         candidates = self.odam_nms.best(self.roi_heads.above_threshold(box_stages))
         rows = [found.get(ROW_FIELD) for found in candidates]
         stages = [self._stage(features, stage, rows) for stage in box_stages]

@@ -10,10 +10,11 @@ from ..training.explained import require_independent_norms
 from ..training.explanation_losses import ExplanationLosses
 from ..training.roi import RoIPositives
 from ..utils.threads import in_this_thread
+from ..utils.untyped import StockClass
 from .training import training_arguments
 
 
-class RCNNTrainingMixin:
+class RCNNTrainingMixin(StockClass):
     """Adds ``loss_odam_consistency`` and ``loss_odam_separation`` to the losses of a ``GeneralizedRCNN``.
 
     Put it in front of the stock class. The stock losses stay what they are. Faster, Mask and Cascade R-CNN inherit it.

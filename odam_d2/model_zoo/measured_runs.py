@@ -169,7 +169,7 @@ class MeasuredRun:
             return tuple(MetadataCatalog.get(self.args.dataset).get("thing_classes") or ())
         names = category_names(self.args.annotations)
         # All but a category 0 that groups the others, see class_numbers.
-        return names[len(names) - count_classes(self.model) :]
+        return names[len(names) - (count_classes(self.model) or 0) :]
 
     @cached_property
     def records(self) -> list[dict]:

@@ -43,16 +43,16 @@ def read_predictions(
     for number, one in enumerate(predictions):
         missing = [key for key in keys if not isinstance(one, Mapping) or key not in one]
         if missing:
-            got = sorted(one) if isinstance(one, Mapping) else type(one).__name__
-            raise ValueError(f"`predict` must return {list(keys)}; got {got} for picture {number}: add {missing}")
+            has = sorted(one) if isinstance(one, Mapping) else type(one).__name__
+            raise ValueError(f"`predict` must return {list(keys)}; got {has} for picture {number}: add {missing}")
         shapes = {key: tuple(one[key].shape) if isinstance(one[key], Tensor) else None for key in keys}
         count = (shapes["scores"] or (0,))[0]
         for key, shape in shapes.items():
             if shape != ((count, 4) if key == "boxes" else (count,)):
-                got = type(one[key]).__name__ if shape is None else shape
+                found = type(one[key]).__name__ if shape is None else shape
                 raise ValueError(
                     f"{key!r} of `predict` must be a tensor {_SHAPES[key]} with R = {count} as there are scores; "
-                    f"got {got} for picture {number}: return one row for each prediction"
+                    f"got {found} for picture {number}: return one row for each prediction"
                 )
     return [{key: one[key] for key in keys} for one in predictions]
 

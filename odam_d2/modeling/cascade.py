@@ -11,6 +11,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from ..utils.untyped import UntypedModule
 from .pooled import BoxStage, TracedROIHeads
 
 
@@ -28,7 +29,7 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
         """See :meth:`TracedROIHeads.modules_on_rois`."""
         return [*self.box_head, *self.box_predictor, *([self.mask_head] if self.mask_on else [])]
 
-    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
         """See :meth:`TracedROIHeads.run_box_stage`."""
         predictor = self.box_predictor[number]
         return predictor, predictor(self.box_head[number](pooled))

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
 from ..utils.threads import in_this_thread
+from ..utils.untyped import UntypedModule
 
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
 
@@ -38,7 +40,7 @@ class Layer:
     """
 
     conv: nn.Conv2d
-    norm: nn.Module | None
+    norm: UntypedModule | None
     relu: nn.Module
     masks: list[Tensor] = field(default_factory=list)
     deviations: list[Tensor] = field(default_factory=list)
@@ -82,7 +84,7 @@ class TracedDenseHead(ABC):
         unreadable: why it could not be read, in a few words; None if it could.
     """
 
-    def __init__(self, detector: nn.Module):
+    def __init__(self, detector: UntypedModule):
         self.detector = detector
         self.layout = self._layout()
         self.maps: list[list[Tensor]] = []
@@ -150,7 +152,7 @@ class TracedDenseHead(ABC):
         """Fills `branches` and `outputs`; the reason where the head is not one that is known."""
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> UntypedModule:
         """The head itself, from the features of all levels to its results."""
         return self.detector.head
 
@@ -316,10 +318,10 @@ def _untouched(level: Tensor, channels: int) -> Tensor:
     return level.clone()
 
 
-def _layers_of(modules: Sequence[nn.Module]) -> list[Layer] | str:
+def _layers_of(modules: Sequence[UntypedModule]) -> list[Layer] | str:
     """Reads convolution, norm or nothing, ReLU, and so on; a few words where something else stands among them."""
     layers: list[Layer] = []
-    pending: list[nn.Module] = []
+    pending: list[UntypedModule] = []
     for module in modules:
         if type(module) is nn.ReLU and pending:
             layers.append(Layer(pending[0], pending[1] if len(pending) == 2 else None, module))
@@ -335,10 +337,10 @@ def _layers_of(modules: Sequence[nn.Module]) -> list[Layer] | str:
     return layers if not pending else "the last convolution has no ReLU behind it"
 
 
-def _keeps_grid(module: nn.Module, kind: type[nn.Module] = nn.Conv2d) -> bool:
-    if type(module) is not kind:
+def _keeps_grid(module: UntypedModule, kind: type[Any] = nn.Conv2d) -> bool:
+    if kind is not type(module):
         return False
-    size = module.kernel_size[0]
+    size: int = module.kernel_size[0]
     wanted = {"kernel_size": (size, size), "padding": (size // 2, size // 2), "stride": (1, 1), "dilation": (1, 1)}
     plain = size % 2 == 1 and module.groups == 1 and module.padding_mode == "zeros"
     return plain and all(getattr(module, k) == v for k, v in wanted.items())

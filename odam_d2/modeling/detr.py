@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..utils.untyped import UntypedModule
 from .query_architecture import NetworkSize, QueryArchitecture, register_architecture, require_transformers
 
 
@@ -65,7 +66,7 @@ class RTDetr(QueryArchitecture):
             "freeze_backbone_batch_norms": size.freeze_backbone_norms,
         }
 
-    def build(self, size: NetworkSize) -> nn.Module:
+    def build(self, size: NetworkSize) -> UntypedModule:
         """See :meth:`QueryArchitecture.build`; initialised so that it can be trained.
 
         transformers draws convolutions, linear layers and even the weights of batch norms from a normal distribution of
@@ -94,15 +95,15 @@ class RTDetr(QueryArchitecture):
         """They are weighted already."""
         return dict(losses)
 
-    def backbone(self, network: nn.Module) -> nn.Module:
+    def backbone(self, network: UntypedModule) -> nn.Module:
         """See :meth:`QueryArchitecture.backbone`."""
         return network.model.backbone
 
-    def put_backbone(self, network: nn.Module, backbone: nn.Module) -> None:
+    def put_backbone(self, network: UntypedModule, backbone: nn.Module) -> None:
         """See :meth:`QueryArchitecture.put_backbone`."""
         network.model.backbone = backbone
 
-    def projections(self, network: nn.Module) -> list[nn.Module]:
+    def projections(self, network: UntypedModule) -> list[nn.Module]:
         """See :meth:`QueryArchitecture.projections`."""
         return list(network.model.encoder_input_proj)
 

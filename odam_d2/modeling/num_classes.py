@@ -2,8 +2,10 @@
 
 import torch
 
+from ..utils.untyped import UntypedModule
+
 
 def count_classes(model: torch.nn.Module) -> int | None:
     """How many classes a detector tells apart; None for one that proposes regions of no class."""
-    heads = getattr(model, "roi_heads", model)
+    heads: UntypedModule = getattr(model, "roi_heads", model)
     return int(heads.num_classes) if hasattr(heads, "num_classes") else None

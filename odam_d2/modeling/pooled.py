@@ -18,6 +18,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
+from ..utils.untyped import StockClass, UntypedModule
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
 
 # Heads and predictors that treat each RoI on its own. Types, not subclasses: a subclass may do anything.
@@ -60,7 +61,7 @@ class BoxStage:
     pooler: ROIPooler
     proposals: list[Instances]
     pooled: Tensor
-    predictor: nn.Module
+    predictor: UntypedModule
     outputs: tuple[Tensor, Tensor]
 
 
@@ -150,7 +151,9 @@ class TracedRoIHead:
     @torch.no_grad()
     def class_vectors(self, trace: DetectionTrace) -> Tensor:
         """(D, K): what the box stages say of all classes but background, on average."""
-        return self.predict(trace.features, trace).class_scores[:, : self.roi_heads.num_classes]
+        scores = self.predict(trace.features, trace).class_scores
+        assert scores is not None  # RoI heads say them
+        return scores[:, : self.roi_heads.num_classes]
 
     def _decode(
         self, pooled: Callable[[int], Tensor], boxes: list[list[Tensor]], rows: Tensor, trace: DetectionTrace
@@ -188,7 +191,7 @@ class TracedRoIHead:
         return (logits * inside).sum(1) / inside.sum(1)
 
 
-class TracedROIHeads:
+class TracedROIHeads(StockClass):
     """Lets Detectron2's RoI heads say where their detections came from; put it in front of the stock class.
 
     Attributes:
@@ -217,7 +220,7 @@ class TracedROIHeads:
         """All that stands on pooled features; what the fast engine must know."""
         raise NotImplementedError
 
-    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
         """The predictor of a box stage, and its logits and deltas for (R, C, P, P) pooled features."""
         raise NotImplementedError
 

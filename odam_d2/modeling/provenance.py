@@ -60,7 +60,9 @@ def given_results(
     """Boxes that the caller gave, which :func:`given_boxes` took, in the form of detections but without scores."""
     results = []
     for number, (given, label, size) in enumerate(zip(instances, classes, output_sizes, strict=True)):
-        boxes = _original_boxes(given, given_prefix(given), number).to(label.device).clone()
+        prefix = given_prefix(given)
+        assert prefix is not None  # given_boxes took them
+        boxes = _original_boxes(given, prefix, number).to(label.device).clone()
         results.append(Instances(size, pred_boxes=Boxes(boxes), pred_classes=label.clone()))
     return results
 
@@ -156,7 +158,7 @@ def _original_boxes(given: Instances, prefix: str, number: int) -> Tensor:
     """(R, 4) float32 XYXY as the caller gave them, in whatever form."""
     name = f"{prefix}_boxes"
     boxes: Any = given.get(name)
-    got = type(boxes).__name__
+    got: str | tuple[int, ...] = type(boxes).__name__
     try:
         if isinstance(boxes, Boxes):
             boxes = boxes.tensor

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..utils.untyped import UntypedModule
+
 # Where the features to explain on can be taken from, in the data's order.
 STAGES = ("backbone", "projection", "encoder")
 ARCHITECTURES: dict[str, type[QueryArchitecture]] = {}
@@ -38,10 +40,10 @@ def require_transformers() -> ModuleType:
     return transformers
 
 
-def register_architecture(name: str) -> Callable[[type], type]:
+def register_architecture(name: str) -> Callable[[type[QueryArchitecture]], type[QueryArchitecture]]:
     """Class decorator: makes a :class:`QueryArchitecture` reachable as ``ODAM.DETR.ARCHITECTURE``."""
 
-    def register(cls: type) -> type:
+    def register(cls: type[QueryArchitecture]) -> type[QueryArchitecture]:
         ARCHITECTURES[name] = cls
         cls.name = name
         return cls
@@ -150,7 +152,7 @@ class QueryArchitecture:
             "auxiliary_loss": size.auxiliary_loss,
         }
 
-    def build(self, size: NetworkSize) -> nn.Module:
+    def build(self, size: NetworkSize) -> UntypedModule:
         """A network with random weights; nothing is fetched from anywhere."""
         transformers = require_transformers()
         config = getattr(transformers, self.config_name)(**{**self.config_arguments(size), **size.extra})
@@ -160,7 +162,7 @@ class QueryArchitecture:
         """A network as ``from_pretrained`` gives it: config and weights, from a folder or by name."""
         return self.prepare(getattr(require_transformers(), self.name).from_pretrained(name_or_folder))
 
-    def prepare(self, network: nn.Module) -> nn.Module:
+    def prepare(self, network: UntypedModule) -> nn.Module:
         """Lets the loss be computed in single precision: matching and boxes don't bear autocast."""
         stock = network.loss_function
 
@@ -207,19 +209,19 @@ class QueryArchitecture:
         return best, index // scores.shape[1], index % scores.shape[1]
 
     # ----------------------------------------------------------------------------------------------------- its stages
-    def backbone(self, network: nn.Module) -> nn.Module:
+    def backbone(self, network: UntypedModule) -> nn.Module:
         """The module that gives ``[(map (N, C, H, W), mask (N, H, W)), ...]`` for pixels and their mask."""
         return network.model.backbone.conv_encoder
 
-    def put_backbone(self, network: nn.Module, backbone: nn.Module) -> None:
+    def put_backbone(self, network: UntypedModule, backbone: nn.Module) -> None:
         """Puts a module that does the same in its place."""
         network.model.backbone.conv_encoder = backbone
 
-    def projections(self, network: nn.Module) -> list[nn.Module]:
+    def projections(self, network: UntypedModule) -> list[nn.Module]:
         """S modules, each of which projects one map."""
         return [network.model.input_projection]
 
-    def encoder(self, network: nn.Module) -> nn.Module:
+    def encoder(self, network: UntypedModule) -> nn.Module:
         """The encoder."""
         return network.model.encoder
 

@@ -51,7 +51,9 @@ class StageRecord:
         self, network: nn.Module, architecture: QueryArchitecture, stage: str, maps: list[Tensor]
     ) -> list[tuple[nn.Module, Any]]:
         """Modules, each with what to give in place of running, such that the network goes on from `maps`."""
-        backbone, projected, encoder = self.backbone, None, None
+        backbone: list[tuple[Tensor, Tensor]] = self.backbone
+        projected: list[Tensor] | None = None
+        encoder = None
         if stage == STAGES[0]:
             masks = [mask for _, mask in backbone[-len(maps) :]]
             backbone = backbone[: -len(maps)] + list(zip(maps, masks, strict=True))
@@ -59,7 +61,7 @@ class StageRecord:
             projected = maps if stage == STAGES[1] else self.projected
         if stage == STAGES[2]:
             encoder = architecture.encoder_output(self.encoder, maps)
-        answers = [(architecture.backbone(network), backbone)]
+        answers: list[tuple[nn.Module, Any]] = [(architecture.backbone(network), backbone)]
         if projected is not None:
             answers += list(zip(architecture.projections(network), projected, strict=True))
         if encoder is not None:

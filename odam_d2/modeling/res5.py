@@ -12,6 +12,7 @@ from detectron2.modeling.roi_heads import BaseMaskRCNNHead, Res5ROIHeads
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..utils.untyped import UntypedModule
 from .pooled import BoxStage, TracedROIHeads, register_instance_wise
 
 for _block in (BasicBlock, BottleneckBlock):
@@ -34,7 +35,7 @@ class OdamRes5ROIHeads(TracedROIHeads, Res5ROIHeads):
         blocks = list(self.res5) if type(self.res5) is nn.Sequential else [self.res5]
         return [*blocks, self.box_predictor, *([self.mask_head] if self.mask_on else [])]
 
-    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
         """See :meth:`TracedROIHeads.run_box_stage`."""
         del number
         return self.box_predictor, self.box_predictor(self.res5(pooled).mean(dim=[2, 3]))

@@ -10,6 +10,7 @@ from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..utils.untyped import UntypedModule
 from .pooled import BoxStage, TracedROIHeads
 
 
@@ -23,7 +24,7 @@ class OdamStandardROIHeads(TracedROIHeads, StandardROIHeads):
         """See :meth:`TracedROIHeads.modules_on_rois`."""
         return [self.box_head, self.box_predictor, *([self.mask_head] if self.mask_on else [])]
 
-    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
         """See :meth:`TracedROIHeads.run_box_stage`."""
         del number
         return self.box_predictor, self.box_predictor(self.box_head(pooled))

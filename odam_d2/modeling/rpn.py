@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
+from ..utils.untyped import UntypedModule
 from .dense import TracedDenseHead
 from .provenance import LEVEL_FIELD, ROW_FIELD
 
@@ -23,7 +24,7 @@ class TracedRPNHead(TracedDenseHead):
     """Outputs of an anchor: the objectness logit, then dx, dy, dw, dh."""
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> UntypedModule:
         """See :attr:`TracedDenseHead.module`."""
         return self.detector.rpn_head
 
@@ -40,7 +41,7 @@ class TracedRPNHead(TracedDenseHead):
         head = self.module
         if type(head) is not StandardRPNHead:
             return f"the head {type(head).__name__} is not StandardRPNHead"
-        convs = head.conv if isinstance(head.conv, nn.Sequential) else [head.conv]
+        convs = list(head.conv) if isinstance(head.conv, nn.Sequential) else [head.conv]
         return self.read_branches([(convs, [head.objectness_logits, head.anchor_deltas])])
 
 

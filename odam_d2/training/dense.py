@@ -17,6 +17,7 @@ from ..explain.dense_gradients import DenseGradients, Place, WindowGradients
 from ..modeling.dense import Branch, TracedDenseHead
 from ..ops.receptive_field import transposed_convolution
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.untyped import UntypedModule
 from .explained import ExplainedPositives
 from .pairing import Positives
 
@@ -89,7 +90,7 @@ class DensePositives(ExplainedPositives):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: UntypedModule,
         step: DenseStep,
         names: Sequence[str],
         levels: Sequence[Tensor],

@@ -14,6 +14,7 @@ from ..explain.roi import RoIEngine
 from ..modeling.pooled import BoxStage, PooledStage, TracedRoIHead, assign_levels
 from ..modeling.provenance import image_index_of
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.untyped import UntypedModule
 from .explained import ExplainedPositives
 from .pairing import Positives
 
@@ -59,7 +60,7 @@ class RoIPositives(ExplainedPositives):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: UntypedModule,
         features: Mapping[str, Tensor],
         samples: Sequence[Instances],
         padded_size: tuple[int, int],

@@ -3,11 +3,12 @@
 import torch
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import GeneralizedRCNN
-from torch import nn
+
+from .untyped import UntypedModule
 
 
 @torch.no_grad()
-def calibrate_frozen_norms(model: nn.Module, batched_inputs: list[dict]) -> None:
+def calibrate_frozen_norms(model: UntypedModule, batched_inputs: list[dict]) -> None:
     """Sets every frozen batch norm of a detector's backbone to the statistics of some pictures, in place.
 
     A deep residual net with random weights and identity norms overflows; calibrated, its features have about unit

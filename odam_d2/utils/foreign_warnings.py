@@ -114,5 +114,9 @@ def ignore_foreign_warnings() -> None:
     """Ignores them in this process, now and later."""
     for one in IGNORED:
         warnings.filterwarnings("ignore", one.message, one.category, one.module)
-    for name, pattern in IGNORED_RECORDS.items():
-        logging.getLogger(name).addFilter(lambda record, pattern=pattern: not pattern.match(record.getMessage()))
+    for name in IGNORED_RECORDS:
+        logging.getLogger(name).addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not IGNORED_RECORDS[record.name].match(record.getMessage())

@@ -43,6 +43,7 @@ def _import_file(path: Path) -> ModuleType:
             raise ValueError(f"{module.__file__} is already imported under the same stem, so rename one of the two")
         return module
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # so it is for the name of a Python file
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -83,7 +83,10 @@ def _unpack_one(value: torch.Tensor | Mapping[str, Any], before: torch.Tensor | 
     if isinstance(value, torch.Tensor):
         return value
     weight = dequantise(value["steps"], value["scale"])
-    return weight + before if value["difference"] else weight
+    if not value["difference"]:
+        return weight
+    assert before is not None  # a difference has its base
+    return weight + before
 
 
 def _load_base(address: str) -> dict[str, torch.Tensor]:

@@ -78,7 +78,8 @@ def comparison_entry(
         plain = crop_uri(image, region, objects[o].box, color=_TRUTH)
         rows.append({"number": number, "label": objects[o].label, "crop": plain, "cells": cells})
     boxes = np.array([objects[o].box for o in shown]).reshape(-1, 4)
-    picture, factors = resize_picture(image, *fit_size(*image.shape[:2], _OVERVIEW_SIDE / max(image.shape[:2])))
+    height, width = image.shape[:2]
+    picture, factors = resize_picture(image, *fit_size(height, width, _OVERVIEW_SIDE / max(height, width)))
     labels = [str(row["number"]) for row in rows]
     overview = draw_boxes(picture, boxes * factors, labels, [instance_color(k) for k in range(len(rows))])
     return {

@@ -30,14 +30,15 @@ def write_tuning_chart(
         scored = [row for row in rows if metric in row["figures"]]
         for number, way in enumerate(dict.fromkeys(row["way"] for row in scored)):
             mine = [row for row in scored if row["way"] == way]
-            curve: dict[float, float] = {}
+            curve: dict[float | None, float] = {}
             for row in mine:
                 place, value = row["thresholds"].get("iou_threshold"), row["figures"][metric]
                 curve[place] = best(curve[place], value) if place in curve else value
             if None in curve:
                 left.axhline(curve[None], color=f"C{number}", linestyle="--", label=way)
             else:
-                left.plot(sorted(curve), [curve[k] for k in sorted(curve)], f"C{number}o-", markersize=3, label=way)
+                places = sorted(place for place in curve if place is not None)
+                left.plot(places, [curve[k] for k in places], f"C{number}o-", markersize=3, label=way)
         arrow = "lower is better" if metric in less_is_better else "higher is better"
         left.set(title=f"{metric} ({arrow})", xlabel="IoU threshold", ylabel=metric)
         left.grid(alpha=0.3)

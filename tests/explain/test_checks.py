@@ -85,6 +85,7 @@ def test_somebodys_holder_is_told_what_to_hand_over(model):
     assert unwrap_detector(own) is own
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_model_built_under_inference_mode_is_named_with_the_remedy(name):
     with torch.inference_mode():
@@ -135,6 +136,7 @@ class Direct(nn.Module):
         return [{"boxes": box[None] + m.mean(), "scores": m[:1].sigmoid(), "classes": m[:1].long() * 0} for m in mean]
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 @pytest.mark.parametrize("name", [*FAMILIES, "rtdetr", "direct"])
 def test_images_and_boxes_made_under_inference_mode_are_explained(name):
     if name == "rtdetr":

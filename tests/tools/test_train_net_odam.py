@@ -48,6 +48,7 @@ def logged(output):
     return {key: value for row in rows for key, value in row.items()}
 
 
+@pytest.mark.filterwarnings("ignore:maps are approximate")
 @pytest.mark.parametrize("recipe", QUICK)
 def test_quick_recipes_train_log_and_draw(tool, dataset, tmp_path, recipe):
     run(tool, recipe, dataset, tmp_path)

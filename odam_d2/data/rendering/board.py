@@ -116,7 +116,7 @@ class Board:
         self.color = np.zeros(shape + (3,), np.uint8)
         self.alpha = np.zeros(shape, np.uint8)
         self.shade = np.full(shape, NEUTRAL, np.uint8)
-        self._head = []
+        self._head: list[np.ndarray] = []
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -204,7 +204,7 @@ class Board:
         n = self.samples
         window = (slice(y1 * n, y2 * n), slice(x1 * n, x2 * n))
         sigma = max(softness * self.scale * n, 0.5)
-        shade = cv2.GaussianBlur(self.shade[window], (0, 0), sigma).astype(np.float32)
+        shade: np.ndarray = cv2.GaussianBlur(self.shade[window], (0, 0), sigma).astype(np.float32)
         rows, columns = shade.shape
         speckle = rng.standard_normal((rows // 3 + 1, columns // 3 + 1), dtype=np.float32) * np.float32(grain / 128) + 1
         shade *= cv2.resize(speckle, (columns, rows), interpolation=cv2.INTER_LINEAR)
@@ -216,7 +216,9 @@ class Board:
         head = None
         if self._head:
             corners = np.concatenate(self._head) / n - [x1, y1]
-            left, top, right, bottom = tight_box(alpha >= 128)
+            whole = tight_box(alpha >= 128)
+            assert whole is not None  # a sprite with a head covers something
+            left, top, right, bottom = whole
             low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
             head = (max(int(low[0]), left), max(int(low[1]), top), min(int(high[0]), right), min(int(high[1]), bottom))
         return Sprite(color, alpha, (self.anchor[0] - x1, self.anchor[1] - y1), head)

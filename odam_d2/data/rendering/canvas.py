@@ -59,10 +59,11 @@ class Canvas:
             strength: how much light is taken away at most, in [0, 1].
             slant: (sideways, squash) of the thrown shadow relative to the height; None under a grey sky.
         """
+        assert sprite.tight_box is not None  # nothing transparent is put on a canvas
         x1, y1, x2, y2 = sprite.tight_box
         height, width = y2 - y1, x2 - x1
         half, flat = 0.5 * width + 2, max(0.055 * min(height, 2 * width), 2.0)
-        spot = np.zeros((int(4 * flat) + 3, int(2.4 * half) + 3), np.float32)
+        spot: np.ndarray = np.zeros((int(4 * flat) + 3, int(2.4 * half) + 3), np.float32)
         center = (spot.shape[1] // 2, spot.shape[0] // 2)
         cv2.ellipse(spot, center, (int(half * 0.85), int(flat)), 0, 0, 360, 1.0, -1)
         spot = cv2.GaussianBlur(spot, (0, 0), max(flat * 0.5, 0.8))

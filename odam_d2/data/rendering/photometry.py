@@ -35,5 +35,7 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     image = np.clip(image, 0, 255, out=image).astype(np.uint8)
     if rng.random() < 0.3:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 85))])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None  # it was encoded a line above
+        return decoded
     return image

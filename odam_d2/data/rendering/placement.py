@@ -80,7 +80,8 @@ def far_group(rng: np.random.Generator, camera: Camera, width: int) -> Item | No
     figures = [draw_person(rng, scale) for _ in range(5)]
     count, step = int(rng.integers(8, 18)), scale * 0.36
     rows, columns = int(scale * 2.6), int(count * step + scale * 2)
-    color, alpha = np.zeros((rows, columns, 3), np.float32), np.zeros((rows, columns), np.float32)
+    color: np.ndarray = np.zeros((rows, columns, 3), np.float32)
+    alpha: np.ndarray = np.zeros((rows, columns), np.float32)
     for k in range(count):
         figure = figures[rng.integers(len(figures))]
         flip = slice(None, None, rng.choice([-1, 1]))
@@ -168,7 +169,7 @@ def place_crowd(rng: np.random.Generator, width: int, height: int, least_pairs: 
     camera = Camera(rng.uniform(60, 150), rng.uniform(2.2, 3.8), rng.uniform(450, 700), rng.uniform(-0.5, 0.5))
     wanted = int(np.clip(round(rng.normal(22, 4.5)), 13, 30))
     low, high = camera.row(27), height + 22
-    items = []
+    items: list[Item] = []
     while len(items) < wanted:
         x, y = rng.uniform(0.02, 0.98) * width, low + (high - low) * rng.uniform(0, 1) ** 1.4
         for _ in range(min(int(rng.integers(1, 7)), wanted - len(items))):
@@ -178,8 +179,8 @@ def place_crowd(rng: np.random.Generator, width: int, height: int, least_pairs: 
             items.append(Item("person", draw_person(rng, camera.scale(foot)), place, foot))
     _furnish(rng, camera, items, int(rng.integers(0, 4)), width, height)
     if rng.random() < 0.5:
-        items.append(far_group(rng, camera, width))
-    items = [item for item in items if item is not None]
+        group = far_group(rng, camera, width)
+        items += [] if group is None else [group]
     for attempt in range(16):
         if len(overlapping_pairs(items, width, height)) >= least_pairs:
             break
