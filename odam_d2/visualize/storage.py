@@ -78,7 +78,8 @@ def load_class_names(path: str | os.PathLike) -> list[str]:
 
 def _load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as opened:
+        # Opened here: NumPy leaves a file open that it can't read.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as opened:
             arrays = dict(opened)
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"`path` must be a file that save_heatmaps wrote; got {str(path)!r}: {error}") from error
