@@ -1,6 +1,7 @@
 """Threads that share a detector: every call gives what it gives alone."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,9 +18,17 @@ SIZES = [(64, 96), (96, 64), (64, 64), (96, 96)]
 BY_NAME = {family.name: family for family in (*FAMILIES, *QUERY_FAMILIES)}
 
 
-def images(number: int, scale: int = 1) -> list[dict]:
-    height, width = SIZES[number]
-    return [random_input(scale * height, scale * width, seed=number)]
+# A C4 head runs a stage of the backbone on each pooled region; group norm needs more than one value a group, on a level
+# of a single cell too.
+QUICKER = {
+    "faster_rcnn_c4": ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 4),
+    "mask_rcnn_c4": ("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 4),
+    "fcos_group_norm": ("MODEL.FPN.OUT_CHANNELS", 64),
+}
+
+
+def images(number: int) -> list[dict]:
+    return [random_input(*SIZES[number], seed=number)]
 
 
 def in_threads(work) -> list:
@@ -43,11 +52,12 @@ def test_explaining_and_detecting_at_once_gives_what_each_gives_alone(name):
     if name in {family.name for family in QUERY_FAMILIES}:
         require_package("transformers")
     family = BY_NAME[name]
+    if name in QUICKER:
+        family = replace(family, options=(*family.options, *QUICKER[name]))
     model = family.detector()
     if hasattr(model, "roi_heads"):
         model.proposal_generator.post_nms_topk = {True: 4, False: 4}  # quick, and no less to mix up
-    # Group norm needs more than one value a group, on the coarsest level too.
-    inputs = [images(number, 3 if name == "fcos_group_norm" else 1) for number in range(THREADS)]
+    inputs = [images(number) for number in range(THREADS)]
     explainer = build_explainer(model, attributes=("score",), group_norm=family.group_norm)
     alone = [explainer(one)[0] for one in inputs]
 
