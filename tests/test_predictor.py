@@ -117,7 +117,7 @@ def test_what_is_no_image(predictor, wrong):
 
 
 def test_a_detector_that_is_already_built():
-    model = compact_detector("fcos", "ODAM.FCOS.SCORE_THRESH_TEST", 0.0)
+    model = compact_detector("retinanet")
     predictor = OdamPredictor.of(model, min_size=96, max_size=128, class_names=("a", "b", "c"), attributes=("score",))
     assert predictor.model is model
     resized = np.asarray(Image.fromarray(image()).resize((128, 85), Image.Resampling.BILINEAR))
