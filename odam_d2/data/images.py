@@ -45,6 +45,30 @@ def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"`path` must be a readable picture; got {str(path)!r}: {_reason(error)}") from error
 
 
+def to_bgr(image: np.ndarray | Image.Image, rgb: bool = False) -> np.ndarray:
+    """Pixels in memory as :func:`read_image_bgr` gives those of a file.
+
+    Args:
+        image: (h, w, 3) uint8; or a Pillow image of any mode, whose EXIF orientation is applied.
+        rgb: whether an array is RGB; else it is BGR.
+
+    Returns:
+        (h, w, 3) uint8, BGR, contiguous.
+
+    Raises:
+        ValueError: if it is something else; the message says what.
+    """
+    if isinstance(image, Image.Image):
+        return np.ascontiguousarray(convert_PIL_to_numpy(_to_eight_bits(ImageOps.exif_transpose(image)), "BGR"))
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise ValueError(
+            f"`image` must be (h, w, 3) uint8 as cv2.imread gives it; got {pixels.shape} {pixels.dtype}: "
+            "scale it to 0 .. 255 and give it three channels, channels last"
+        )
+    return np.ascontiguousarray(pixels[:, :, ::-1] if rgb else pixels)
+
+
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Size of a picture as :func:`read_image_bgr` and Detectron2 read it, EXIF orientation applied; pixels stay unread.
 

@@ -1,0 +1,240 @@
+"""From an image to boxes and heat maps in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2 import model_zoo as detectron2_zoo
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+from torch import Tensor, nn
+
+from . import model_zoo
+from .config import add_odam_config, use_traced_architectures
+from .data.images import read_image_bgr, to_bgr
+from .explain import Explainer, build_explainer, explainer_from_config
+from .explain.checks import unwrap_detector
+from .model_zoo.runs import known_class_names
+from .modeling.num_classes import count_classes
+
+# What one image may be: pixels, a file, or Pillow's own.
+ImageLike = np.ndarray | str | os.PathLike | Image.Image
+
+
+class OdamPredictor:
+    """Detects and explains, as ``DefaultPredictor`` detects: loads the weights, resizes, and takes images as they are.
+
+    On the same config it finds what ``DefaultPredictor`` finds, bit for bit, with one more field, ``heatmaps``.
+
+    Args:
+        cfg: a config with the node ``ODAM``; stock names of detectors in it are replaced by those that can be
+            explained, in a copy. ``MODEL.WEIGHTS`` is loaded.
+        options: arguments of :func:`odam_d2.explain.build_explainer`, e.g. ``attributes``, in the place of what
+            ``cfg.ODAM`` says.
+
+    Attributes:
+        model: the detector, in eval mode.
+        explainer: what explains it.
+        class_names: by the detector's numbers; empty where they aren't known.
+
+    Examples:
+        ::
+
+            predictor = OdamPredictor.from_zoo("synthetic/faster_rcnn_compact_FPN")
+            instances = predictor(cv2.imread("street.jpg"))["instances"]
+            instances.heatmaps.to_image("combined")                                     # (R, h, w)
+            predictor("street.jpg", boxes=[[10, 20, 110, 220]], classes=["dog"])        # boxes that you name
+    """
+
+    def __init__(self, cfg: CfgNode, **options: Any):
+        cfg = cfg.clone()
+        cfg.defrost()
+        use_traced_architectures(cfg)
+        model = build_model(cfg).eval()
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        self._setup(
+            model,
+            explainer_from_config(model, cfg, **options),
+            T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
+            cfg.INPUT.FORMAT,
+            known_class_names(cfg, model) or (),
+        )
+
+    def _setup(
+        self,
+        model: nn.Module,
+        explainer: Explainer,
+        resize: T.Augmentation,
+        input_format: str,
+        class_names: Sequence[str],
+    ) -> None:
+        if input_format not in ("BGR", "RGB"):
+            raise ValueError(f"`input_format` must be BGR or RGB; got {input_format!r}: say which the detector takes")
+        self.model = model
+        self.explainer = explainer
+        self.class_names = tuple(class_names)
+        self._resize = resize
+        self._rgb = input_format == "RGB"
+
+    @classmethod
+    def from_zoo(cls, name: str, score_threshold: float | None = None, **options: Any) -> OdamPredictor:
+        """A detector by its name, with its trained weights, on a GPU if there is one.
+
+        Args:
+            name: of a bundled detector, e.g. ``synthetic/faster_rcnn_compact_FPN``; or of a yaml of Detectron2's model
+                zoo, e.g. ``COCO-Detection/faster_rcnn_R_50_FPN_3x``, whose weights come through Detectron2's own
+                handler.
+            score_threshold: lowest score of a detection, in [0, 1]; default the config's.
+            options: see the class.
+
+        Raises:
+            ValueError: if neither model zoo has the name; lists the bundled detectors.
+        """
+        cfg = _zoo_config(name)
+        if score_threshold is not None:
+            for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.ODAM.FCOS, cfg.ODAM.DETR):
+                node.SCORE_THRESH_TEST = score_threshold
+        return cls(cfg, **options)
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        min_size: int = 800,
+        max_size: int = 1333,
+        input_format: str = "BGR",
+        class_names: Sequence[str] = (),
+        **options: Any,
+    ) -> OdamPredictor:
+        """A detector that is already built; it is used as it is, and put into eval mode while it explains.
+
+        Args:
+            model: a detector that keeps a trace, e.g. ``OdamRCNN``, a ``CallableDetector``, or what holds one.
+            min_size: what an image's shorter side is brought to, in pixels; 0 to leave images as they are.
+            max_size: what its longer side must not exceed, in pixels.
+            input_format: what the detector takes, ``BGR`` or ``RGB``.
+            class_names: by the detector's numbers.
+            options: arguments of :func:`odam_d2.explain.build_explainer`.
+
+        Raises:
+            TypeError: if the model keeps no trace.
+            ValueError: as :func:`odam_d2.explain.build_explainer`.
+        """
+        predictor = cls.__new__(cls)
+        model = unwrap_detector(model)
+        resize = T.ResizeShortestEdge([min_size] * 2, max_size) if min_size else T.NoOpTransform()
+        predictor._setup(model, build_explainer(model, **options), resize, input_format, class_names)
+        return predictor
+
+    def __call__(
+        self,
+        image: ImageLike | Sequence[ImageLike],
+        boxes: Any = None,
+        classes: Any = None,
+        *,
+        rgb: bool = False,
+    ) -> Any:
+        """Detects and explains; or explains boxes that you name.
+
+        Args:
+            image: (h, w, 3) uint8 as ``cv2.imread`` gives it, BGR; a path; or a Pillow image. A list of images is a
+                batch.
+            boxes: (R, 4) XYXY in the image's own pixels, as array, tensor, lists or ``Boxes``; for a batch one of these
+                for each image.
+            classes: of each box its name or number; one name or number stands for all; for a batch one of these for
+                each image.
+            rgb: whether arrays are RGB.
+
+        Returns:
+            ``{"instances": Instances}`` in the image's own frame, with ``pred_boxes``, ``scores``, ``pred_classes`` and
+            ``heatmaps``; for a batch a list of them.
+
+        Raises:
+            ValueError: if an image can't be read, or boxes or classes can't be used; see
+                :func:`odam_d2.modeling.provenance.given_boxes`.
+        """
+        if not isinstance(image, list | tuple):
+            return self([image], _alone(boxes), _alone(classes), rgb=rgb)[0]
+        images = [to_bgr(one, rgb) if not isinstance(one, str | os.PathLike) else read_image_bgr(one) for one in image]
+        if (boxes is None) != (classes is None):
+            raise ValueError("`boxes` and `classes` must be given together; got one of them: name a class for each box")
+        given = None
+        if boxes is not None:
+            if not len(boxes) == len(classes) == len(images):
+                raise ValueError(
+                    f"`boxes` and `classes` must hold something for each of the {len(images)} images of the batch; got "
+                    f"{len(boxes)} and {len(classes)}: give a list with one entry an image"
+                )
+            given = [self._given(*one) for one in zip(images, boxes, classes)]
+        return self.explainer([self._entry(one) for one in images], given)
+
+    def _entry(self, image: np.ndarray) -> dict:
+        """What the detector takes, just as ``DefaultPredictor`` makes it."""
+        height, width = image.shape[:2]
+        pixels = image[:, :, ::-1] if self._rgb else image
+        resize = self._resize.get_transform(pixels) if isinstance(self._resize, T.Augmentation) else self._resize
+        tensor = torch.as_tensor(resize.apply_image(pixels).astype("float32").transpose(2, 0, 1))
+        return {"image": tensor, "height": height, "width": width}
+
+    def _given(self, image: np.ndarray, boxes: Any, classes: Any) -> Instances:
+        if isinstance(boxes, Boxes):
+            boxes = boxes.tensor
+        corners = torch.as_tensor(np.asarray(boxes) if not isinstance(boxes, Tensor) else boxes, dtype=torch.float32)
+        corners = corners.reshape(-1, 4)
+        if isinstance(classes, str | int | np.integer):
+            classes = [classes] * len(corners)
+        numbers = [self._number(one) for one in (classes.tolist() if hasattr(classes, "tolist") else classes)]
+        if len(numbers) != len(corners):
+            raise ValueError(
+                f"`classes` must name the class of each of the {len(corners)} boxes; got {len(numbers)}: give as many, "
+                "or one for all"
+            )
+        return Instances(
+            image.shape[:2], pred_boxes=Boxes(corners), pred_classes=torch.tensor(numbers, dtype=torch.int64)
+        )
+
+    def _number(self, label: Any) -> int:
+        """The detector's number of a class."""
+        if not isinstance(label, str):
+            return int(label)
+        if label not in self.class_names:
+            known = list(self.class_names) or f"no names; give numbers below {count_classes(self.model)}"
+            raise ValueError(f"`classes` must be among the detector's; got {label!r}: it has {known}")
+        return self.class_names.index(label)
+
+
+def _alone(value: Any) -> Any:
+    return None if value is None else [value]
+
+
+def _zoo_config(name: str) -> CfgNode:
+    """The config of a name of either model zoo."""
+    if name.removesuffix(".yaml") in model_zoo.available():
+        return model_zoo.get_config(name.removesuffix(".yaml"))
+    file = f"{name.removesuffix('.yaml')}.yaml"
+    try:
+        weights = detectron2_zoo.get_checkpoint_url(file)
+        path = detectron2_zoo.get_config_file(file)
+    except RuntimeError as error:
+        raise ValueError(
+            f"`name` must be of a bundled detector or of Detectron2's model zoo; got {name!r}: the bundled ones are "
+            f"{model_zoo.available()}"
+        ) from error
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    add_odam_config(cfg)
+    cfg.merge_from_file(Path(path).as_posix())
+    cfg.MODEL.WEIGHTS = weights
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return cfg
