@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -163,8 +162,9 @@ class OdamPredictor:
                 :func:`odam_d2.modeling.provenance.given_boxes`.
         """
         if not isinstance(image, list | tuple):
-            return self([image], _alone(boxes), _alone(classes), rgb=rgb)[0]
-        images = [to_bgr(one, rgb) if not isinstance(one, str | os.PathLike) else read_image_bgr(one) for one in image]
+            alone: Any = image
+            return self([alone], _alone(boxes), _alone(classes), rgb=rgb)[0]
+        images = [read_image_bgr(one) if isinstance(one, str | os.PathLike) else to_bgr(one, rgb) for one in image]
         if (boxes is None) != (classes is None):
             raise ValueError("`boxes` and `classes` must be given together; got one of them: name a class for each box")
         given = None
@@ -229,11 +229,9 @@ def _zoo_config(name: str) -> CfgNode:
             f"`name` must be of a bundled detector or of Detectron2's model zoo; got {name!r}: the bundled ones are "
             f"{model_zoo.available()}"
         ) from error
-    from detectron2.config import get_cfg
-
     cfg = get_cfg()
     add_odam_config(cfg)
-    cfg.merge_from_file(Path(path).as_posix())
+    cfg.merge_from_file(path)
     cfg.MODEL.WEIGHTS = weights
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"

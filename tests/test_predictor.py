@@ -79,8 +79,13 @@ def test_a_list_is_a_batch(predictor):
 
 @pytest.mark.parametrize(
     "boxes",
-    [[[5, 5, 40, 40]], np.array([[5, 5, 40, 40]]), torch.tensor([[5, 5, 40, 40]]), Boxes(torch.tensor([[5.0, 5, 40, 40]])),
-     [5, 5, 40, 40]],
+    [
+        [[5, 5, 40, 40]],
+        np.array([[5, 5, 40, 40]]),
+        torch.tensor([[5, 5, 40, 40]]),
+        Boxes(torch.tensor([[5.0, 5.0, 40.0, 40.0]])),
+        [5, 5, 40, 40],
+    ],
     ids=["lists", "array", "tensor", "Boxes", "one box"],
 )  # fmt: skip
 @pytest.mark.parametrize("classes", ["dog", ["dog"], 1, [1], np.array([1]), torch.tensor([1])])
