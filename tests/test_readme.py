@@ -12,9 +12,13 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_notebook_snippet_runs(monkeypatch):
     monkeypatch.chdir(ROOT)
-    snippet = re.search(r"## In a notebook\n\n```python\n(.*?)```", README, re.DOTALL).group(1)
+    section = re.search(r"## In a notebook\n(.*?)\n## ", README, re.DOTALL).group(1)
+    first, second, *_ = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     names: dict = {}
-    exec(snippet, names)
+    exec(first, names)
+    assert len(names["dog"]) == 1 and float(names["dog"].scores[0]) > 0.5
+    exec(second, names)
+    assert torch.equal(names["result"]["instances"].scores, names["instances"].scores)
     maps = names["maps"]
     assert len(maps) == len(names["instances"]) > 0
     assert maps.shape[1:] == (480, 640) and 0.0 <= float(maps.min()) and float(maps.max()) == pytest.approx(1.0)
