@@ -27,7 +27,7 @@ help:
 	@echo "make test       install, lint, run the tests (PYTEST_ARGS='-k name' to choose)"
 	@echo "make lint       install, ruff and mypy"
 	@echo "make demo       explain the demonstration images by several detectors; see output/demo/index.html"
-	@echo "make benchmark  time the explainers (ARGS='...' go to tools/benchmark.py)"
+	@echo "make benchmark  time the explainers (ARGS='...' go to tools/benchmarks/explaining.py)"
 	@echo "make clean      remove caches and builds;  make distclean  the environment as well"
 
 install: $(STAMP)
@@ -73,7 +73,7 @@ demo: install
 	@echo "Open output/demo/index.html: the detectors side by side, with links to the report of each"
 
 benchmark: install
-	$(PY) tools/benchmark.py $(ARGS)
+	$(PY) tools/benchmarks/explaining.py $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info $(ALIAS)/build $(ALIAS)/*.egg-info .mypy_cache .pytest_cache .ruff_cache

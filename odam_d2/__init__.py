@@ -1,6 +1,7 @@
 """Heat maps that explain single detections of Detectron2 models.
 
-Importing the package registers its detectors, backbones, data sets and the addresses of its weights with Detectron2.
+Importing the package registers its detectors, backbones and the addresses of its weights with Detectron2; data sets
+are registered by :func:`odam_d2.data.register_datasets`.
 Public names are loaded when they are first asked for.
 """
 
@@ -64,4 +65,4 @@ def __dir__():
     return sorted({*globals(), *__all__})
 
 
-from . import data, meta_arch, model_zoo  # noqa: E402, F401  registers them; the guard above must come first
+from . import meta_arch, model_zoo  # noqa: E402, F401  registers them; the guard above must come first

@@ -22,7 +22,7 @@ from .config import add_odam_config, use_traced_architectures
 from .data.images import read_image_bgr, to_bgr
 from .explain import Explainer, build_explainer, explainer_from_config
 from .explain.checks import unwrap_detector
-from .model_zoo.runs import known_class_names
+from .modeling.class_names import known_class_names
 from .modeling.num_classes import count_classes
 
 # What one image may be: pixels, a file, or Pillow's own.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from odam_d2.data import register_datasets
 from odam_d2.utils.foreign_warnings import IGNORED
 from tests.wants import pytest_sessionfinish  # noqa: F401  pytest finds this hook here
 
@@ -20,6 +21,8 @@ torch.set_num_threads(1)
 
 # Some of torch's warnings come once in a process, whichever test is the first to meet them: let it be each of them.
 torch.set_warn_always(True)
+
+register_datasets()
 
 
 def pytest_configure(config):

@@ -1,5 +1,6 @@
 """Detectors and inputs that several tests share."""
 
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +23,15 @@ from odam_d2.utils.calibration import calibrate_frozen_norms
 ROUNDING = 8 * torch.finfo(torch.float32).eps
 
 
+def load_command(name: str) -> ModuleType:
+    """The module of the command ``odam <name>``."""
+    return importlib.import_module(f"odam_d2.cli.{name}")
+
+
 def load_tool(name: str) -> ModuleType:
     """The script ``tools/<name>.py`` as a module, anew at each call."""
     path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", path)
+    spec = importlib.util.spec_from_file_location(f"tool_{name.replace('/', '_')}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

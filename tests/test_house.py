@@ -1,6 +1,6 @@
 """The rules of the house, read off the source: imports run one way, files are short, no machine's paths, docstrings.
 
-A file's *line* is the first name below the package: "explain" for ``odam_d2/explain/roi.py``, "config" for
+A file's *line* is the first name below the package: "explain" for ``odam_d2/explain/build.py``, "config" for
 ``odam_d2/config.py``.
 """
 
@@ -20,7 +20,7 @@ PACKAGE = ROOT / "odam_d2"
 # gathers the public names; `env` asks it for the version, and tools/ may import everything.
 ORDER = (
     "utils ops config structures data modeling explain postprocess training meta_arch visualize evaluation engine "
-    "model_zoo predictor __init__ env"
+    "model_zoo predictor __init__ env cli"
 ).split()
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400
@@ -31,7 +31,7 @@ def parse(path: Path) -> ast.Module:
 
 
 def name_of(path: Path, root: Path = ROOT) -> str:
-    """The dotted name of a file's module: ``odam_d2.explain.roi``, ``odam_d2.explain`` for an ``__init__.py``."""
+    """The dotted name of a file's module: ``odam_d2.explain.base``, ``odam_d2.explain`` for an ``__init__.py``."""
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

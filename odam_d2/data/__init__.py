@@ -1,3 +1,5 @@
-"""Data sets and pictures. Importing this package registers the synthetic data sets in Detectron2's catalogs."""
+"""Images, annotation files and data sets. Nothing is registered by importing it: see :func:`register_datasets`."""
 
-from odam_d2.data import builtin  # noqa: F401  registers
+from .builtin import register_datasets
+
+__all__ = ["register_datasets"]

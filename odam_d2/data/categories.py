@@ -3,9 +3,12 @@
 The one place that decides it: a category taken for another class is a wrong label that nobody notices.
 """
 
+import json
 import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 
@@ -73,3 +76,12 @@ def describe_strangers(strangers: Sequence[str], class_names: Sequence[str]) -> 
         near = get_close_matches(name.casefold(), lower, n=1)
         described.append(f"{name!r} (nearest: {lower[near[0]]!r})" if near else repr(name))
     return ", ".join(described)
+
+
+def category_names(path: str | os.PathLike) -> tuple[str, ...]:
+    """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return tuple(str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

@@ -16,7 +16,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from .picture_sizes import picture_sizes
+from .image_sizes import picture_sizes
 
 BOXES = ("full", "visible")
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from ..data.categories import require_fitting_names
 from ..data.inputs import PictureInputs
-from ..evaluation.discrimination import object_discrimination_index
 from ..evaluation.ground_truth import TrueObjects
+from ..evaluation.metrics.discrimination import object_discrimination_index
 from ..explain import Explainer, build_explainer, explainer_options
 from ..modeling.num_classes import count_classes
 from ..modeling.provenance import UnreachedBoxError

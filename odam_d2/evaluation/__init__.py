@@ -1,17 +1,18 @@
 """Numbers that say how good an explanation is."""
 
+from ..data.matching import Matches, match_detections
 from .bootstrap import bootstrap_interval
-from .candidates import object_scorer
-from .crowd_matching import CrowdMatches, match_crowd
-from .crowd_metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
-from .crowd_objects import CrowdObjects
-from .crowd_table import crowd_table
-from .crowdhuman_evaluator import CrowdHumanEvaluator
-from .discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
-from .explanation_evaluator import ExplanationEvaluator, GuardedComparison
-from .faithfulness import FaithfulnessCurves, faithfulness_curves
+from .crowd.evaluator import CrowdHumanEvaluator
+from .crowd.matching import CrowdMatches, match_crowd
+from .crowd.metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
+from .crowd.objects import CrowdObjects
+from .crowd.table import crowd_table
 from .ground_truth import TrueObjects, records_from_coco, records_from_dataset
-from .localization import (
+from .metrics.builtin import METRICS
+from .metrics.candidates import object_scorer
+from .metrics.discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
+from .metrics.faithfulness import FaithfulnessCurves, faithfulness_curves
+from .metrics.localization import (
     compactness,
     energy_inside,
     inside_boxes,
@@ -19,15 +20,14 @@ from .localization import (
     sparsity,
     visual_explanation_accuracy,
 )
-from .matching import Matches, match_detections
-from .measuring import Measuring
-from .metric import ExplainedObjects, Metric, register_metric
-from .metrics import METRICS
-from .paired import PairedDifference, paired_differences
-from .sanity import SanityReport, sanity_checks
-from .stability import noisy_picture, stability
-from .store import ResultStore
-from .timing import TimedComparison
+from .metrics.metric import ExplainedObjects, Metric, register_metric
+from .metrics.sanity import SanityReport, sanity_checks
+from .metrics.stability import noisy_picture, stability
+from .runs.evaluator import ExplanationEvaluator, GuardedComparison
+from .runs.measuring import Measuring
+from .runs.paired import PairedDifference, paired_differences
+from .runs.store import ResultStore
+from .runs.timing import TimedComparison
 
 __all__ = [
     "METRICS",

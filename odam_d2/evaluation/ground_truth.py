@@ -22,7 +22,7 @@ from pycocotools import mask as mask_util
 from torch import Tensor
 
 from ..data.categories import class_numbers, describe_strangers, require_fitting_names
-from .localization import inside_boxes
+from .metrics.localization import inside_boxes
 
 
 @dataclass

@@ -1,15 +1,15 @@
 """From a detector's trace to heat maps. Knows a detector only by ``model.trace(batched_inputs)``."""
 
 # Importing a method's file or an engine's registers it.
-from . import drise, gcame, gradcam, gradcam_pp, hirescam, layercam, random_maps, ssgradcam, ssgradcam_pp  # noqa: F401
-from .autograd import AutogradEngine
 from .base import ENGINES, METHODS, Explainer, GradientEngine, register_engine, register_method
 from .build import build_comparison, build_explainer
 from .compare import MethodComparison
-from .dense import DenseEngine
+from .engines.autograd import AutogradEngine
+from .engines.dense import DenseEngine
+from .engines.roi import RoIEngine
 from .from_config import comparison_from_config, explainer_from_config, explainer_options
-from .odam import ODAM
-from .roi import RoIEngine
+from .methods import drise, gcame, gradcam, gradcam_pp, hirescam, layercam, random_maps, ssgradcam, ssgradcam_pp  # noqa: F401
+from .methods.odam import ODAM
 from .targets import TARGETS, known_attributes
 
 __all__ = [

@@ -12,11 +12,11 @@ from torch import nn
 from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
-from .autograd import AutogradEngine, find_layer
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .checks import unwrap_detector
 from .compare import MethodComparison
-from .dense_gradients import GROUP_NORMS
+from .engines.autograd import AutogradEngine, find_layer
+from .engines.dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
 
 # What was said of a model, to be said once however many explainers are built for it.

@@ -13,7 +13,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ..explain.autograd import find_layer, the_one_map
+from ..explain.engines.autograd import find_layer, the_one_map
 from ..modeling.callable import FRAMES, Prediction, fitting_predictions, predicted_results, read_predictions
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..structures import DetectionTrace, Predictions

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
 from ..config import add_odam_config
+from ..data import register_datasets
 from .addresses import BUNDLED, PREFIX
 
 _HERE = Path(__file__).resolve().parent
@@ -70,12 +71,13 @@ def get_checkpoint_path(name: str) -> str:
 
 
 def get_config(name: str, trained: bool = True) -> CfgNode:
-    """The config called `name`, not frozen, on a GPU if there is one.
+    """The config called `name`, not frozen, on a GPU if there is one; the data sets that it may name are registered.
 
     Args:
         name: e.g. ``synthetic/faster_rcnn_compact_FPN``.
         trained: also point ``MODEL.WEIGHTS`` at the bundled weights.
     """
+    register_datasets()
     cfg = get_cfg()
     add_odam_config(cfg)
     cfg.merge_from_file(get_config_file(name))

@@ -12,8 +12,8 @@ from detectron2.structures import Boxes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..explain.dense import DenseEngine
-from ..explain.dense_gradients import DenseGradients, Place, WindowGradients
+from ..explain.engines.dense import DenseEngine
+from ..explain.engines.dense_gradients import DenseGradients, Place, WindowGradients
 from ..modeling.dense import Branch, TracedDenseHead
 from ..ops.receptive_field import transposed_convolution
 from ..structures import DetectionTrace, HeatMaps

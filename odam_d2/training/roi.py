@@ -10,7 +10,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ..explain.roi import RoIEngine
+from ..explain.engines.roi import RoIEngine
 from ..modeling.pooled import BoxStage, PooledStage, TracedRoIHead, assign_levels
 from ..modeling.provenance import image_index_of
 from ..structures import DetectionTrace, HeatMaps

@@ -74,7 +74,7 @@ def unpack(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         if _checksum(before) != content["base_checksum"]:
             raise ValueError(
                 f"the base of packed weights must be as it was; {content['base']!r} has changed: pack them anew with "
-                "tools/bundle_weights.py"
+                "tools/research/bundle_weights.py"
             )
     return {key: _unpack_one(value, before.get(key)) for key, value in content["weights"].items()}
 

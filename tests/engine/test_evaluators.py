@@ -5,7 +5,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
-from odam_d2.data.builtin import register_synthetic
+from odam_d2.data.synthetic.catalog import register_synthetic
 from odam_d2.engine.evaluators import EVALUATORS
 
 NAME = "test_synthetic_crowd"

@@ -11,7 +11,7 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 
 from odam_d2 import model_zoo
-from odam_d2.data import builtin
+from odam_d2.data.synthetic import catalog
 from odam_d2.engine.stream import SeededDataset, StreamOfBatches, build_train_loader, own_generators
 
 
@@ -68,11 +68,11 @@ def test_batches_are_detectron2s(start):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_stream", builtin._WORKERS
-    builtin._WORKERS = 0
-    builtin.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 5)
+    name, workers = "test_stream", catalog._WORKERS
+    catalog._WORKERS = 0
+    catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 5)
     yield name
-    builtin._WORKERS = workers
+    catalog._WORKERS = workers
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
 

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from odam_d2 import model_zoo
-from odam_d2.data import builtin
-from odam_d2.data.synthetic import SyntheticScenes
+from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.utils.processes import launch_on_cpu
-from tests.helpers import compact_detector, load_tool, training_input
+from tests.helpers import compact_detector, load_command, training_input
 
 DETECTORS = {
     # All positives are sampled, so chance decides nothing but their order.
@@ -59,8 +59,8 @@ def learn(model, numbers):
 
 def train(folder):
     """The whole tool, on two pictures that are there."""
-    builtin.register_synthetic("test_distributed", "crowd", "demo", f"{folder}/pictures", 2)
-    tool = load_tool("train_net")
+    catalog.register_synthetic("test_distributed", "crowd", "demo", f"{folder}/pictures", 2)
+    tool = load_command("train")
     options = ["DATASETS.TRAIN", "('test_distributed',)", "DATASETS.TEST", "()", "SOLVER.MAX_ITER", "2", "MODEL.DEVICE",
                "cpu", "MODEL.WEIGHTS", "", "OUTPUT_DIR", f"{folder}/run", "ODAM.TRAIN.WATCH_PERIOD", "0"]  # fmt: skip
     recipe = model_zoo.get_config_file("quick/fcos_odam_train")
@@ -84,10 +84,10 @@ SHARES = [[0, 1], [2, 3]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """What two processes leave: a finished training, and what they learn from their shares."""
-    folder, workers = tmp_path_factory.mktemp("distributed"), builtin._WORKERS
-    builtin._WORKERS = 0
-    builtin.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "pictures"))
-    builtin._WORKERS = workers
+    folder, workers = tmp_path_factory.mktemp("distributed"), catalog._WORKERS
+    catalog._WORKERS = 0
+    catalog.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "pictures"))
+    catalog._WORKERS = workers
     launch_on_cpu(work, 2, (str(folder), SHARES))
     return folder
 

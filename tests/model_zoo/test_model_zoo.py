@@ -7,7 +7,7 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 
 from odam_d2 import model_zoo
-from odam_d2.data.synthetic import SyntheticScenes
+from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.model_zoo.addresses import WEIGHTS
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from odam_d2.utils.packed import is_packed

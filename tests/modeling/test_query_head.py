@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from odam_d2.explain.norm_gradients import contiguous_norm_gradients
+from odam_d2.explain.engines.norm_gradients import contiguous_norm_gradients
 from odam_d2.modeling.query_architecture import ARCHITECTURES
 from odam_d2.modeling.query_head import WholeGraph
 from tests.families import QueryFamily

@@ -1,0 +1,128 @@
+"""Puts runs of tools/explain.py side by side: how do several detectors, or methods, explain the same objects?
+
+    tools/compare.py --runs output/faster_rcnn output/fcos --annotations annotations.json --output output/index.html
+
+Exit code: 0; 1 if a run can't be read; 2 if an argument is wrong.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.images import read_image_bgr
+from ..visualize.comparison import Findings, comparison_entry, write_comparison
+from ..visualize.ground_truth import CocoAnnotations
+from ..visualize.storage import load_class_names, load_heatmaps
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--runs", nargs="+", required=True, metavar="DIR", help="output folders of tools/explain.py")
+    add("--names", nargs="+", metavar="NAME", help="what to call them (default: the folders' names)")
+    add("--annotations", required=True, metavar="JSON", help="COCO file; each annotated object has a row of the page")
+    add("--attributes", nargs="+", default=["combined", "score"], metavar="NAME",
+        help="maps to show, of those that all runs have (default: combined score)")  # fmt: skip
+    add("--output", required=True, metavar="HTML", help="the page to write")
+    return parser
+
+
+class Run:
+    """An output folder of tools/explain.py.
+
+    Args:
+        folder: holds ``run.json``.
+        name: what to call the run.
+        page: where the comparison will lie; links are relative to it.
+
+    Raises:
+        ValueError: if the folder holds no finished run.
+    """
+
+    def __init__(self, folder: str, name: str | None, page: Path):
+        self.folder = Path(folder)
+        self.name = name or self.folder.resolve().name
+        try:
+            self.told: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            self.pictures = {Path(one["file"]).resolve(): n for n, one in enumerate(self.told["pictures"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"`--runs` must name output folders of tools/explain.py; got {folder!r}, where run.json can't be read: "
+                f"{error}"
+            ) from error
+        self.report = Path(os.path.relpath(self.folder / "report.html", page.parent)).as_posix()
+
+    def describe(self) -> dict[str, str]:
+        """What the page says of the run."""
+        told = self.told
+        count = sum(one["detections"] for one in told["pictures"])
+        detail = f"{told['architecture']}, {told['method']}, {count} boxes explained"
+        return {"name": self.name, "detail": detail, "link": self.report}
+
+    def findings(self, path: Path, attribute: str) -> Findings | None:
+        """What the run found in a picture; None if it didn't explain it."""
+        number = self.pictures.get(path)
+        if number is None:
+            return None
+        file = self.folder / self.told["pictures"][number]["folder"] / "heatmaps.npz"
+        # A report counts failed pictures too, whose places among the others run.json doesn't tell.
+        place = "" if self.told["failures"] else f"#image={number}&det={{}}&attr={attribute}"
+        return Findings(load_heatmaps(file), load_class_names(file), self.report + place)
+
+
+def drawable(runs: Sequence[Run], attributes: Sequence[str]) -> list[str]:
+    """`attributes`, if the maps of all runs can draw them.
+
+    Raises:
+        ValueError: if one of them can't.
+    """
+    for run in runs:
+        for one in run.told["pictures"][:1]:
+            names = load_heatmaps(run.folder / one["folder"] / "heatmaps.npz").heatmaps.names
+            missing = [name for name in attributes if name not in names]
+            if missing:
+                raise ValueError(
+                    f"`--attributes` must be among what all runs explain; got {missing}, and {run.name!r} has "
+                    f"{list(names)}: choose from these, or run tools/explain.py with --attributes"
+                )
+    return list(attributes)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    parser = argument_parser()
+    args = parser.parse_args(argv)
+    if args.names and len(args.names) != len(args.runs):
+        parser.error(f"--names must name each of the {len(args.runs)} runs; got {len(args.names)}")
+    output = Path(args.output)
+    try:
+        names = args.names or [None] * len(args.runs)
+        runs = [Run(folder, name, output.resolve()) for folder, name in zip(args.runs, names, strict=True)]
+        annotations = CocoAnnotations(args.annotations)
+        attributes = drawable(runs, args.attributes)
+        entries = []
+        for path in tqdm(
+            dict.fromkeys(path for run in runs for path in run.pictures), desc="comparing", unit="picture"
+        ):
+            image = read_image_bgr(path)
+            objects = annotations.find(path, *image.shape[:2])
+            if objects is not None:
+                findings = [run.findings(path, attributes[0]) for run in runs]
+                rgb = np.ascontiguousarray(image[:, :, ::-1])
+                entries.append(comparison_entry(path.name, rgb, objects, findings, attributes))
+        if not entries:
+            raise ValueError("the annotations must know one of the runs' pictures; got none: name the file they are of")
+        write_comparison(output, entries, [run.describe() for run in runs], attributes)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Comparison: {output.resolve()}")
+    return 0

@@ -1,0 +1,210 @@
+"""Measures explanations of a data set: every method by every metric, on the same objects, with error bars.
+
+    tools/evaluate.py --config-file synthetic/faster_rcnn_compact_FPN --dataset synthetic_scene_val --max-images 50 \\
+        --methods odam gradcam --num-processes 2 --output output/measured
+    tools/evaluate.py --config-file my.yaml --annotations coco.json --images val/ --methods odam drise \\
+        --method-option drise.num_masks=500 --output output/measured MODEL.WEIGHTS my.pth
+
+In --output: metrics.json, per_object.csv, pairs.csv, curves as pictures, and index.html with the worst and the best
+objects; with --sanity also sanity.json and sanity.png. What is finished of a run that was interrupted lies there too;
+--resume goes on from it.
+
+Exit code: 0; 1 if a picture is missing or failed, or the set-up did; 2 if an argument is wrong.
+"""
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from detectron2.engine import launch
+from detectron2.evaluation import inference_on_dataset
+from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
+from tqdm import tqdm
+
+from .. import __version__
+from ..data.inputs import as_they_are
+from ..env import collect_versions
+from ..evaluation import (
+    ExplanationEvaluator,
+    GuardedComparison,
+    ResultStore,
+    SanityReport,
+    sanity_checks,
+)
+from ..evaluation.runs.examples import ExampleKeeper, cut_short, example_sections
+from ..evaluation.runs.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
+from ..modeling.num_classes import count_classes
+from ..utils.files import write_json, write_text
+from ..utils.processes import launch_on_cpu
+from ..visualize.measurements import draw_curves, write_examples
+from ..visualize.stage_chart import write_stage_chart
+from .measured_run import MeasuredRun, measuring_argument_parser
+
+SANITY_CHART = "sanity.png"
+# What a run leaves beside its pictures' results.
+RESULTS = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
+
+
+def measure(setup: MeasuredRun, command: str) -> None:
+    """Measures this process's share of the pictures; the main process writes the results of all."""
+    args, records = setup.args, setup.records[: setup.args.max_images]
+    torch.manual_seed(args.seed)
+    store, main_process = ResultStore(args.output), comm.is_main_process()
+    finished = read_finished(store, [record["image_id"] for record in records]) if main_process else {}
+    # What the main process has counts, also where machines don't share the folder.
+    done = set(comm.all_gather(list(finished))[0])
+    rest = [record for record in records if record["image_id"] not in done]
+    rgb = setup.cfg.INPUT.FORMAT == "RGB"
+    methods, metrics = list(setup.methods), args.metrics
+    loader = torch.utils.data.DataLoader(
+        setup.inputs(rest[comm.get_rank() :: comm.get_world_size()]),
+        batch_size=1,
+        collate_fn=as_they_are,
+        num_workers=0 if setup.cfg.MODEL.DEVICE == "cpu" else setup.cfg.DATALOADER.NUM_WORKERS,
+    )
+    keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)
+    evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
+    # Masks of D-RISE for a picture where nothing matches would be for nobody.
+    setup.comparison.wanted = evaluator.wants
+    progress = tqdm(loader, desc="measuring", unit="picture", disable=not main_process)
+    inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
+    if main_process:
+        report = check_sanity(setup, evaluator) if args.sanity else None
+        write_results(setup, evaluator, command, report)
+
+
+def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
+    """Results of the pictures that needn't be measured again: those that are there, with all that the page shows."""
+    broken = cut_short(store.examples)
+    whole = [image_id for number, image_id in enumerate(dict.fromkeys(image_ids)) if number not in broken]
+    read = ((image_id, store.pictures.read(image_id)) for image_id in whole)
+    return {image_id: result for image_id, result in read if result is not None}
+
+
+def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityReport:
+    """Whether maps of the first matched objects need what the detector learned; the boxes are the annotated ones."""
+    args, output = setup.args, Path(setup.args.output)
+    chosen = [result for result in evaluator.results if result["objects"]][: args.sanity]
+    subjects = []
+    for entry, result in zip(setup.inputs([evaluator.records[r["image_id"]] for r in chosen]), chosen, strict=True):
+        boxes = Boxes(torch.tensor([one["box"] for one in result["objects"]]))
+        classes = torch.tensor([one["class"] for one in result["objects"]])
+        size = (entry["height"], entry["width"])
+        subjects.append((entry, Instances(size, pred_boxes=boxes, pred_classes=classes)))
+    report = sanity_checks(
+        setup.comparison, subjects, count_classes(setup.model), args.attribute, seed=args.seed, progress=True
+    )
+    verdicts = {name: [text for _, _, text in found] for name, found in report.verdicts().items()}
+    write_json(output / "sanity.json", {"rows": report.rows(), "verdicts": verdicts, "threshold": report.threshold})
+    # Maps of the detector as it is are like themselves.
+    curves = {name: [1.0, *values] for name, values in report.curves().items()}
+    stages, label = ["as it is", *report.stages], "rank correlation of maps"
+    title = f"{len(subjects)} pictures, randomised from the heads down"
+    write_stage_chart(output / SANITY_CHART, curves, stages, label, report.threshold, title)
+    return report
+
+
+def write_results(
+    setup: MeasuredRun, evaluator: ExplanationEvaluator, command: str, sanity: SanityReport | None = None
+) -> None:
+    """Files of the whole run, and the table on the terminal."""
+    args, output, summary = setup.args, Path(setup.args.output), evaluator.summary
+    methods, metrics, results = evaluator.methods, args.metrics, evaluator.results
+    missing = sum(one["missing"] for one in evaluator.failures)
+    kept = ("attribute", "iou_threshold", "score_threshold", "max_detections", "seed", "amp")
+    about = {
+        "command": command,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "config_file": args.config_file,
+        "weights": setup.cfg.MODEL.WEIGHTS,
+        "device": setup.cfg.MODEL.DEVICE,
+        "dataset": args.dataset or args.annotations,
+        "methods": setup.methods,
+        **{key: getattr(args, key) for key in kept},
+        "versions": collect_versions(),
+    }
+    counts = {**summary["counts"], "missing": missing, "failed": len(evaluator.failures) - missing}
+    names = setup.shown_names
+    write_text(output / "per_object.csv", objects_csv(results, methods, metrics, names))
+    write_text(output / "pairs.csv", pairs_csv(results, methods, metrics))
+    for name, curve in summary["curves"].items():
+        draw_curves(output / f"curve_{name}.png", name, curve)
+    store = ResultStore(output)
+    sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
+    notes = [command, *format_counts(counts).splitlines(), *format_dropped(summary)]
+    charts, verdicts = {}, []
+    if sanity is not None:
+        verdicts = [text for found in sanity.verdicts().values() for _, _, text in found]
+        charts = {SANITY_CHART: "how alike the maps are while the detector forgets"}
+    write_examples(output / "index.html", sections, summary, methods, notes, charts=charts, verdicts=verdicts)
+    write_json(output / "metrics.json", {**summary, "counts": counts, "failures": evaluator.failures, "run": about})
+    print(format_summary(summary, methods))
+    print(format_counts(counts))
+    if sanity is not None:
+        print(sanity.text())
+    print(
+        f"Mean and 95 % interval (bootstrap over pictures, seed {args.seed}). Page: {(output / 'index.html').resolve()}"
+    )
+    for one in evaluator.failures:
+        print(f"{'missing' if one['missing'] else 'failed'}: {one['file_name']}: {one['error']}", file=sys.stderr)
+
+
+def measure_in_process(args: argparse.Namespace, command: str) -> None:
+    """What each of several processes does."""
+    measure(MeasuredRun(args), command)
+
+
+def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
+    """What is wrong with the numbers of GPUs and machines, for a detector on this device; None if nothing is."""
+    if not 0 <= args.machine_rank < args.num_machines:
+        last = args.num_machines - 1
+        return f"--machine-rank must be in 0 .. {last}; got {args.machine_rank}: give --num-machines too"
+    if device == "cpu":
+        if args.num_machines > 1:
+            return f"--num-machines must be 1 on the CPU; got {args.num_machines}: give --num-processes on one machine"
+        if args.num_gpus > 1:
+            return f"--num-gpus must be at most 1 on the CPU; got {args.num_gpus}: give --num-processes {args.num_gpus}"
+    elif args.num_gpus < 1:
+        return f"--num-gpus must be at least 1; got {args.num_gpus}: give MODEL.DEVICE cpu at the end to do without"
+    elif args.num_machines > 1 and args.dist_url == "auto":
+        return "--dist-url must be where several machines meet; got 'auto': give tcp://HOST:PORT of the first of them"
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = measuring_argument_parser(__doc__)
+    args = parser.parse_args(argv)
+    if bool(args.dataset) == bool(args.annotations and args.images) or bool(args.annotations) != bool(args.images):
+        parser.error("give either --dataset, or --annotations and --images")
+    command, output = shlex.join(["tools/evaluate.py", *argv]), Path(args.output)
+    setup = MeasuredRun(args)
+    try:
+        # What is wrong shows here, before processes start.
+        if wrong := wrong_processes(args, setup.cfg.MODEL.DEVICE):
+            parser.error(wrong)
+        settings, _, _ = {**setup.settings(), "version": __version__}, setup.comparison, setup.measuring
+        if args.machine_rank == 0:
+            ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)
+            (output / "metrics.json").unlink(missing_ok=True)
+        use_gpus = setup.cfg.MODEL.DEVICE != "cpu"
+        if use_gpus and args.num_gpus * args.num_machines > 1:
+            shared = (args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+            launch(measure_in_process, *shared, args=(args, command), timeout=datetime.timedelta(days=7))
+        elif args.num_processes > 1:
+            launch_on_cpu(measure_in_process, args.num_processes, (args, command))
+        else:
+            measure(setup, command)
+    except (ValueError, ImportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.machine_rank:
+        return 0
+    return 1 if json.loads((output / "metrics.json").read_text(encoding="utf-8"))["failures"] else 0

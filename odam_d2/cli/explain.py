@@ -1,0 +1,332 @@
+"""Explains what a detector finds in pictures: overlays, heat maps to keep, and a report to leaf through.
+
+    tools/explain.py --config-file synthetic/faster_rcnn_compact_FPN --input pictures/ --output output/pictures
+    tools/explain.py --config-file my.yaml --input 'val/*.jpg' --annotations val.json --output out MODEL.WEIGHTS my.pth
+
+Exit code: 0, also without a detection; 1 if a picture or the set-up failed; 2 if an argument is wrong.
+"""
+
+import argparse
+import datetime
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
+from detectron2.structures import Instances
+from PIL import Image
+from tqdm import tqdm
+
+from ..data.categories import describe_strangers
+from ..data.images import find_images, read_image_bgr
+from ..env import collect_versions
+from ..explain import Explainer, build_explainer, explainer_options
+from ..modeling.class_names import known_class_names
+from ..modeling.num_classes import count_classes
+from ..utils.checkpoint import load_checkpoint_strictly
+from ..utils.files import atomic_write, distinct_names, safe_name, write_json
+from ..utils.imports import import_file_or_module
+from ..visualize.ground_truth import Annotation, CocoAnnotations, to_instances
+from ..visualize.overlay import draw_detections
+from ..visualize.report import failure_entry, picture_entry, write_report
+from ..visualize.storage import class_name, save_heatmaps
+from ..visualize.strips import draw_attribute_panel
+from .config import build_detector, read_run_config
+
+JPEG_QUALITY = 90
+OUR_FILES = ("overlay.jpg", "heatmaps.npz", "det_*.jpg")
+MOST_WAITING = 4
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line; what isn't given there comes from the config's node ``ODAM``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
+    add("--input", required=True, help="a picture, a folder of pictures, or a quoted glob pattern")
+    add("--output", required=True, metavar="DIR", help="folder for the results")
+    add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
+    add("--explain", choices=("detections", "annotations"), default="detections",
+        help="which boxes to explain (default: detections)")  # fmt: skip
+    add("--attributes", nargs="+", metavar="NAME", help="what to explain of each box (default: ODAM.ATTRIBUTES)")
+    add("--method", help="how to explain (default: ODAM.METHOD)")
+    add("--method-option", dest="method_options", type=_option, action="append", default=[], metavar="NAME=VALUE",
+        help="an option of the method, e.g. num_masks=500 of drise; may be given several times")  # fmt: skip
+    add("--engine", help="gradient engine, or auto (default: ODAM.ENGINE)")
+    add("--layer", metavar="PATH", help="module to explain on (default: ODAM.LAYER, each detection's feature level)")
+    add("--smoothing", type=float, metavar="F", help="gradient smoothing, share of the box (default: ODAM.SMOOTHING)")
+    add("--score-threshold", type=_share, default=0.5, metavar="S",
+        help="lowest score of a detection, in [0, 1] (default: 0.5)")  # fmt: skip
+    add("--max-detections", type=_count, default=100, metavar="N",
+        help="most boxes explained in a picture (default: 100)")  # fmt: skip
+    add("--strips", type=_number, default=3, metavar="N",
+        help="draw all maps of the N best boxes of an image side by side; the report shows those of every box "
+        "(default: 3)")  # fmt: skip
+    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="import this before the config is read; may be given several times")  # fmt: skip
+    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1]; got {text}")
+    return value
+
+
+def _number(text: str, least: int = 0) -> int:
+    value = int(text)
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}; got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    return _number(text, 1)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE; got {text!r}")
+    return name, yaml.safe_load(value)
+
+
+def folder_names(paths: Sequence[Path]) -> list[str]:
+    """A folder name for each picture: its stem, numbered where several pictures share it (``cat``, ``cat-2``)."""
+    return distinct_names((path.stem for path in paths), taken=("report.html", "run.json"))
+
+
+class PictureExplainer:
+    """From an image's path to what was found in it, and from that to files and an entry of the report.
+
+    Args:
+        explainer: what explains.
+        cfg: the config of its detector.
+        annotations: the annotated boxes, where there are some.
+        class_names: by the detector's numbers.
+        args: the command line.
+    """
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        cfg: CfgNode,
+        annotations: CocoAnnotations | None,
+        class_names: Sequence[str],
+        args: argparse.Namespace,
+    ):
+        self.explainer, self.annotations, self.class_names, self.args = explainer, annotations, class_names, args
+        self.rgb = cfg.INPUT.FORMAT == "RGB"
+        self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+    def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None]:
+        """Explains one image.
+
+        Returns:
+            The image (h, w, 3) uint8 RGB, what was explained in it, and its annotated objects where they are known.
+        """
+        image = read_image_bgr(path)
+        height, width = image.shape[:2]
+        truth = self.annotations.find(path, height, width) if self.annotations else None
+        instances = self._explain(image, path, truth)
+        return np.ascontiguousarray(image[:, :, ::-1]), instances, truth
+
+    def write(
+        self,
+        path: Path,
+        name: str,
+        folder: Path,
+        rgb: np.ndarray,
+        instances: Instances,
+        truth: list[Annotation] | None,
+    ) -> dict[str, Any]:
+        """Writes the files of an image that was explained.
+
+        Args:
+            path: the image.
+            name: what the report calls it.
+            folder: where its files go.
+            rgb: see :meth:`explain`, as the next two.
+            instances: what was explained.
+            truth: its annotated objects.
+
+        Returns:
+            Its entry in the report.
+        """
+        save_heatmaps(folder / "heatmaps.npz", instances, self.class_names, str(path))
+        _save_jpeg(folder / "overlay.jpg", draw_detections(rgb, instances, self.class_names))
+        best = instances.scores.argsort(descending=True, stable=True)[: self.args.strips]
+        for k in sorted(best.tolist()):
+            label, score = int(instances.pred_classes[k]), float(instances.scores[k])
+            safe = safe_name(class_name(label, self.class_names)).replace(" ", "_")
+            strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names)
+            _save_jpeg(folder / f"det_{k:03d}_{safe}_{score:.2f}.jpg", strip)
+        return picture_entry(name, rgb, instances, self.class_names, truth, judge=self.args.explain == "detections")
+
+    def _explain(self, image, path, truth):
+        height, width = image.shape[:2]
+        given = None
+        if self.args.explain == "annotations":
+            if truth is None:
+                raise ValueError(
+                    f"the annotations must know the picture to explain its boxes; {path.name!r} isn't among them"
+                )
+            given = [to_instances(truth, height, width)[: self.args.max_detections]]
+        pixels = image[:, :, ::-1] if self.rgb else image
+        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        tensor = torch.as_tensor(np.ascontiguousarray(pixels.astype(np.float32).transpose(2, 0, 1)))
+        (result,) = self.explainer([{"image": tensor, "height": height, "width": width}], given)
+        instances = result["instances"]
+        if given is None:
+            instances = instances[instances.scores >= self.args.score_threshold][: self.args.max_detections]
+        return instances.to("cpu")
+
+
+def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoAnnotations:
+    """The annotated boxes; says which of their categories the detector doesn't have."""
+    annotations = CocoAnnotations(path, class_names, count_classes(model))
+    if annotations.strangers:
+        unknown = describe_strangers(annotations.strangers, annotations.class_names)
+        print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)
+    return annotations
+
+
+def _save_jpeg(path: Path, image: np.ndarray) -> None:
+    with atomic_write(path, "wb") as handle:
+        Image.fromarray(image).save(handle, "JPEG", quality=JPEG_QUALITY)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argument_parser()
+    args = parser.parse_args(argv)
+    if args.explain == "annotations" and not args.annotations:
+        parser.error("--explain annotations needs --annotations")
+    output = Path(args.output)
+    try:
+        paths = find_images(args.input)
+        for name in args.imports:
+            import_file_or_module(name)
+        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections)
+        given = {name: getattr(args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
+        options = explainer_options(cfg, **given) | dict(args.method_options)
+        model = build_detector(cfg)
+        class_names = known_class_names(cfg, model)
+        annotations = read_annotations(args.annotations, class_names, model) if args.annotations else None
+        class_names = annotations.class_names if annotations else class_names or ()
+        try:
+            explainer = build_explainer(model, **options)
+        except (ValueError, TypeError) as error:
+            parser.error(str(error))
+        load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
+        output.mkdir(parents=True, exist_ok=True)
+    except (ValueError, ImportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+    run = {
+        "method": options["method"],
+        "method_options": dict(args.method_options),
+        "explained": args.explain,
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(["tools/explain.py", *argv]),
+        "config_file": args.config_file,
+        "weights": cfg.MODEL.WEIGHTS,
+        "architecture": cfg.MODEL.META_ARCHITECTURE,
+        "device": cfg.MODEL.DEVICE,
+        "attributes": list(explainer.attributes),
+        **{name: options.get(name) for name in ("engine", "layer", "group_norm", "smoothing")},
+        "score_threshold": args.score_threshold,
+        "max_detections": args.max_detections,
+        "input": args.input,
+        "annotations": args.annotations,
+    }
+    start = time.perf_counter()
+    explain = PictureExplainer(explainer, cfg, annotations, class_names, args)
+    entries, pictures, failures = explain_all(explain, paths, output)
+    run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
+    report = output / "report.html"
+    annotated = args.explain == "annotations"
+    write_report(
+        report,
+        entries,
+        explainer.attributes,
+        run,
+        noun="annotated box" if annotated else "detection",
+        empty="No annotated boxes in these pictures." if annotated
+        else f"No detections: nothing in these pictures scored {args.score_threshold:g} or more.",
+    )  # fmt: skip
+    write_json(output / "run.json", {**run, "pictures": pictures, "failures": failures})
+    boxes = sum(picture["detections"] for picture in pictures)
+    print(f"Report: {report.resolve()}")
+    print(f"{len(paths)} pictures, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+def explain_all(
+    explain: PictureExplainer, paths: Sequence[Path], output: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Explains every image; one that fails is named and the rest goes on.
+
+    While one image is explained, a thread writes the files of those before it.
+
+    Returns:
+        Entries for the report, and for run.json what was done and what failed.
+    """
+    root = os.path.commonpath([p.resolve().parent for p in paths])
+    entries, pictures, failures = [], [], []
+    waiting: deque[tuple[Path, str, str, Future]] = deque()
+
+    def finish(path: Path, name: str, folder: str, written: Future) -> None:
+        try:
+            entry = written.result()
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            tqdm.write(f"failed: {path}: {reason}", file=sys.stderr)
+            entry = failure_entry(name, reason)
+            failure = {"file": str(path), "error": reason, "type": type(error).__name__}
+            if not isinstance(error, ValueError | FloatingPointError | OSError):
+                failure["traceback"] = "".join(traceback.format_exception(error))
+            failures.append(failure)
+        else:
+            pictures.append({"file": str(path), "folder": folder, "detections": len(entry["detections"])})
+        entries.append(entry)
+        progress.update()
+
+    with ThreadPoolExecutor(1) as writer, tqdm(total=len(paths), desc="explaining", unit="image") as progress:
+        for path, folder in zip(paths, folder_names(paths), strict=True):
+            name = os.path.relpath(path.resolve(), root)
+            remove_old_files(output / folder)
+            try:
+                written = writer.submit(explain.write, path, name, output / folder, *explain.explain(path))
+            except Exception as error:
+                written = Future()
+                written.set_exception(error)
+            waiting.append((path, name, folder, written))
+            # Images wait in memory; more than this and writing is what takes the time.
+            while len(waiting) > MOST_WAITING:
+                finish(*waiting.popleft())
+        while waiting:
+            finish(*waiting.popleft())
+    return entries, pictures, failures
+
+
+def remove_old_files(folder: Path) -> None:
+    """Removes what an earlier run wrote for an image, and nothing else."""
+    for pattern in OUR_FILES:
+        for old in folder.glob(pattern):
+            old.unlink()

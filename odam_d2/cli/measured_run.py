@@ -1,0 +1,241 @@
+"""What a measuring run works with, from its command line: the detector, the methods, the pictures, the metrics."""
+
+import argparse
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from ..data.categories import category_names
+from ..data.inputs import PictureInputs
+from ..evaluation import METRICS, Measuring, TimedComparison
+from ..evaluation.ground_truth import records_from_coco, records_from_dataset
+from ..evaluation.metrics.candidates import object_scorer
+from ..explain import METHODS, MethodComparison, comparison_from_config
+from ..model_zoo.addresses import weights_checksum
+from ..modeling import inference_copy
+from ..modeling.class_names import known_class_names
+from ..modeling.num_classes import count_classes
+from ..utils.checkpoint import load_checkpoint_strictly
+from ..utils.imports import import_file_or_module
+from .config import build_detector, read_run_config
+
+# The only one that changes from run to run, and that makes a run longer.
+ON_REQUEST = ("runtime",)
+
+
+def measuring_argument_parser(description: str | None = None) -> argparse.ArgumentParser:
+    """The command line of tools/evaluate.py, which finished runs keep and :class:`MeasuredRun` reads.
+
+    Args:
+        description: what the help begins with, its lines kept.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
+    add("--dataset", metavar="NAME", help="a registered data set; or else --annotations and --images")
+    add("--annotations", metavar="JSON", help="COCO file")
+    add("--images", metavar="DIR", help="folder of its pictures")
+    add("--methods", nargs="+", default=["odam"], choices=sorted(METHODS), metavar="NAME",
+        help="; ".join(sorted(METHODS)) + " (default: odam)")  # fmt: skip
+    add("--method-option", dest="method_options", type=_option, action="append", default=[],
+        metavar="METHOD.NAME=VALUE", help="e.g. drise.num_masks=500; may be given several times")  # fmt: skip
+    add("--metrics", nargs="+", choices=list(METRICS), metavar="NAME",
+        default=[name for name in METRICS if name not in ON_REQUEST],
+        help="; ".join(METRICS) + f" (default: all but {', '.join(ON_REQUEST)})")  # fmt: skip
+    add("--attribute", default="score", help="which maps to judge (default: score)")
+    add("--iou-threshold", type=_share, default=0.9, metavar="T",
+        help="how far a detection and its object must overlap (default: 0.9, as published)")  # fmt: skip
+    add("--score-threshold", type=_share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
+    add("--max-detections", type=_count, default=100, metavar="N", help="most boxes of a picture (default: 100)")
+    add("--max-images", type=_count, metavar="N", help="the first N pictures (default: all)")
+    add("--sanity", type=_count, nargs="?", const=4, metavar="N",
+        help="also let the detector forget layer by layer, and see whether maps of N pictures change "
+        "(default N: 4, the first with matched objects)")  # fmt: skip
+    add("--amp", action="store_true",
+        help="ask about changed pictures (drise, deletion, insertion) in mixed precision: about two thirds of the "
+        "time, and means that move by thousandths; detections and gradients stay in single precision")  # fmt: skip
+    add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
+    add("--output", required=True, metavar="DIR", help="folder for the results")
+    add("--resume", action="store_true", help="go on with what --output holds; without it a run starts anew")
+    add("--num-processes", type=_count, default=1, metavar="N",
+        help="on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
+    add("--num-gpus", type=int, default=1, metavar="N", help="of each machine (default: 1)")
+    add("--num-machines", type=_count, default=1, metavar="N", help="with GPUs (default: 1)")
+    add("--machine-rank", type=int, default=0, metavar="K", help="which of the machines this is (default: 0)")
+    add("--dist-url", default="auto", metavar="URL", help="where processes meet, e.g. tcp://HOST:PORT")
+    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="import this before the config is read; may be given several times")  # fmt: skip
+    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1); got {text}")
+    return value
+
+
+def _option(text: str) -> tuple[str, str, Any]:
+    name, equals, value = text.partition("=")
+    method, dot, option = name.partition(".")
+    if not (method in METHODS and dot and option.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"must be METHOD.NAME=VALUE; got {text!r}")
+    return method, option, yaml.safe_load(value)
+
+
+@dataclass
+class MeasuredRun:
+    """What a run works with; every process makes its own from the command line.
+
+    Raises:
+        ValueError: from whichever part is asked for first that doesn't fit.
+    """
+
+    args: argparse.Namespace
+
+    @cached_property
+    def cfg(self) -> CfgNode:
+        """The detector's config."""
+        args = self.args
+        for name in args.imports:
+            import_file_or_module(name)
+        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections)
+        if torch.cuda.is_available() and args.num_processes > 1:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.DEVICE = "cpu"
+        return cfg
+
+    @cached_property
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """Method -> options; masks are seeded, and one progress bar is enough."""
+        chosen: dict[str, dict[str, Any]] = {}
+        for name in self.args.methods:
+            own = {"seed": self.args.seed, "amp": self.args.amp, "progress": False}
+            known = inspect.signature(METHODS[name]).parameters
+            chosen[name] = {key: value for key, value in own.items() if key in known}
+        for name, option, value in self.args.method_options:
+            if name not in chosen:
+                raise ValueError(f"`--method-option` must be for one of --methods; got {name!r}: add it there")
+            chosen[name][option] = value
+        return chosen
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The detector with its weights."""
+        if self.cfg.MODEL.DEVICE == "cpu":  # sums depend on how many threads share them; processes share pictures
+            torch.set_num_threads(1)
+        model = build_detector(self.cfg)
+        load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
+        return model
+
+    @cached_property
+    def comparison(self) -> MethodComparison:
+        """What explains; with a clock where runtime is asked for."""
+        try:
+            comparison = comparison_from_config(self.model, self.cfg, self.methods, (self.args.attribute,))
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        return TimedComparison.of(comparison) if "runtime" in self.args.metrics else comparison
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...] | None:
+        """By the detector's numbers, where they are known."""
+        return known_class_names(self.cfg, self.model)
+
+    @cached_property
+    def shown_names(self) -> tuple[str, ...]:
+        """What classes are called where they are shown: as `class_names`, or as in what is measured."""
+        if self.class_names is not None or not self.records:
+            return self.class_names or ()
+        if self.args.dataset:
+            return tuple(MetadataCatalog.get(self.args.dataset).get("thing_classes") or ())
+        names = category_names(self.args.annotations)
+        # All but a category 0 that groups the others, see class_numbers.
+        return names[len(names) - (count_classes(self.model) or 0) :]
+
+    @cached_property
+    def records(self) -> list[dict]:
+        """The whole data set."""
+        number = count_classes(self.model)
+        if number is None:
+            kind = self.cfg.MODEL.META_ARCHITECTURE
+            raise ValueError(
+                f"`--config-file` must be of a detector that tells classes apart; got a {kind}, whose regions are of "
+                "no class: measure a detector that reads them"
+            )
+        about = (self.class_names, number)
+        if self.args.dataset:
+            return records_from_dataset(self.args.dataset, *about)
+        return records_from_coco(self.args.annotations, self.args.images, *about)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        """What is measured."""
+        args, score = self.args, None
+        if any(METRICS[name].needs_detector for name in args.metrics):
+            try:
+                score = object_scorer(inference_copy(self.model), amp=args.amp)
+            except TypeError as error:
+                raise ValueError(f"{error}; or leave deletion, insertion, overall and untouched out") from error
+        return Measuring(
+            tuple(args.metrics), args.iou_threshold, args.attribute, score, args.seed, explain=self.comparison
+        )
+
+    def inputs(self, records: Sequence[dict]) -> PictureInputs:
+        """Pictures as the detector takes them."""
+        sides = self.cfg.INPUT
+        return PictureInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
+
+    def settings(self) -> dict[str, Any]:
+        """All of the command that results depend on. Not how many pictures there are: a run can be made longer."""
+        config = self.cfg.clone()
+        config.defrost()
+        # Their content counts, wherever they lie.
+        config.MODEL.WEIGHTS = ""
+        kept = ("image_id", "height", "width", "annotations")
+        records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
+        return {
+            "config": config.dump(),
+            "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
+            "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
+            "imports": [_content(name) if name.endswith(".py") else name for name in self.args.imports],
+            "methods": self.methods,
+            **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
+        }
+
+    def files(self) -> dict[Any, str]:
+        """Image id -> name of the picture's file and its size. Not the folder --images: a run may go on elsewhere."""
+        return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
+
+
+def _content(path: str | os.PathLike) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _file(path: str, folder: str | None) -> str:
+    file = Path(path)
+    name = file.name if folder is None or not file.is_relative_to(folder) else file.relative_to(folder).as_posix()
+    try:
+        return f"{name} ({file.stat().st_size} bytes)"
+    except OSError:
+        return f"{name} (missing)"

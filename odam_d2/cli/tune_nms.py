@@ -1,0 +1,335 @@
+"""Finds thresholds for NMS, Soft-NMS and Odam-NMS: a detector's candidates once, then a grid over the thresholds.
+
+    tools/tune_nms.py --config-file my.yaml --dataset synthetic_crowd_train --max-images 200 --output output/tuned \\
+        MODEL.WEIGHTS my.pth
+    tools/tune_nms.py --config-file my.yaml --dataset synthetic_crowd_val --thresholds output/tuned/thresholds.json \\
+        --output output/reported MODEL.WEIGHTS my.pth
+
+The first chooses on one data set, or on one part of it (--skip-images, --max-images); the second reports on another
+what was chosen and what is published. Detections are scored by the evaluator of the data set.
+
+In --output: candidates/, with the likeness of their maps; grid.json with every setting's figures and how alike maps of
+one object and of neighbours are, table.md with the published and the best; thresholds.json with the best of each way;
+tune.png. Candidates that are there already, of an interrupted run or of one with another grid, are taken up with
+--resume.
+
+Exit code: 0; 1 if a picture can't be read, or the set-up failed; 2 if an argument is wrong.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ..data.inputs import PictureInputs
+from ..engine import OdamTrainer
+from ..env import collect_versions
+from ..evaluation.ground_truth import TrueObjects
+from ..evaluation.nms_tuning.likeness import pair_similarities, summarize_likeness
+from ..evaluation.nms_tuning.suppression import SUPPRESSIONS, Candidates, CandidateStore
+from ..evaluation.nms_tuning.tuning import (
+    LESS_IS_BETTER,
+    EvaluatorScore,
+    Score,
+    Setting,
+    best_rows,
+    grid,
+    score_settings,
+)
+from ..evaluation.runs.store import ResultStore
+from ..model_zoo.addresses import weights_checksum
+from ..utils.checkpoint import load_checkpoint_strictly
+from ..utils.clock import now
+from ..utils.files import write_json, write_text
+from ..utils.imports import import_file_or_module
+from ..visualize.tuning_chart import write_tuning_chart
+from .config import build_detector, read_run_config
+
+# The first that the evaluator gives is what thresholds are chosen by; of all of them the table and the picture speak.
+METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
+# Soft-NMS's as published (Bodla et al., 2017).
+SOFT_PUBLISHED = {"soft_linear": {"iou_threshold": 0.3}, "soft_gaussian": {"sigma": 0.5}}
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
+    add("--dataset", required=True, metavar="NAME", help="a registered data set")
+    add("--skip-images", type=_whole, default=0, metavar="K", help="leave out the first K pictures (default: 0)")
+    add("--max-images", type=_count, metavar="N", help="take the next N pictures (default: all)")
+    add("--score-threshold", type=float, default=0.05, metavar="S", help="lowest score of a candidate (default: 0.05)")
+    add("--max-detections", type=_count, default=100, metavar="N",
+        help="most detections of a picture, before which TEST.DETECTIONS_PER_IMAGE counts (default: 100)")  # fmt: skip
+    add("--ways", nargs="+", choices=list(SUPPRESSIONS), default=list(SUPPRESSIONS), metavar="NAME",
+        help="; ".join(SUPPRESSIONS) + " (default: all)")  # fmt: skip
+    add("--iou-thresholds", type=float, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8), metavar="T",
+        help="for NMS and linear Soft-NMS (default: .3 .4 .5 .6 .7 .8)")  # fmt: skip
+    add("--sigmas", type=float, nargs="+", default=(0.1, 0.3, 0.5, 0.7, 0.9), metavar="S",
+        help="for gaussian Soft-NMS (default: .1 .3 .5 .7 .9)")  # fmt: skip
+    add("--odam-iou-thresholds", type=float, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7), metavar="T",
+        help="for Odam-NMS (default: .3 .4 .5 .6 .7)")  # fmt: skip
+    add("--lows", type=float, nargs="+", default=(0.1, 0.2, 0.3, 0.5, 0.7), metavar="T",
+        help="for Odam-NMS (default: .1 .2 .3 .5 .7)")  # fmt: skip
+    add("--highs", type=float, nargs="+", default=(0.7, 0.8, 0.9, 2.0), metavar="T",
+        help="for Odam-NMS; 2 lets maps drop no box by themselves (default: .7 .8 .9 2)")  # fmt: skip
+    add("--thresholds", metavar="JSON", help="no grid: what another run chose, its thresholds.json")
+    add("--metric", metavar="NAME",
+        help=f"to choose by (default: the first that the evaluator gives of {', '.join(METRICS)})")  # fmt: skip
+    add("--output", required=True, metavar="DIR", help="folder for the results")
+    add("--resume", action="store_true", help="take up the candidates that --output holds; without it they are anew")
+    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="import this before the config is read; may be given several times")  # fmt: skip
+    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    return parser
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0; got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
+    return value
+
+
+@dataclass
+class Setup:
+    """What a run works with.
+
+    Raises:
+        ValueError: from whichever part is asked for first that doesn't fit.
+    """
+
+    args: argparse.Namespace
+
+    @cached_property
+    def cfg(self) -> CfgNode:
+        """The detector's config, with Odam-NMS."""
+        args = self.args
+        for name in args.imports:
+            import_file_or_module(name)
+        opts = [*args.opts, "ODAM.NMS.ENABLED", "True"]
+        return read_run_config(args.config_file, opts, args.score_threshold, args.max_detections)
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The detector with its weights."""
+        model = build_detector(self.cfg)
+        if getattr(model, "odam_nms", None) is None:
+            raise ValueError(
+                f"`config_file` must be of a detector that suppresses duplicates; got {type(model).__name__}: choose a "
+                "two-stage detector, RetinaNet or FCOS"
+            )
+        load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
+        return model
+
+    @cached_property
+    def records(self) -> list[dict]:
+        """Of the pictures of this run."""
+        args = self.args
+        try:
+            everything = DatasetCatalog.get(args.dataset)
+        except KeyError as error:
+            raise ValueError(
+                f"`dataset` must be registered; got {args.dataset!r}: choose one of {sorted(DatasetCatalog.list())}"
+            ) from error
+        end = None if args.max_images is None else args.skip_images + args.max_images
+        if not everything[args.skip_images : end]:
+            raise ValueError(
+                f"`skip_images` must leave pictures; got {args.skip_images} of {len(everything)}: skip fewer"
+            )
+        return everything[args.skip_images : end]
+
+    @cached_property
+    def score(self) -> Score:
+        """By the data set's own evaluator."""
+        folder = str(Path(self.args.output) / "evaluator")
+        return EvaluatorScore(OdamTrainer.build_evaluator(self.cfg, self.args.dataset, folder))
+
+    def stock_threshold(self) -> float:
+        """The IoU threshold that the detector's config has for NMS."""
+        if not hasattr(self.model, "roi_heads"):
+            return float(self.model.test_nms_thresh)
+        predictor = self.model.roi_heads.box_predictor
+        last = predictor[-1] if isinstance(predictor, torch.nn.ModuleList) else predictor
+        return float(last.test_nms_thresh)
+
+    def settings(self) -> list[Setting]:
+        """What is tried: published thresholds, and a grid or what another run chose."""
+        args = self.args
+        iou, low, high = self.model.odam_nms.thresholds
+        published = {
+            "nms": {"iou_threshold": self.stock_threshold()},
+            **SOFT_PUBLISHED,
+            "odam_nms": {"iou_threshold": iou, "low": low, "high": high},
+        }
+        known = [Setting(way, published[way], "published") for way in args.ways]
+        if args.thresholds:
+            chosen = read_thresholds(args.thresholds)
+            return [*known, *(Setting(way, chosen[way], "chosen") for way in args.ways if way in chosen)]
+        values = {
+            "iou_threshold": args.iou_thresholds,
+            "sigma": args.sigmas,
+            "odam_nms.iou_threshold": args.odam_iou_thresholds,
+            "low": args.lows,
+            "high": args.highs,
+        }
+        return [*known, *grid(args.ways, values)]
+
+    def dependencies(self) -> dict[str, Any]:
+        """All that candidates of a picture depend on; not which pictures, nor the thresholds."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.ODAM.NMS.IOU_THRESH = cfg.ODAM.NMS.LOW = cfg.ODAM.NMS.HIGH = None
+        return {
+            "config": cfg.dump(),
+            "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
+            "dataset": self.args.dataset,
+        }
+
+
+def read_thresholds(path: str) -> dict[str, dict[str, float]]:
+    """Way -> thresholds, as a run of this tool wrote them.
+
+    Raises:
+        ValueError: if the file is not such a one.
+    """
+    try:
+        chosen = json.loads(Path(path).read_text(encoding="utf-8"))["thresholds"]
+        return {way: {name: float(value) for name, value in one.items()} for way, one in chosen.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"`thresholds` must be a file that this tool wrote; got {path!r} ({error}): name a thresholds.json"
+        ) from error
+
+
+def find_candidates(setup: Setup) -> list[Candidates]:
+    """Of every picture: those that are stored, or else the detector's, which are stored then."""
+    args, cfg = setup.args, setup.cfg
+    store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
+    if not (args.resume and run_store.settings.is_file()):
+        store.clear()
+    run_store.start(setup.dependencies(), args.resume)
+    pictures = PictureInputs(setup.records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT == "RGB")
+    found = []
+    for number in tqdm(range(len(pictures)), desc="candidates", unit="picture"):
+        one = store.read(args.skip_images + number)
+        if one is None:
+            entry = pictures[number]
+            if "failure" in entry:
+                raise ValueError(
+                    f"every picture must be readable; {setup.records[number]['file_name']}: {entry['failure']}"
+                )
+            trace = setup.model.candidate_trace([entry])
+            (similarity,) = setup.model.odam_nms.similarities(setup.model, trace)
+            one = Candidates.of(trace.instances[0], similarity, (entry["height"], entry["width"]))
+            store.write(args.skip_images + number, one)
+        found.append(one)
+    return found
+
+
+def choose_metric(asked: str | None, rows: Sequence[dict]) -> str:
+    """The figure that thresholds are chosen by."""
+    given = {name for row in rows for name in row["figures"]}
+    metric = asked or next((name for name in METRICS if name in given), None)
+    if metric not in given:
+        raise ValueError(f"`metric` must be one that the evaluator gives; got {metric!r}: choose among {sorted(given)}")
+    return metric
+
+
+def table(rows: Sequence[dict], best: dict[str, dict], metrics: Sequence[str]) -> str:
+    """Published and chosen rows, and the best of each way, as Markdown."""
+    body = []
+    for row in rows:
+        is_best = best.get(row["way"]) is row
+        if row["origin"] != "grid" or is_best:
+            words = ", ".join(f"{name} {value:g}" for name, value in row["thresholds"].items())
+            origin = "best of the grid" if row["origin"] == "grid" else row["origin"]
+            figures = [f"{row['figures'][name]:.2f}" if name in row["figures"] else "-" for name in metrics]
+            body.append([row["way"], words, origin, *figures])
+    body.sort(key=lambda line: list(SUPPRESSIONS).index(line[0]))
+    return tabulate(body, ["way", "thresholds", "origin", *metrics], tablefmt="github", disable_numparse=True)
+
+
+def likeness_in_words(likeness: dict[str, dict[str, Any]]) -> str:
+    """How alike maps are, for people."""
+    words = {"same": "of one object", "other": "of overlapping neighbours"}
+    said = [
+        f"{words[kind]} by {one['mean']:.2f} (10 %: {one['q10']:.2f}, 90 %: {one['q90']:.2f}; {one['pairs']} pairs)"
+        for kind, one in likeness.items()
+        if one["pairs"]
+    ]
+    return f"Maps are alike {', '.join(said)}." if said else "No two candidates lie on objects."
+
+
+def run(setup: Setup, command: str) -> None:
+    """The whole run: candidates, figures, files and the table on the terminal."""
+    args, output = setup.args, Path(setup.args.output)
+    # Synthetic data are rendered when their records are first asked for, and evaluators read them.
+    settings, records, score = setup.settings(), setup.records, setup.score
+    candidates = find_candidates(setup)
+    begin = now()
+    rows = score_settings(settings, records, candidates, score, setup.cfg.TEST.DETECTIONS_PER_IMAGE)
+    seconds = now() - begin
+    metric = choose_metric(args.metric, rows)
+    shown = list(dict.fromkeys([metric, *(name for name in METRICS if any(name in row["figures"] for row in rows))]))
+    best = best_rows(rows, metric)
+    text = table(rows, best, shown)
+    likeness = summarize_likeness(
+        pair_similarities(one, TrueObjects.of(record)) for one, record in zip(candidates, records, strict=True)
+    )
+    about = {
+        "command": command,
+        "dataset": args.dataset,
+        "skip_images": args.skip_images,
+        "most": setup.cfg.TEST.DETECTIONS_PER_IMAGE,
+        "pictures": len(candidates),
+        "candidates_per_picture": sum(len(one.boxes) for one in candidates) / len(candidates),
+        "weights": setup.cfg.MODEL.WEIGHTS,
+        "scoring_seconds": seconds,
+        "metric": metric,
+        "likeness": likeness,
+        "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
+    }
+    write_json(output / "grid.json", {**about, "rows": rows})
+    note = (
+        f"{len(candidates)} pictures of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)}"
+    )
+    write_text(output / "table.md", f"{text}\n\n{note}\n")
+    if not args.thresholds:
+        chosen = {way: row["thresholds"] for way, row in best.items()}
+        write_json(output / "thresholds.json", {"metric": metric, "dataset": args.dataset, "thresholds": chosen})
+    less = [name for name in shown if name.split("-")[0] in LESS_IS_BETTER]
+    write_tuning_chart(output / "tune.png", rows, shown[:4], less)
+    print(text)
+    print(f"\n{note} {len(rows)} settings took {seconds:.1f} s. Files: {output.resolve()}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = argument_parser().parse_args(argv)
+    try:
+        run(Setup(args), shlex.join(["tools/tune_nms.py", *argv]))
+    except (ValueError, ImportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

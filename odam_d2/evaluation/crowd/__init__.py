@@ -1,0 +1,1 @@
+"""CrowdHuman's protocol: matching with ignore regions, AP, MR^-2, JI."""

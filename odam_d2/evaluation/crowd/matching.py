@@ -1,0 +1,95 @@
+"""Which detection is which person, where some regions are to be ignored.
+
+Shape letters: R detections, G people of one picture.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import linear_sum_assignment
+
+from .objects import CrowdObjects, clip_to_picture, overlaps
+
+FALSE, IGNORED = -1, -2  # in place of the number of a person
+IOU_THRESHOLD = 0.5
+SCORE_THRESHOLDS = tuple(step / 10 for step in range(10))
+
+
+@dataclass
+class CrowdMatches:
+    """What became of a picture's detections.
+
+    Attributes:
+        scores: (R,) float64, falling.
+        taken: (R,) int64 by the walk of AP and MR: the row of the person that a detection found, or FALSE, or IGNORED.
+        iou: (R, G) float64.
+        on_ignored: (R,) bool, whether more than the threshold of a detection's area lies on one ignore region.
+        iou_threshold: what all this was decided with.
+    """
+
+    scores: np.ndarray
+    taken: np.ndarray
+    iou: np.ndarray
+    on_ignored: np.ndarray
+    iou_threshold: float
+
+    @cached_property
+    def one_to_one(self) -> list[np.ndarray]:
+        """For each of SCORE_THRESHOLDS, as `taken`, for the detections that score at least that, by the largest set of
+        pairs instead of the walk; among sets of equal size the one of the largest sum of IoU."""
+        return [self._assign(int((self.scores >= threshold).sum())) for threshold in SCORE_THRESHOLDS]
+
+    def _assign(self, count: int) -> np.ndarray:
+        owners = np.where(self.on_ignored[:count], IGNORED, FALSE)
+        rows = np.flatnonzero((self.iou[:count] > self.iou_threshold).any(axis=1))
+        iou = self.iou[rows]
+        # More than all IoU together: one pair more outweighs whatever overlap it costs.
+        weights = np.where(iou > self.iou_threshold, 1 + min(iou.shape) + iou, 0)
+        chosen, people = linear_sum_assignment(weights, maximize=True)
+        paired = weights[chosen, people] > 0
+        owners[rows[chosen[paired]]] = people[paired]
+        return owners
+
+
+def match_crowd(
+    boxes: ArrayLike, scores: ArrayLike, objects: CrowdObjects, iou_threshold: float = IOU_THRESHOLD
+) -> CrowdMatches:
+    """By falling score, each detection takes the free person that it overlaps most.
+
+    Who takes nobody is ignored if more than `iou_threshold` of its own area lies on one ignore region, and else false.
+    As in CrowdHuman's toolkit a person goes before an ignore region, any number of detections fit into one of those,
+    and boxes are cut to the picture.
+
+    Args:
+        boxes: (R, 4) XYXY of the detections, in the frame of the picture.
+        scores: (R,) in any order; of equal ones the earlier row chooses first.
+        objects: of the picture.
+        iou_threshold: a pair must overlap by *more* than this.
+
+    Raises:
+        ValueError: if shapes don't fit each other, a number isn't finite, or the threshold is no IoU.
+    """
+    if not 0.0 <= iou_threshold < 1.0:
+        raise ValueError(f"`iou_threshold` must be in [0, 1); got {iou_threshold}: CrowdHuman takes .5")
+    found, confidence = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
+    if confidence.shape != (len(found),):
+        raise ValueError(
+            f"`scores` must be ({len(found)},), one for each of `boxes`; got {confidence.shape}: give both of the same "
+            "detections"
+        )
+    if not (np.isfinite(found).all() and np.isfinite(confidence).all()):
+        raise ValueError("`boxes` and `scores` must be finite; got NaN or infinity: leave such detections out")
+    order = np.argsort(-confidence, kind="stable")
+    found = clip_to_picture(found[order], objects.size)
+    iou = overlaps(found, objects.boxes)
+    on_ignored = np.asarray((overlaps(found, objects.ignored, of_box=True) > iou_threshold).any(axis=1))
+    taken = np.where(on_ignored, IGNORED, FALSE)
+    free = iou.copy()
+    for row in np.flatnonzero((iou > iou_threshold).any(axis=1)):
+        best = int(free[row].argmax())
+        if free[row, best] > iou_threshold:
+            taken[row] = best
+            free[:, best] = -1
+    return CrowdMatches(confidence[order], taken, iou, on_ignored, iou_threshold)

@@ -1,0 +1,1 @@
+"""What is measured of a map: one number for an object."""

@@ -1,0 +1,1 @@
+"""Choosing thresholds: a detector's candidates, kept, and suppressed in every way of a grid."""

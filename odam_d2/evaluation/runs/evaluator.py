@@ -1,0 +1,147 @@
+"""Measures explanations of a data set, in Detectron2's manner."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+
+from ...data.matching import Matches
+from ...explain import MethodComparison
+from .measuring import Measuring
+from .store import ResultStore
+from .summary import summarise
+
+# Called with (number of the picture, its result, its matches, entry, output), before the result is kept.
+Watcher = Callable[[int, dict, Matches, dict, dict], None]
+
+
+class ExplanationEvaluator(DatasetEvaluator):
+    """Measures what a comparison of methods says of each picture, all methods on the same objects.
+
+    For Detectron2's ``inference_on_dataset(comparison, data_loader, evaluator)``, with
+    :func:`odam_d2.explain.build_comparison`'s comparison or a :class:`GuardedComparison` of it. Results are gathered
+    from all processes; they don't depend on how many there are, as long as pictures go through one at a time.
+
+    Args:
+        records: the data set, see :mod:`odam_d2.evaluation.ground_truth`.
+        methods: what the comparison explains by, in the order of the table.
+        measuring: what is measured.
+        store: where results of finished pictures are kept; None to keep them in memory alone.
+        finished: results that are there already, by image id.
+        watch: see :data:`Watcher`.
+
+    Attributes:
+        results: after :meth:`evaluate`, in the main process: of all pictures, in the order of the data set.
+        failures: likewise, of pictures that could not be measured: ``image_id``, ``file_name``, ``error``, and whether
+            the picture is ``missing``.
+        summary: likewise, see :func:`summarise`.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[dict],
+        methods: Sequence[str],
+        measuring: Measuring,
+        store: ResultStore | None = None,
+        finished: Mapping[int | str, dict] | None = None,
+        watch: Watcher | None = None,
+    ):
+        self.records = {record["image_id"]: record for record in records}
+        self.numbers = {image_id: number for number, image_id in enumerate(self.records)}
+        self.methods, self.measuring, self.store, self.watch = list(methods), measuring, store, watch
+        self.finished = dict(finished or {})
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was processed, but for what was finished before."""
+        self.results: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self._done = dict(self.finished)
+        self._failed: list[dict[str, Any]] = []
+
+    def wants(self, entry: dict, found: Instances) -> bool:
+        """Whether maps of a picture's detections will be measured; for :attr:`MethodComparison.wanted`.
+
+        Args:
+            entry: of the data loader, with ``image_id``.
+            found: the detections.
+        """
+        return self.measuring.matches_any(self.records[entry["image_id"]], found)
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Measures pictures.
+
+        Args:
+            inputs: entries of the data loader, with ``image`` and ``image_id``.
+            outputs: of the comparison, one for each; ``{"failure": ...}`` for a picture that could not be explained.
+        """
+        for entry, output in zip(inputs, outputs, strict=True):
+            record = self.records[entry["image_id"]]
+            about = {"image_id": record["image_id"], "file_name": record["file_name"]}
+            if "failure" in output:
+                self._failed.append({**about, "error": output["failure"], "missing": bool(output.get("missing"))})
+                continue
+            try:
+                result, matches = self.measuring.picture(record, entry["image"], output)
+            except ValueError as error:
+                self._failed.append({**about, "error": str(error), "missing": False})
+                continue
+            if self.watch is not None:
+                self.watch(self.numbers[record["image_id"]], result, matches, entry, output)
+            if self.store is not None:
+                self.store.pictures.write(record["image_id"], result)
+            self._done[record["image_id"]] = result
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Gathers and sums up.
+
+        Returns:
+            Method -> metric -> mean, metrics without a value left out; empty in other processes than the main one.
+        """
+        parts = comm.gather((self._done, self._failed))
+        if not comm.is_main_process():
+            return {}
+        done = {image_id: result for part, _ in parts for image_id, result in part.items()}
+        # The order of the data set: sums come out the same to the last digit, whoever measured what.
+        self.results = [done[image_id] for image_id in self.records if image_id in done]
+        failed = (one for _, part in parts for one in part)
+        self.failures = sorted(failed, key=lambda one: self.numbers[one["image_id"]])
+        self.summary = summarise(self.results, self.methods, self.measuring.metrics, self.measuring.seed)
+        rows = self.summary["metrics"].items()
+        return {
+            method: {name: row["methods"][method]["mean"] for name, row in rows if row["methods"]}
+            for method in self.methods
+        }
+
+
+class GuardedComparison:
+    """A comparison that goes on where a picture can't be explained.
+
+    Args:
+        comparison: what explains.
+    """
+
+    def __init__(self, comparison: MethodComparison):
+        self.comparison = comparison
+
+    def __call__(self, batched_inputs: list[dict]) -> list[dict]:
+        """Explains pictures one at a time.
+
+        Args:
+            batched_inputs: entries as the detector takes them, or with ``failure`` in place of ``image``.
+
+        Returns:
+            What the comparison gives; ``{"failure": reason}`` for a picture that could not be read or explained.
+        """
+        return [self._one(entry) for entry in batched_inputs]
+
+    def _one(self, entry: dict) -> dict:
+        if "failure" in entry:
+            return {"failure": entry["failure"], "missing": entry.get("missing", False)}
+        try:
+            return self.comparison([entry])[0]
+        except (ValueError, FloatingPointError) as error:
+            return {"failure": str(error)}

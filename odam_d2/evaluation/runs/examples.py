@@ -1,0 +1,100 @@
+"""Crops of the best and the worst objects of each metric, kept while a run goes on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...data.matching import Matches
+from ...visualize.crops import crop_uri, region_around
+from ...visualize.storage import class_name
+from .extremes import ExtremeObjects, find_extremes
+from .store import CheckedFiles
+
+_TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as on other pages
+
+
+class ExampleKeeper:
+    """Draws objects that are among the extremes when they are seen; maps themselves needn't be kept.
+
+    A :data:`Watcher` of :class:`ExplanationEvaluator`.
+
+    Args:
+        files: gets the crops of each such picture, by its number and object.
+        method: the method whose maps say which objects are extreme.
+        metrics: see :class:`ExtremeObjects`.
+        attribute: the maps to draw.
+        rgb: whether the model input is RGB; else BGR.
+    """
+
+    def __init__(self, files: CheckedFiles, method: str, metrics: Sequence[str], attribute: str, rgb: bool):
+        self.files, self.method, self.attribute, self.rgb = files, method, attribute, rgb
+        self.extremes = ExtremeObjects(metrics)
+
+    def __call__(self, number: int, result: dict, matches: Matches, entry: dict, output: dict) -> None:
+        """Keeps what is worth it of picture `number`."""
+        rows = self.extremes.offer(number, result["values"].get(self.method, {}))
+        if not rows:
+            return
+        pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
+        picture = np.ascontiguousarray(pixels if self.rgb else pixels[:, :, ::-1])
+        scale = np.array([picture.shape[1] / entry["width"], picture.shape[0] / entry["height"]] * 2)
+        detected = output["instances"].pred_boxes.tensor.cpu().numpy()
+        for row in sorted(rows):
+            detection = int(matches.detections[row])
+            truth, box = np.array(result["objects"][row]["box"]) * scale, detected[detection] * scale
+            region = region_around(truth, *picture.shape[:2])
+            crops = {"": crop_uri(picture, region, truth, color=_TRUTH)}
+            for method, heatmaps in output["heatmaps"].items():
+                heat = heatmaps[detection].to_image(self.attribute, size=picture.shape[:2])[0]
+                crops[method] = crop_uri(picture, region, box, heat.cpu().numpy().clip(0.0, 1.0))
+            self.files.write(f"{number}_{row}", crops)
+
+
+def cut_short(files: CheckedFiles) -> set[int]:
+    """Numbers of pictures of which a crop can't be read, so that they aren't finished after all."""
+    numbers = (name.partition("_")[0] for name in files.unreadable())
+    return {int(number) for number in numbers if number.isdecimal()}
+
+
+def example_sections(
+    results: Sequence[Mapping[str, Any]],
+    numbers: Mapping[Any, int],
+    files: CheckedFiles,
+    methods: Sequence[str],
+    metrics: Sequence[str],
+    class_names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """What the page of examples shows: a section for each metric, whose rows are its worst and best objects.
+
+    Args:
+        results: of all pictures.
+        numbers: image id -> number of the picture.
+        files: what :class:`ExampleKeeper` kept.
+        methods: columns of the page; the maps of the first say which objects are extreme.
+        metrics: sections, those without a direction left out.
+        class_names: by the detector's numbers; may be too short.
+    """
+    by_number = {numbers[result["image_id"]]: result for result in results}
+    sections = []
+    for name, sides in find_extremes(results, numbers, methods[0], metrics).items():
+        rows = []
+        for side, places in sides.items():
+            for number, row in places:
+                result = by_number[number]
+                one, crops = result["objects"][row], files.read(f"{number}_{row}") or {}
+                label = class_name(one["class"], class_names)
+                rows.append(
+                    {
+                        "side": side,
+                        "label": f"{label}, score {one['score']:.2f}",
+                        "picture": str(result["file_name"]).replace("\\", "/").rsplit("/", 1)[-1],
+                        "crop": crops.get(""),
+                        "cells": [
+                            {"crop": crops.get(method), "value": result["values"][method][name][row]}
+                            for method in methods
+                        ],
+                    }
+                )
+        sections.append({"metric": name, "rows": rows})
+    return sections

@@ -1,0 +1,1 @@
+"""Ways from a trace to gradients: one for RoI heads, one for dense heads, and plain autograd for everything."""

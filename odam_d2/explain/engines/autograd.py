@@ -1,0 +1,188 @@
+"""The plain engine: automatic differentiation, for any detector and any layer; the oracle of the others.
+
+Shape letters: D detections, n of them in a chunk, N pictures, K attributes, C channels, (H, W) the grid of the
+explained layer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ...ops.smoothing import gaussian_weights
+from ...structures import DetectionTrace, Predictions
+from ...utils.threads import in_this_thread
+from ..base import GradientEngine, register_engine
+from ..targets import target_scalars
+from ..windows import GradientWindows
+from .norm_gradients import contiguous_norm_gradients
+from .vjp import BatchedGradients
+
+
+@register_engine("autograd")
+class AutogradEngine(GradientEngine):
+    """Gradients by ``torch.autograd.grad``, for as many detections and attributes at once as memory allows."""
+
+    def __init__(self, model: nn.Module, layer: str | None = None):
+        super().__init__(model, layer)
+        self.gradients = BatchedGradients()
+
+    def unsupported(self, trace: DetectionTrace) -> str | None:
+        """Nothing is: whatever has a graph can be explained."""
+        del trace
+        return None
+
+    def gradient_windows(
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+    ) -> Iterator[GradientWindows]:
+        """See :meth:`GradientEngine.gradient_windows`; on the whole grid of each level.
+
+        A detection whose sources share a level has one window for them, under the number of the first.
+        """
+        with torch.enable_grad(), contiguous_norm_gradients(self.model):
+            leaves, strides, levels, predictions = self._predict(trace)
+            targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
+        used = {name: self._sources(trace, name) for name in attributes}
+        several = [len(used[name]) > 1 for name in attributes]
+        sources = dict.fromkeys(source for name in attributes for source in used[name])
+        groups: dict[tuple[int, ...], list[int]] = {}  # detections that have their sources on the same levels
+        for index, row in enumerate(levels):
+            groups.setdefault(tuple(row), []).append(index)
+        for sites, members in groups.items():
+            distinct = list(dict.fromkeys(sites[source] for source in sources))
+            wanted = [leaves[level] for level in distinct]
+            while members:
+                count = max(1, self.gradients.size(wanted) // len(attributes))
+                chosen, members = torch.tensor(members[:count], device=trace.rows.device), members[count:]
+                pictures = trace.image_index[chosen]
+                found = self.gradients(targets[chosen].flatten(), wanted, _own_picture(pictures, len(attributes)))
+                extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
+                for level, leaf, gradient in zip(distinct, wanted, found, strict=True):
+                    gradient = gradient.unflatten(0, (len(chosen), len(attributes)))
+                    sigma = smoothing * extent / strides[level]
+                    window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
+                    yield GradientWindows(
+                        chosen, sites.index(level), leaf.detach(), pictures, window, strides[level],
+                        _smooth(gradient, sigma), several,
+                    )  # fmt: skip
+
+    def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
+        """The sources of an attribute; a named layer is the only one."""
+        return trace.sources_of(attribute) if self.layer is None else (0,)
+
+    def _predict(self, trace: DetectionTrace) -> tuple[list[Tensor], list[Tensor], list[list[int]], Predictions]:
+        """Predictions with a graph back to leaves.
+
+        Returns:
+            The leaves (N, C, H, W); their strides (2,) along y, x; for each detection the leaf of each source; and the
+            predictions.
+        """
+        if self.layer is None:
+            features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
+            predictions = trace.head.predict(features, trace)
+            leaves = [features[name] for name in trace.level_names]
+            levels = trace.level_index.tolist()
+            for index, row in enumerate(levels):
+                if -1 in row:
+                    levels[index] = [_level_of(predictions.logits[index], leaves)] * len(row)
+            strides = [trace.references.new_tensor([trace.strides[name]] * 2) for name in trace.level_names]
+            return leaves, strides, levels, predictions
+        with captured_layer(self.model, self.layer) as outputs:
+            features = trace.compute_features()
+        leaf = the_one_map(outputs, self.layer, len(trace.image_sizes))
+        predictions = trace.head.predict(features, trace)
+        stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
+        return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
+
+
+def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:
+    """The level that a logit depends on; of several, the one with the steepest gradient."""
+    gradients = torch.autograd.grad(logit, list(leaves), retain_graph=True, materialize_grads=True)
+    return int(torch.stack([g.abs().amax() for g in gradients]).argmax())
+
+
+@contextmanager
+def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
+    """Puts a copy of a fresh leaf in the place of a module's output; the graph then starts there, and no earlier.
+
+    Args:
+        model: the detector.
+        path: the module's path in it, as in ``model.named_modules()``.
+
+    Yields:
+        A list that collects the leaves, one for each time the module runs (what is no tensor as it is). The hook goes
+        when the block ends.
+
+    Raises:
+        ValueError: if the model has no such module; names the nearest that it has.
+    """
+    module = find_layer(model, path)
+    outputs: list = []
+
+    def keep(_module, _inputs, output):
+        if isinstance(output, Tensor) and output.is_floating_point():
+            output = output.detach().requires_grad_()
+            outputs.append(output)
+            return output.clone()  # what follows may work in place, which a leaf does not allow
+        outputs.append(output)
+        return None
+
+    handle = module.register_forward_hook(in_this_thread(keep))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def find_layer(model: nn.Module, path: str) -> nn.Module:
+    """The module at `path`, or a ValueError that lists what stands beside it."""
+    modules: Mapping[str, nn.Module] = dict(model.named_modules())
+    if path and path in modules:
+        return modules[path]
+    parent = path
+    while parent and parent not in modules:
+        parent = parent.rpartition(".")[0]
+    beside = [f"{parent}.{name}" if parent else name for name, _ in modules[parent].named_children()]
+    raise ValueError(f"`layer` must be the path of a module; got {path!r}: choose one, e.g. among {beside}")
+
+
+def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
+    """The captured output of a layer, if it is one map for each picture.
+
+    Args:
+        outputs: what the module gave, each time it ran.
+        path: the module's.
+        num_images: N.
+
+    Raises:
+        ValueError: if it is not a single (N, C, H, W) tensor.
+    """
+    found = [tuple(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in outputs]
+    is_map = [isinstance(o, Tensor) and o.dim() == 4 and len(o) == num_images for o in outputs]
+    if is_map != [True]:
+        raise ValueError(
+            f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the detector runs on {num_images} "
+            f"pictures; got {found or 'nothing'}: name a convolution or a block of the backbone"
+        )
+    return outputs[0]
+
+
+def _own_picture(pictures: Tensor, attributes: int) -> Callable[[Tensor, slice], Tensor]:
+    """Takes from gradients (m, N, C, H, W) of some of the (n * K) scalars what belongs to the scalar's own picture."""
+    of_scalar = pictures.repeat_interleave(attributes)
+
+    def take(gradient: Tensor, part: slice) -> Tensor:
+        return gradient[torch.arange(len(gradient), device=gradient.device), of_scalar[part]]
+
+    return take
+
+
+def _smooth(gradients: Tensor, sigma: Tensor) -> Tensor:
+    """Phi: Gaussians over (n, K, C, H, W) with (n, 2) standard deviations along y, x in cells; 0 changes nothing."""
+    if not bool((sigma > 0).any()):
+        return gradients
+    height, width = gradients.shape[-2:]
+    along_y = gaussian_weights(sigma[:, 0], height, height, 0)
+    along_x = gaussian_weights(sigma[:, 1], width, width, 0)
+    return torch.einsum("nkcyx,nyv,nxu->nkcvu", gradients, along_y, along_x)

@@ -1,0 +1,60 @@
+"""A control for the others: maps that know nothing.
+
+Shape letters: D detections over the batch, R of one picture, K attributes, (H, W) the grid of a map, N pictures.
+"""
+
+import torch
+from detectron2.structures import Instances
+
+from ...structures import DetectionTrace, HeatMaps
+from ..base import Explainer, register_method
+from ..windows import MapWindows, assemble
+
+
+@register_method("random")
+class RandomMaps(Explainer):
+    """Every cell of every map is drawn from [0, 1), whatever the picture shows and the detector says.
+
+    What a metric gives for these maps is what it gives for nothing. A method that isn't ahead of it in a metric has
+    shown nothing by that metric; and where many methods aren't, the metric is to be doubted.
+
+    Source: the random order that Samek et al., IEEE TNNLS 2017 (arXiv 1509.06321), compare heat maps with; there of
+    regions, here of cells.
+
+    Args:
+        args: as for :class:`Explainer`.
+        stride: model-input pixels per cell of the maps; D-RISE's default.
+        seed: of the draws, which are the same for each picture.
+
+    Raises:
+        ValueError: if `stride` is below 1.
+    """
+
+    uses_gradients = False
+
+    def __init__(self, *args, stride: int = 8, seed: int = 0):
+        super().__init__(*args)
+        if stride < 1:
+            raise ValueError(f"`stride` must be at least 1; got {stride}: give a positive number")
+        self.stride, self.seed = stride, seed
+
+    def explain(
+        self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> list[HeatMaps]:
+        """See :meth:`Explainer.explain`."""
+        del batched_inputs, instances
+        parts = [self._picture(trace, number) for number in trace.image_index.unique().tolist()]
+        return assemble(trace, parts, self.attributes)
+
+    def _picture(self, trace: DetectionTrace, number: int) -> MapWindows:
+        """Maps of the detections of picture `number`."""
+        chosen, device = (trace.image_index == number).nonzero()[:, 0], trace.boxes.device
+        height, width = trace.image_sizes[number]
+        grid = (-(-height // self.stride), -(-width // self.stride))
+        # On the CPU: the same numbers on every device.
+        generator = torch.Generator().manual_seed(self.seed)
+        values = torch.rand(len(chosen), len(self.attributes), *grid, generator=generator).to(trace.boxes)
+        windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
+        strides = trace.boxes.new_tensor([self.stride] * 2)
+        flat = values.transpose(0, 1).flatten(1)
+        return MapWindows(chosen, 0, windows, grid, strides, flat, [False] * len(self.attributes))

@@ -1,0 +1,88 @@
+"""tools/compare.py behind tools/explain.py, in process."""
+
+import json
+import re
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from tests.tools.test_explain import TINY, ZOO_NAME, picture
+
+from odam_d2 import model_zoo
+from odam_d2.visualize.storage import load_class_names, load_heatmaps
+from tests.helpers import load_command
+from tests.visualize.test_report import Page
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two runs on two pictures, and annotations that are the first run's boxes of the first picture."""
+    root = tmp_path_factory.mktemp("compare")
+    torch.manual_seed(0)
+    torch.save({"model": build_model(model_zoo.get_config(ZOO_NAME, trained=False)).state_dict()}, root / "random.pth")
+    picture(root / "pictures" / "cat.png")
+    picture(root / "pictures" / "dog.png", seed=1)
+    for name, attributes in (("first", ["combined"]), ("second", ["score"])):
+        arguments = ["--config-file", ZOO_NAME, "--input", root / "pictures", "--output", root / name]
+        arguments += ["--attributes", *attributes, "--score-threshold", "0.1", "--max-detections", "2"]
+        arguments += [*TINY, "MODEL.WEIGHTS", root / "random.pth"]
+        assert load_command("explain").main([str(a) for a in arguments]) == 0
+    file = root / "first" / "cat" / "heatmaps.npz"
+    instances, names = load_heatmaps(file), load_class_names(file)
+    boxes, labels = instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist()
+    items = [
+        {"image_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "category_id": 1 + label}
+        for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True)
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "cat.png", "height": 40, "width": 60}],
+        "categories": [{"id": 1 + number, "name": name} for number, name in enumerate(names)],
+        "annotations": items,
+    }
+    (root / "coco.json").write_text(json.dumps(content))
+    return root
+
+
+def call(folder, *options, runs=("first", "second"), output="pages/index.html"):
+    arguments = ["--runs", *(folder / run for run in runs), "--annotations", folder / "coco.json"]
+    arguments += ["--output", folder / output, *options]
+    return load_command("compare").main([str(a) for a in arguments]), folder / output
+
+
+def test_two_runs_side_by_side(folder, capsys):
+    code, page = call(folder, "--attributes", "score", "--names", "one", "the other")
+    assert code == 0 and f"Comparison: {page}" in capsys.readouterr().out
+    read = Page(page)
+    # The picture without annotations isn't shown; both runs have the same detector, so both find both objects.
+    assert "cat.png" in read.text and "dog.png" not in read.text
+    assert read.text.count("2 of 2") == 2 and "the other" in read.text
+    assert "../first/report.html#image=0&det=0&attr=score" in read.addresses
+    assert {"../first/report.html", "../second/report.html"} <= set(read.addresses)
+    for address in read.addresses:
+        assert address.startswith("data:") or (page.parent / address.split("#")[0]).is_file()
+
+
+@pytest.mark.parametrize(
+    "options, runs, message",
+    [
+        ((), ("first", "second"), r"got \['combined'\], and 'second' has \['score'\]"),
+        (("--attributes", "mask"), ("first",), r"got \['mask'\], and 'first' has"),
+        ((), ("pictures",), "output folders of tools/explain.py; got .*pictures"),
+    ],
+)
+def test_runs_that_do_not_fit(folder, options, runs, message, capsys):
+    code, page = call(folder, *options, runs=runs, output="none.html")
+    assert code == 1 and not page.exists()
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_annotations_of_other_pictures(folder, capsys, tmp_path):
+    (tmp_path / "other.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    code, _ = call(folder, "--attributes", "score", "--annotations", str(tmp_path / "other.json"), output="none.html")
+    assert code == 1 and "annotations must know one of the runs' pictures" in capsys.readouterr().err
+
+
+def test_a_name_for_each_run(folder, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call(folder, "--names", "one")
+    assert "--names must name each of the 2 runs; got 1" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""What a command line says of a detector."""
+
+import json
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+
+from odam_d2 import model_zoo
+from odam_d2.cli.config import build_detector, read_run_config
+from odam_d2.modeling.class_names import known_class_names
+from odam_d2.modeling.num_classes import count_classes
+
+NAME = "synthetic/faster_rcnn_compact_FPN"
+
+
+def read(name, *opts):
+    return read_run_config(name, ["MODEL.DEVICE", "cpu", *opts], 0.25, 7)
+
+
+@pytest.mark.parametrize("name", model_zoo.available())
+def test_bundled_weights_come_before_those_that_a_bundled_yaml_begins_its_training_with(name):
+    assert read(name).MODEL.WEIGHTS == model_zoo.get_checkpoint_url(name)
+    assert read(model_zoo.get_config_file(name)).MODEL.WEIGHTS == model_zoo.get_checkpoint_url(name)
+    assert read(name, "MODEL.WEIGHTS", "mine.pth").MODEL.WEIGHTS == "mine.pth"
+
+
+def test_the_threshold_holds_for_every_family():
+    cfg = read(NAME)
+    nodes = (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.ODAM.FCOS, cfg.ODAM.DETR)
+    assert [node.SCORE_THRESH_TEST for node in nodes] == [0.25] * 4 and cfg.TEST.DETECTIONS_PER_IMAGE == 7
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (("MODEL.WEIGHTS", ""), "MODEL.WEIGHTS must name a checkpoint"),
+        (("MODEL.NOTHING", "1"), "the config must be Detectron2's with the node ODAM"),
+        (("INPUT.FORMAT", "YUV-BT.601"), "INPUT.FORMAT must be BGR or RGB"),
+    ],
+)
+def test_configs_that_do_not_fit(opts, message):
+    with pytest.raises(ValueError, match=message):
+        read(NAME, *opts)
+
+
+@pytest.mark.parametrize("name", [f"synthetic/{one}_compact_FPN" for one in ("faster_rcnn", "retinanet", "fcos")])
+def test_classes_by_name_and_number(name):
+    cfg = read(name)
+    model = build_detector(cfg)
+    assert known_class_names(cfg, model) == ("person", "dog", "car") and count_classes(model) == 3
+
+
+COCO = ("DATASETS.TEST", "('coco_2017_val',)")
+
+
+def test_names_of_another_number_of_classes_are_nobodys():
+    """Three classes and 80 names that a config inherited: those of the training data fit, or none does."""
+    cfg = read(NAME, *COCO)
+    assert known_class_names(cfg, build_detector(cfg)) == ("person", "dog", "car")
+    cfg = read(NAME, *COCO, "DATASETS.TRAIN", "('coco_2017_train',)")
+    with pytest.raises(ValueError, match=r"got 80 names, \['person', 'bicycle', .* for 3 classes"):
+        known_class_names(cfg, build_detector(cfg))
+
+
+def test_proposals_are_of_no_class():
+    cfg = read(NAME, "MODEL.META_ARCHITECTURE", "ProposalNetwork")
+    model = build_detector(cfg)
+    assert count_classes(model) is None and known_class_names(cfg, model) is None
+
+
+def test_classes_of_a_coco_file_that_nobody_has_read(tmp_path):
+    names = ["test_runs_mine", "test_runs_gone"]
+    content = {"categories": [{"id": 9, "name": "wolf"}, {"id": 2, "name": "bear"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    for name, file in zip(names, ("coco.json", "gone.json")):
+        register_coco_instances(name, {}, str(tmp_path / file), str(tmp_path))
+    try:
+        both = read(NAME, "DATASETS.TEST", "('test_runs_gone', 'test_runs_mine')", "MODEL.ROI_HEADS.NUM_CLASSES", "2")
+        assert known_class_names(both, build_detector(both)) == ("bear", "wolf")
+        gone = read(NAME, "DATASETS.TEST", "('test_runs_gone',)", "DATASETS.TRAIN", "()")
+        assert known_class_names(gone, build_detector(gone)) is None
+    finally:
+        for name in names:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+
+
+def test_a_detector_that_can_not_be_built():
+    with pytest.raises(ValueError, match="the config must describe a detector; building it failed"):
+        build_detector(read(NAME, "MODEL.BACKBONE.NAME", "nothing"))

@@ -1,0 +1,163 @@
+"""tools/evaluate.py over again: runs that were interrupted, moved, made longer or begun anew, and in two processes.
+
+Among the metrics and methods are those with noise and masks of their own: they must be the same noise and masks again.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.test_evaluate import arguments, folder, numbers, tool  # noqa: F401  (fixtures)
+
+ROOT = Path(__file__).resolve().parents[2]
+METRICS = ["pointing_box", "vea", "deletion", "stability"]
+METHODS = ["--methods", "odam", "drise", "--method-option", "drise.num_masks=2", "--max-detections", "2"]
+
+
+def seeded(folder, output, *options, opts=()):  # noqa: F811
+    return arguments(folder, output, *METHODS, *options, metrics=METRICS, opts=opts)
+
+
+@pytest.fixture(scope="module")
+def whole(tool, folder, tmp_path_factory):  # noqa: F811
+    """The output of an uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    assert tool.main(seeded(folder, output)) == 0
+    return output
+
+
+def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, capsys):  # noqa: F811
+    output, keep, seen = tmp_path / "out", tool.ExampleKeeper.__call__, []
+
+    def interrupted(self, number, *rest):
+        seen.append(number)
+        if seen == [0, 1, 2]:
+            raise KeyboardInterrupt
+        keep(self, number, *rest)
+
+    monkeypatch.setattr(tool.ExampleKeeper, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tool.main(seeded(folder, output))
+    assert not (output / "metrics.json").exists()
+    # The second picture's result was cut short besides.
+    first, second = sorted((output / "pictures").iterdir())
+    second.write_bytes(second.read_bytes()[:-20])
+    assert tool.main(seeded(folder, output, "--resume")) == 0
+    assert seen == [0, 1, 2, 1, 2, 3]
+    assert numbers(output) == numbers(whole)
+    assert tool.main(seeded(folder, output, "--resume", "--seed", "1")) == 1
+    assert "same settings to resume" in capsys.readouterr().err
+    assert numbers(output) == numbers(whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
+    """Killed for good while it measures the third picture: nothing of Python's own clean-up runs."""
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import os, signal\n"
+        "from odam_d2.evaluation.runs.examples import ExampleKeeper\n"
+        "keep = ExampleKeeper.__call__\n"
+        "def kill_at_the_third(self, number, *rest):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if number == 2 else keep(self, number, *rest)\n"
+        "if 'KILL' in os.environ:\n"
+        "    ExampleKeeper.__call__ = kill_at_the_third\n"
+    )
+    output, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(ROOT), "KILL": "1"}
+    command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, output, "--import", killer)]
+    killed = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(list((output / "pictures").iterdir())) == 2 and not (output / "metrics.json").exists()
+    assert tool.main(seeded(folder, output, "--resume", "--import", killer)) == 0
+    assert numbers(output) == numbers(whole)
+
+
+def test_a_picture_whose_crops_were_cut_short_is_measured_again(tool, folder, whole, tmp_path, monkeypatch):  # noqa: F811
+    output, keep, seen = shutil.copytree(whole, tmp_path / "out"), tool.ExampleKeeper.__call__, []
+    monkeypatch.setattr(tool.ExampleKeeper, "__call__", lambda self, *a: seen.append(a[0]) or keep(self, *a))
+    example = output / "examples" / "2_0.json"
+    example.write_bytes(example.read_bytes()[:-20])
+    assert tool.main(seeded(folder, output, "--resume")) == 0
+    assert seen == [2] and numbers(output) == numbers(whole)
+
+
+def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):  # noqa: F811
+    assert tool.main(seeded(folder, tmp_path / "out", "--max-images", "2")) == 0
+    assert numbers(tmp_path / "out")[1]["counts"]["pictures"] == 2
+    # Elsewhere, with the same weights.
+    moved = shutil.move(tmp_path / "out", tmp_path / "moved")
+    weights = ("MODEL.WEIGHTS", shutil.copy(folder / "random.pth", tmp_path / "same.pth"))
+    assert tool.main(seeded(folder, moved, "--resume", opts=weights)) == 0
+    assert numbers(moved) == numbers(whole)
+    other = {name: weight + 1 for name, weight in torch.load(folder / "random.pth")["model"].items()}
+    torch.save({"model": other}, tmp_path / "same.pth")
+    assert tool.main(seeded(folder, moved, "--resume", opts=weights)) == 1
+    assert "differs in ['weights']" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):  # noqa: F811
+    command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, tmp_path, "--num-processes", "2")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert told.returncode == 0, told.stderr
+    assert numbers(tmp_path) == numbers(whole)
+
+
+def test_finished_pictures_must_be_the_same_files_wherever_they_lie(tool, folder, tmp_path, capsys):  # noqa: F811
+    images, moved, output = tmp_path / "images", tmp_path / "moved", tmp_path / "out"
+    shutil.copytree(folder / "pictures", images)
+    (images / "1.png").unlink()
+    first_three = ("--max-images", "3", "--images")
+    assert tool.main(arguments(folder, output, *first_three, images)) == 1
+    # What could not be measured may be put right, and what has not been measured may change.
+    images.rename(moved)
+    shutil.copy(folder / "pictures" / "1.png", moved)
+    grow(moved / "3.png")
+    assert tool.main(arguments(folder, output, "--resume", *first_three, moved)) == 0
+    size = (moved / "1.png").stat().st_size
+    grow(moved / "1.png")
+    capsys.readouterr()
+    assert tool.main(arguments(folder, output, "--resume", "--images", moved)) == 1
+    told = f"differs in 1 of them, the first is '1.png ({size + 1} bytes)' in place of '1.png ({size} bytes)'"
+    assert told in capsys.readouterr().err
+
+
+def grow(file):
+    """Readers of pictures don't mind."""
+    file.write_bytes(file.read_bytes() + b"0")
+
+
+def test_imported_files_and_the_version_count(tool, folder, tmp_path, monkeypatch, capsys):  # noqa: F811
+    names = ("resumed", "the_same", "another")
+    files = dict(zip(names, (tmp_path / f"{name}.py" for name in names)))
+    for name, file in files.items():
+        file.write_text("VALUE = 2\n" if name == "another" else "VALUE = 1\n")
+    run = [folder, tmp_path / "out", "--max-images", "1", "--import"]
+    assert tool.main(arguments(*run, files["resumed"])) == 0
+    assert tool.main(arguments(*run, files["the_same"], "--resume")) == 0
+    assert tool.main(arguments(*run, files["another"], "--resume")) == 1
+    assert "differs in ['imports']" in capsys.readouterr().err
+    monkeypatch.setattr(tool, "__version__", "another")
+    assert tool.main(arguments(*run, files["the_same"], "--resume")) == 1
+    assert "differs in ['version']" in capsys.readouterr().err
+
+
+def test_a_run_that_starts_anew_leaves_nothing_of_an_older_one(tool, folder, tmp_path, monkeypatch):  # noqa: F811
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    written = {"metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_x.png", "sanity.json", "sanity.png"}
+    own = {"notes.txt", "my_index.html", "curves.txt"}
+    for name in written | own:
+        (tmp_path / name).write_text("old")
+    monkeypatch.setattr(tool.ExampleKeeper, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tool.main(arguments(folder, tmp_path))
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == {*own, "settings.json"}

@@ -1,0 +1,106 @@
+"""tools/train_net.py, end to end on a handful of small synthetic pictures."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.events import EventStorage
+
+from odam_d2 import model_zoo
+from odam_d2.data.synthetic import catalog
+from odam_d2.engine.trainer import CPUAutocastTrainer, OdamTrainer
+from tests.helpers import load_command
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_command("train")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    name, workers = "test_train_net", catalog._WORKERS
+    catalog._WORKERS = 0
+    catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
+    yield name
+    catalog._WORKERS = workers
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def run(tool, dataset, output, *more, flags=()):
+    config = model_zoo.get_config_file("synthetic/faster_rcnn_compact_FPN")
+    options = [
+        "OUTPUT_DIR", str(output), "DATASETS.TRAIN", f"('{dataset}',)", "DATASETS.TEST", f"('{dataset}',)",
+        "INPUT.MIN_SIZE_TRAIN", "(96,)", "INPUT.MIN_SIZE_TEST", "96", "SOLVER.IMS_PER_BATCH", "2",
+        "DATALOADER.NUM_WORKERS", "0", "SOLVER.WARMUP_ITERS", "1", "MODEL.DEVICE", "cpu",
+    ]  # fmt: skip
+    args = tool.argument_parser().parse_args(["--config-file", config, *flags, *options, *more])
+    return tool.main(args)
+
+
+def metrics(output):
+    lines = (Path(output) / "metrics.json").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_trains_evaluates_resumes_and_evaluates_again(tool, dataset, tmp_path):
+    output = tmp_path / "run"
+    run(tool, dataset, output, "SOLVER.MAX_ITER", "2", "SOLVER.CHECKPOINT_PERIOD", "1")
+    trained = {k.removeprefix("bbox/"): v for row in metrics(output) for k, v in row.items() if k.startswith("bbox/")}
+    assert set(trained) >= {"AP", "AP50", "AP75", "AP-person", "AP-dog", "AP-car"}
+    assert (output / "config.yaml").is_file() and (output / "model_final.pth").is_file()
+    assert all(torch.isfinite(torch.tensor(row["total_loss"])) for row in metrics(output) if "total_loss" in row)
+
+    again = run(tool, dataset, output, "MODEL.WEIGHTS", str(output / "model_final.pth"), flags=("--eval-only",))
+    assert again["bbox"] == pytest.approx(trained, nan_ok=True)
+
+    run(tool, dataset, output, "SOLVER.MAX_ITER", "3", flags=("--resume",))
+    checkpoint = torch.load(output / "model_final.pth", weights_only=False)
+    assert checkpoint["iteration"] == 2  # the third; the first two were not run again
+
+
+@pytest.mark.parametrize("amp, step", [("True", CPUAutocastTrainer), ("False", None)])
+def test_mixed_precision_on_cpus_is_what_the_config_says(tool, dataset, tmp_path, amp, step):
+    args = tool.argument_parser().parse_args(
+        ["--config-file", model_zoo.get_config_file("synthetic/faster_rcnn_compact_FPN"), "OUTPUT_DIR", str(tmp_path),
+         "MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", amp, "DATASETS.TRAIN", f"('{dataset}',)",
+         "INPUT.MIN_SIZE_TRAIN", "(96,)", "SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0"]
+    )  # fmt: skip
+    trainer = OdamTrainer(tool.setup(args))
+    assert (type(trainer._trainer) is CPUAutocastTrainer) == (step is CPUAutocastTrainer)
+    seen = []
+    trainer.model.backbone.register_forward_hook(lambda m, i, o: seen.append(o["p2"].dtype))
+    with EventStorage(0):
+        trainer._trainer.run_step()
+    assert seen == [torch.bfloat16 if step else torch.float32]
+
+
+def test_import_runs_before_the_config_is_read(tool, dataset, tmp_path):
+    (tmp_path / "my_backbone.py").write_text("raise RuntimeError('imported')\n")
+    with pytest.raises(ImportError, match="imported"):
+        run(tool, dataset, tmp_path / "out", flags=("--import", str(tmp_path / "my_backbone.py")))
+
+
+def test_unknown_evaluator_is_named(tmp_path):
+    MetadataCatalog.get("test_odd").set(evaluator_type="odd")
+    cfg = model_zoo.get_config("synthetic/faster_rcnn_compact_FPN", trained=False)
+    with pytest.raises(ValueError, match=r"one of \['coco', 'coco_and_crowd', 'crowdhuman'\]; got 'odd'"):
+        OdamTrainer.build_evaluator(cfg, "test_odd", str(tmp_path))
+    MetadataCatalog.remove("test_odd")
+
+
+def test_evaluates_with_odam_nms_in_the_place_of_nms(tool, dataset, tmp_path):
+    options = ["MODEL.WEIGHTS", model_zoo.get_checkpoint_path("synthetic/faster_rcnn_compact_FPN")]
+    options += ["INPUT.MIN_SIZE_TEST", "240", "ODAM.NMS.IOU_THRESH", "0.5", "ODAM.NMS.LOW", "-1", "ODAM.NMS.HIGH", "2"]
+    figures = {}
+    for enabled, low in ((False, "-1"), (True, "-1"), (True, "1")):
+        output = tmp_path / f"{enabled}{low}"
+        changed = [*options, "ODAM.NMS.ENABLED", str(enabled), "ODAM.NMS.LOW", low]
+        figures[enabled, low] = run(tool, dataset, output, *changed, flags=("--eval-only",))["bbox"]
+    stock, same, other = figures.values()
+    assert same == pytest.approx(stock, nan_ok=True) and stock["AP"] > 10
+    # Overlap drops nothing unless maps are the same.
+    assert other["AP"] < stock["AP"]

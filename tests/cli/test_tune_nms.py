@@ -1,0 +1,151 @@
+"""tools/tune_nms.py from end to end, on a handful of small synthetic pictures."""
+
+import json
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import COCOEvaluator
+from detectron2.modeling import build_model
+
+from odam_d2.cli.config import read_run_config
+from odam_d2.data.inputs import PictureInputs
+from odam_d2.data.synthetic import catalog
+from odam_d2.utils.checkpoint import load_checkpoint_strictly
+from tests.helpers import load_command
+
+NAME, COUNT = "test_tune_nms", 4
+CONFIG = "synthetic/faster_rcnn_compact_FPN"
+OPTIONS = ["INPUT.MIN_SIZE_TEST", "200", "MODEL.DEVICE", "cpu"]
+GRID = ["--iou-thresholds", "0.3", "0.6", "--sigmas", "0.5", "--odam-iou-thresholds", "0.5"]
+GRID += ["--lows", "0.2", "0.8", "--highs", "0.7", "2"]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_command("tune_nms")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    workers, catalog._WORKERS = catalog._WORKERS, 0
+    catalog.register_synthetic(NAME, "scene", "val", str(tmp_path_factory.mktemp("data") / NAME), COUNT)
+    yield NAME
+    catalog._WORKERS = workers
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
+
+
+def run(tool, output, *more, opts=()):
+    return tool.main(["--config-file", CONFIG, "--dataset", NAME, *more, "--output", str(output), *OPTIONS, *opts])
+
+
+@pytest.fixture(scope="module")
+def tuned(tool, dataset, tmp_path_factory):
+    """A folder that was tuned on the first three pictures."""
+    output = tmp_path_factory.mktemp("tuned") / "out"
+    assert run(tool, output, *GRID, "--max-images", "3") == 0
+    return output
+
+
+def rows_of(output):
+    return json.loads((output / "grid.json").read_text())["rows"]
+
+
+def as_detected(suppressed):
+    """COCO's figures of the detector itself on the first three pictures."""
+    options = [*OPTIONS, "ODAM.NMS.ENABLED", str(suppressed)]
+    cfg = read_run_config(CONFIG, options, score_threshold=0.05, max_detections=100)
+    model = build_model(cfg).eval()
+    load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
+    records = DatasetCatalog.get(NAME)[:3]
+    evaluator = COCOEvaluator(NAME, output_dir=None, use_fast_impl=False)
+    evaluator.reset()
+    for entry in PictureInputs(records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST):
+        with torch.no_grad():
+            evaluator.process([entry], model([entry]))
+    return evaluator.evaluate([record["image_id"] for record in records])["bbox"]
+
+
+def test_published_settings_have_the_figures_of_the_detector_itself(tuned):
+    published = {row["way"]: row for row in rows_of(tuned) if row["origin"] == "published"}
+    assert published["nms"]["thresholds"] == {"iou_threshold": 0.5}
+    assert published["odam_nms"]["thresholds"] == {"iou_threshold": 0.6, "low": 0.3, "high": 0.7}
+    for way, suppressed in (("nms", False), ("odam_nms", True)):
+        expected, figures = as_detected(suppressed), published[way]["figures"]
+        assert figures["AP"] > 0
+        for name, value in figures.items():
+            assert value == pytest.approx(expected[name], abs=1e-9), (way, name)
+
+
+def test_every_setting_is_there_and_the_best_is_chosen(tuned, capsys):
+    rows = rows_of(tuned)
+    # Four published; NMS and linear Soft-NMS at two, gaussian at one, Odam-NMS at three: low .8 has no high of .7.
+    assert len(rows) == 4 + 2 + 2 + 1 + 3
+    found = json.loads((tuned / "thresholds.json").read_text())
+    assert found["metric"] == "AP" and found["dataset"] == NAME
+    for way, thresholds in found["thresholds"].items():
+        mine = [row for row in rows if row["way"] == way]
+        most = max(row["figures"]["AP"] for row in mine)
+        assert [row["figures"]["AP"] for row in mine if row["thresholds"] == thresholds][0] == most
+    table = (tuned / "table.md").read_text()
+    assert table.count("published") >= 3 and "3 pictures of test_tune_nms, chosen by AP" in table
+    assert {"grid.json", "settings.json", "table.md", "thresholds.json", "tune.png"} <= {
+        p.name for p in tuned.iterdir()
+    }
+    assert len(list((tuned / "candidates").iterdir())) == 3
+
+
+def test_resuming_detects_nothing_again_and_a_longer_run_only_what_is_new(tool, tuned, monkeypatch):
+    before = rows_of(tuned)
+    asked = []
+    monkeypatch.setattr(tool.PictureInputs, "__getitem__", _counting(tool.PictureInputs.__getitem__, asked))
+    (tuned / "candidates" / "000001.npz").write_bytes(b"cut short")
+    assert run(tool, tuned, *GRID, "--max-images", "3", "--resume") == 0
+    assert asked == [1] and rows_of(tuned) == before
+    assert run(tool, tuned, *GRID, "--resume", "--ways", "nms", "--metric", "AP50") == 0
+    assert asked == [1, 3]
+    assert json.loads((tuned / "thresholds.json").read_text())["metric"] == "AP50"
+
+
+def _counting(method, asked):
+    def counted(self, index):
+        asked.append(index)
+        return method(self, index)
+
+    return counted
+
+
+def test_chosen_thresholds_are_reported_on_other_pictures(tool, dataset, tmp_path):
+    chosen = {"nms": {"iou_threshold": 0.45}, "odam_nms": {"iou_threshold": 0.5, "low": 0.1, "high": 0.9}}
+    (tmp_path / "thresholds.json").write_text(json.dumps({"thresholds": chosen}))
+    output = tmp_path / "out"
+    arguments = ["--thresholds", str(tmp_path / "thresholds.json"), "--ways", "nms", "odam_nms", "--skip-images", "3"]
+    assert run(tool, output, *arguments) == 0
+    rows = rows_of(output)
+    assert [(row["way"], row["origin"]) for row in rows] == [
+        ("nms", "published"), ("odam_nms", "published"), ("nms", "chosen"), ("odam_nms", "chosen")
+    ]  # fmt: skip
+    assert {row["way"]: row["thresholds"] for row in rows if row["origin"] == "chosen"} == chosen
+    assert [path.name for path in (output / "candidates").iterdir()] == ["000003.npz"]
+    assert not (output / "thresholds.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, opts, message",
+    [
+        (["--dataset", "nobodys"], [], "`dataset` must be registered; got 'nobodys'"),
+        (["--skip-images", "9"], [], "`skip_images` must leave pictures; got 9 of 4"),
+        (["--thresholds", "none.json"], [], "`thresholds` must be a file that this tool wrote; got 'none.json'"),
+        (["--metric", "JI", "--max-images", "1", "--ways", "nms"], [], "`metric` must be one that the evaluator gives"),
+        ([], ["ODAM.NMS.LOW", "0.9"], "`low` must be at most `high`"),
+    ],
+)
+def test_what_does_not_fit_is_said(tool, dataset, tmp_path, capsys, arguments, opts, message):
+    assert run(tool, tmp_path / "out", *arguments, opts=opts) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_candidates_of_other_settings_are_not_taken_up(tool, tuned, capsys):
+    assert run(tool, tuned, *GRID, "--resume", "--score-threshold", "0.3") == 1
+    assert "differs in ['config']" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""tools/visualize_data.py, end to end on small synthetic data."""
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from odam_d2.data.synthetic import catalog
+from tests.helpers import load_command
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_command("visualize_data")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    name = "test_visualize_data"
+    catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def test_writes_pictures_and_a_montage(tool, dataset, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    arguments = [
+        "--dataset-name",
+        dataset,
+        "--num",
+        "3",
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--montage",
+        str(sheet),
+    ]
+    tool.main([*arguments, "--columns", "2", "--cell", "80", "60"])
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"{dataset}_{k:06d}.jpg" for k in range(3)]
+    picture = cv2.imread(str(sheet))
+    assert picture.shape == (120, 160, 3)
+    assert (picture[60:, 80:] == 255).all()  # three pictures in two columns: the last cell is empty
+    drawn = cv2.imread(str(tmp_path / "out" / names[0])).astype(int)
+    plain = cv2.imread(DatasetCatalog.get(dataset)[0]["file_name"]).astype(int)
+    assert drawn.shape == plain.shape and np.abs(drawn - plain).max() > 60
+
+
+def test_shows_what_training_sees(tool, dataset, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"DATASETS: {{TRAIN: ['{dataset}']}}\nINPUT: {{MIN_SIZE_TRAIN: [240]}}\n")
+    out = tmp_path / "out"
+    tool.main(["--source", "dataloader", "--config-file", str(config), "--num", "2", "--output-dir", str(out)])
+    pictures = [cv2.imread(str(path)) for path in sorted(out.iterdir())]
+    assert [picture.shape for picture in pictures] == [(240, 320, 3)] * 2
+
+
+def test_draws_boxes_where_they_are(tool):
+    annotation = {"bbox": [4, 6, 20, 10], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0}
+    drawn = tool.draw_annotations(np.zeros((30, 40, 3), np.uint8), [annotation], ["person"])
+    ys, xs = np.nonzero(drawn.any(axis=2))
+    assert (xs.min(), ys.min(), xs.max(), ys.max()) == (4, 6, 23, 15)
+
+
+def test_reads_polygons_and_rle_alike(tool):
+    square = tool.decode_mask([[2, 1, 6, 1, 6, 4, 2, 4]], 8, 10)
+    assert square.shape == (8, 10) and square[1:4, 2:6].all() and square.sum() == 12
+    assert tool.decode_mask(None, 8, 10) is None
+
+
+def test_wants_somewhere_to_write_to(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--num", "1"])
+    assert "--output-dir" in capsys.readouterr().err

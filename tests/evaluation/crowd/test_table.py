@@ -1,0 +1,57 @@
+"""The table of a crowd against plain loops, subset by subset."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from odam_d2.evaluation.crowd import table as crowd_table
+from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, plain_table, random_picture, record
+
+
+def test_five_detections_by_hand():
+    row = crowd_table([(DETECTIONS, SCORES)], objects_of(record()))["all"]
+    assert row == {
+        "objects": 3,
+        "AP": pytest.approx(100 * 5 / 9),
+        "recall": pytest.approx(100 * 2 / 3),
+        "MR": pytest.approx(100 * (2 / 3) ** (8 / 9) * (1 / 3) ** (1 / 9)),
+        "JI": 50.0,
+        "JI_score": 0.4,
+    }
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_plain_loops_on_random_pictures(seed):
+    rng = np.random.default_rng(seed)
+    samples = [random_picture(rng, k) for k in range(rng.integers(1, 12))]
+    pictures = [sample[0] for sample in samples]
+    detections = [(found.tolist(), scores.tolist()) for _, found, scores in samples]
+    table = crowd_table(detections, objects_of(*pictures))
+    assert list(table) == ["all", "bare", "partial", "heavy", "crowd_bare", "crowd_partial", "crowd_heavy"]
+    for subset, row in table.items():
+        expected = plain_table(pictures, detections, subset)
+        assert {key: row[key] for key in expected} == pytest.approx(expected, nan_ok=True), subset
+
+
+def test_subsets_add_up():
+    rng = np.random.default_rng(3)
+    objects = objects_of(*(random_picture(rng)[0] for _ in range(30)))
+    table = crowd_table([(np.zeros((0, 4)), [])] * 30, objects)
+    counts = {name: row["objects"] for name, row in table.items()}
+    assert counts["all"] == sum(len(one) for one in objects) > 30
+    assert counts["bare"] + counts["partial"] + counts["heavy"] == counts["all"]
+    assert counts["crowd_bare"] + counts["crowd_partial"] + counts["crowd_heavy"] == counts["all"]
+    assert min(counts.values()) > 0
+    assert {row["MR"] for row in table.values()} == {100.0} and {row["JI"] for row in table.values()} == {0.0}
+
+
+def test_tensors_some_subsets_and_none():
+    detections = [(torch.tensor(DETECTIONS), torch.tensor(SCORES, dtype=torch.float64))]
+    table = crowd_table(detections, objects_of(record()), subsets=["all", "crowd_heavy"])
+    assert table["all"]["JI"] == 50.0
+    assert table["crowd_heavy"]["objects"] == 0 and math.isnan(table["crowd_heavy"]["AP"])
+    assert math.isnan(table["crowd_heavy"]["recall"]) and table["crowd_heavy"]["JI_score"] is None
+    with pytest.raises(ValueError, match="`detections` must be of as many pictures as `objects`, 1; got 2"):
+        crowd_table(detections * 2, objects_of(record()))

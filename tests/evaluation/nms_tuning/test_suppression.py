@@ -1,0 +1,96 @@
+"""Ways to remove duplicates, applied to stored candidates."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from torchvision.ops import batched_nms
+
+from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS, Candidates, CandidateStore
+from odam_d2.ops.nms import odam_nms, soft_nms
+from tests.helpers import ROUNDING
+
+SIZE, OUTPUT = (60, 80), (120, 160)
+
+
+def crowd(count=40, seed=0):
+    """Candidates in any order, with ties, and how alike their maps are."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator) * 40
+    boxes = torch.cat([corner, corner + 8 + torch.rand(count, 2, generator=generator) * 12], 1)
+    scores = (torch.rand(count, generator=generator) * 20).ceil() / 20
+    classes = torch.randint(0, 2, (count,), generator=generator)
+    maps = torch.rand(count, 3, generator=generator)
+    maps = maps / maps.norm(dim=1, keepdim=True)
+    return Instances(SIZE, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes), maps @ maps.T
+
+
+THRESHOLDS = {
+    "nms": {"iou_threshold": 0.3},
+    "soft_linear": {"iou_threshold": 0.3},
+    "soft_gaussian": {"sigma": 0.5},
+    "odam_nms": {"iou_threshold": 0.3, "low": 0.7, "high": 0.97},
+}
+
+
+def directly(way, found, similarity):
+    """The same by the functions that they are named after."""
+    about = (found.pred_boxes.tensor, found.scores, found.pred_classes)
+    if way == "nms":
+        kept = batched_nms(*about, 0.3)
+    elif way == "odam_nms":
+        kept = odam_nms(*about, similarity, 0.3, 0.7, 0.97)
+    else:
+        return soft_nms(*about, way.removeprefix("soft_"), **THRESHOLDS[way])
+    return kept, found.scores[kept]
+
+
+@pytest.mark.parametrize("way", SUPPRESSIONS)
+@pytest.mark.parametrize("stored", [False, True])
+def test_detections_are_those_of_the_function_itself(way, stored, tmp_path):
+    found, similarity = crowd()
+    candidates = Candidates.of(found, similarity, OUTPUT)
+    if stored:
+        store = CandidateStore(tmp_path)
+        store.write(3, candidates)
+        candidates = store.read(3)
+    kept, scores = directly(way, found, similarity)
+    result = candidates.detections(way, THRESHOLDS[way], most=12)
+    assert 12 < len(kept) and (len(kept) < len(found) or way.startswith("soft"))
+    # Twice as large in the original; boxes reach to 60 of 80 pixels, so none is clipped.
+    assert torch.equal(result.pred_boxes.tensor, found.pred_boxes.tensor[kept[:12]] * 2)
+    # Soft-NMS decays them here in the order of their scores, there in that of the boxes.
+    assert torch.allclose(result.scores, scores[:12], rtol=ROUNDING, atol=0.0)
+    assert torch.equal(result.pred_classes, found.pred_classes[kept[:12]])
+    assert result.image_size == OUTPUT
+
+
+def test_ways_differ():
+    candidates = Candidates.of(*crowd(), OUTPUT)
+    kept = {way: tuple(candidates.suppress(way, THRESHOLDS[way], 40)[0].tolist()) for way in SUPPRESSIONS}
+    assert len(set(kept.values())) == 4
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("way", SUPPRESSIONS)
+def test_no_candidate_and_one(count, way, tmp_path):
+    store = CandidateStore(tmp_path)
+    found, similarity = crowd(count)
+    store.write(0, Candidates.of(found, similarity, OUTPUT))
+    assert len(store.read(0).detections(way, THRESHOLDS[way], most=5)) == count
+
+
+def test_a_file_that_is_not_whole_is_as_good_as_none(tmp_path):
+    store = CandidateStore(tmp_path / "deep")
+    assert store.read(0) is None
+    store.write(0, Candidates.of(*crowd(), OUTPUT))
+    (path,) = store.folder.glob("*.npz")
+    whole = path.read_bytes()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        assert store.read(0) is None, cut
+    np.savez(path, boxes=np.zeros((1, 4)))
+    assert store.read(0) is None
+    (store.folder / ".x.npz.1.tmp").write_bytes(b"")
+    store.clear()
+    assert list(store.folder.iterdir()) == []
