@@ -97,9 +97,9 @@ def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityR
         classes = torch.tensor([one["class"] for one in result["objects"]])
         size = (entry["height"], entry["width"])
         subjects.append((entry, Instances(size, pred_boxes=boxes, pred_classes=classes)))
-    report = sanity_checks(
-        setup.comparison, subjects, count_classes(setup.model), args.attribute, seed=args.seed, progress=True
-    )
+    number = count_classes(setup.model)
+    assert number is not None  # or there would be no objects
+    report = sanity_checks(setup.comparison, subjects, number, args.attribute, seed=args.seed, progress=True)
     verdicts = {name: [text for _, _, text in found] for name, found in report.verdicts().items()}
     write_json(output / "sanity.json", {"rows": report.rows(), "verdicts": verdicts, "threshold": report.threshold})
     # Maps of the detector as it is are like themselves.

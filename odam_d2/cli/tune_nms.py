@@ -20,7 +20,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,7 @@ from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.clock import now
 from ..utils.files import write_json, write_text
 from ..utils.imports import import_file_or_module
+from ..utils.untyped import UntypedModule
 from ..visualize.tuning_chart import write_tuning_chart
 from .config import build_detector, read_run_config
 
@@ -130,7 +131,7 @@ class Setup:
         return read_run_config(args.config_file, opts, args.score_threshold, args.max_detections)
 
     @cached_property
-    def model(self) -> torch.nn.Module:
+    def model(self) -> UntypedModule:
         """The detector with its weights."""
         model = build_detector(self.cfg)
         if getattr(model, "odam_nms", None) is None:
@@ -250,12 +251,12 @@ def choose_metric(asked: str | None, rows: Sequence[dict]) -> str:
     """The figure that thresholds are chosen by."""
     given = {name for row in rows for name in row["figures"]}
     metric = asked or next((name for name in METRICS if name in given), None)
-    if metric not in given:
+    if metric is None or metric not in given:
         raise ValueError(f"`metric` must be one that the evaluator gives; got {metric!r}: choose among {sorted(given)}")
     return metric
 
 
-def table(rows: Sequence[dict], best: dict[str, dict], metrics: Sequence[str]) -> str:
+def table(rows: Sequence[dict], best: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> str:
     """Published and chosen rows, and the best of each way, as Markdown."""
     body = []
     for row in rows:

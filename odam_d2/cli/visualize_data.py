@@ -57,9 +57,9 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
             dashed_box(canvas, annotation["full_box"], color)
         if ignored:
             continue
-        cv2.rectangle(canvas, *_corners(seen), color, 1)
+        cv2.rectangle(canvas, *_corners(seen), color=color, thickness=1)
         if annotation.get("head_box"):
-            cv2.rectangle(canvas, *_corners(annotation["head_box"]), color, 1)
+            cv2.rectangle(canvas, *_corners(annotation["head_box"]), color=color, thickness=1)
         if len(thing_classes) > 1:
             corner = (_corners(seen)[0][0] + 3, _corners(seen)[0][1] + 12)
             cv2.putText(
@@ -71,7 +71,8 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
 def _color(number: int) -> tuple[int, int, int]:
     """A bright BGR colour for the object with this number."""
     hue = int(180 * (number * _HUE_STEP % 1))
-    return tuple(int(v) for v in cv2.cvtColor(np.array([[[hue, 190, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0])
+    blue, green, red = cv2.cvtColor(np.array([[[hue, 190, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0]
+    return int(blue), int(green), int(red)
 
 
 def decode_mask(segmentation, height: int, width: int) -> np.ndarray | None:

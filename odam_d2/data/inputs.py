@@ -1,6 +1,6 @@
 """Pictures of a data set as a detector takes them, one at a time, also where some can't be read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,9 @@ class PictureInputs(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def __iter__(self) -> Iterator[dict]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict:
         """The entry of a record: ``image`` (3, h', w') float32, ``image_id``, ``height``, ``width``.

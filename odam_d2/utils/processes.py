@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 
-def launch_on_cpu(function: Callable[..., None], num_processes: int, args: tuple = ()) -> None:
+def launch_on_cpu(function: Callable[..., object], num_processes: int, args: tuple = ()) -> None:
     """Runs ``function(*args)`` in several processes at once that find each other through ``detectron2.utils.comm``.
 
     Detectron2's ``launch`` does so with one process for each GPU; where there are GPUs it can't do it without them.
@@ -31,7 +31,7 @@ def launch_on_cpu(function: Callable[..., None], num_processes: int, args: tuple
     torch.multiprocessing.spawn(_worker, (function, num_processes, address, args), nprocs=num_processes)
 
 
-def _worker(rank: int, function: Callable[..., None], num_processes: int, address: str, args: tuple) -> None:
+def _worker(rank: int, function: Callable[..., object], num_processes: int, address: str, args: tuple) -> None:
     # A progress bar's usual lock is one between processes: it would outlive the end below, and be told as leaked.
     tqdm.set_lock(threading.RLock())
     torch.distributed.init_process_group(
