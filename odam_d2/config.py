@@ -47,7 +47,7 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.NMS.HIGH = None
     # Model-input pixels per cell of the grid that maps are compared on, > 0; 8 to 16 in the paper.
     cfg.ODAM.NMS.STRIDE = 8.0
-    # Boxes of a picture that are compared, >= 1: the best of those above the detector's score threshold.
+    # Boxes of an image that are compared, >= 1: the best of those above the detector's score threshold.
     cfg.ODAM.NMS.MAX_CANDIDATES = 1000
     # Whose maps are compared, an attribute; None for the class score, as published: "score" two-stage, and "logit"
     # one-stage, whose maps are those of its sigmoid but for a factor.
@@ -129,18 +129,18 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.TRAIN.WARMUP_ITERS = 0
     # Whether learning flows through G in h = ReLU(sum G * A) as well; False, through A alone, is as published.
     cfg.ODAM.TRAIN.SECOND_ORDER = False
-    # Positives of a picture that are explained, those of the highest IoU, >= 1.
+    # Positives of an image that are explained, those of the highest IoU, >= 1.
     cfg.ODAM.TRAIN.MAX_POSITIVES = 300
     # Objects whose annotated boxes overlap by more than this IoU are not held apart, in [0, 1]; 1 holds all apart.
     cfg.ODAM.TRAIN.DUPLICATE_IOU = 1.0
     # Model-input pixels per cell of the grid on which maps are compared, > 0.
     cfg.ODAM.TRAIN.STRIDE = 8.0
-    # Iterations after which the same objects are explained again, for curves of ODI and pictures in TensorBoard, >= 0;
-    # 0 for never. They are annotated ones of the first pictures of DATASETS.TEST.
+    # Iterations after which the same objects are explained again, for curves of ODI and images in TensorBoard, >= 0;
+    # 0 for never. They are annotated ones of the first images of DATASETS.TEST.
     cfg.ODAM.TRAIN.WATCH_PERIOD = 0
-    # How many pictures, >= 1.
-    cfg.ODAM.TRAIN.WATCH_PICTURES = 8
-    # Objects of which pictures are drawn, >= 0.
+    # How many images, >= 1.
+    cfg.ODAM.TRAIN.WATCH_IMAGES = 8
+    # Objects of which images are drawn, >= 0.
     cfg.ODAM.TRAIN.WATCH_DRAWN = 6
 
     # What tools/train_net.py optimises with, beside the keys of SOLVER.

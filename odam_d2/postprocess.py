@@ -1,6 +1,6 @@
 """Odam-NMS inside a detector: its candidates' maps, how alike they are, and which candidates are kept.
 
-Shape letters: N pictures, R candidates of a picture, K of them kept.
+Shape letters: N images, R candidates of an image, K of them kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class OdamNMS:
         low: T_l, in [-1, 2], at most `high`.
         high: T_h, in [-1, 2].
         stride: model-input pixels per cell of the common grid that maps are compared on.
-        max_candidates: most boxes of a picture that are compared, the best ones.
+        max_candidates: most boxes of an image that are compared, the best ones.
         attribute: whose maps are compared.
         engine: see :func:`odam_d2.explain.build_explainer`.
         group_norm: as `engine`.
@@ -91,7 +91,7 @@ class OdamNMS:
         }
 
     def best(self, candidates: list[Instances]) -> list[Instances]:
-        """N Instances with ``scores``: of each picture the `max_candidates` best, in the order in which they stood."""
+        """N Instances with ``scores``: of each image the `max_candidates` best, in the order in which they stood."""
         return [self._best(one) if len(one) > self.max_candidates else one for one in candidates]
 
     def _best(self, candidates: Instances) -> Instances:
@@ -99,7 +99,7 @@ class OdamNMS:
         return candidates[order[: self.max_candidates].sort().values]
 
     def similarities(self, model: nn.Module, trace: DetectionTrace) -> list[Tensor]:
-        """How alike the maps of every two candidates of a picture are.
+        """How alike the maps of every two candidates of an image are.
 
         Args:
             model: the detector.

@@ -12,7 +12,7 @@ from odam_d2.utils.calibration import calibrate_frozen_norms
 from tests.helpers import query_config, random_input, zoo_config
 
 R18 = ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64)
-# Narrow heads, few classes and proposals, and two detections of a picture whatever their score.
+# Narrow heads, few classes and proposals, and two detections of an image whatever their score.
 SMALL = (
     "MODEL.FPN.OUT_CHANNELS", 32, "MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_MASK_HEAD.CONV_DIM", 16,
     "MODEL.ROI_MASK_HEAD.NUM_CONV", 2, "MODEL.ROI_HEADS.NUM_CLASSES", 5, "MODEL.RPN.POST_NMS_TOPK_TEST", 20,
@@ -108,7 +108,7 @@ class QueryFamily:
     group_norm: str = "frozen"
 
     def detector(self) -> nn.Module:
-        """Our detector with random weights, two detections of a picture whatever their score."""
+        """Our detector with random weights, two detections of an image whatever their score."""
         torch.manual_seed(0)
         cfg = query_config(self.name, "NUM_CLASSES", 5)
         cfg.TEST.DETECTIONS_PER_IMAGE = 2

@@ -51,7 +51,7 @@ def zoo_config(name: str, *opts, traced: bool = True):
 
 
 def compact_detector(name: str, *opts, detections: int = 3):
-    """A bundled config with random weights on the CPU, that finds `detections` in any picture, quickly."""
+    """A bundled config with random weights on the CPU, that finds `detections` in any image, quickly."""
     cfg = zoo.get_config(f"synthetic/{name}_compact_FPN", trained=False)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 20
@@ -161,7 +161,7 @@ def query_config(architecture: str, *opts):
 
 
 def training_input(height: int, width: int, boxes: list, classes: list | None = None, seed: int = 0) -> dict:
-    """One entry of a training batch: a picture of :func:`random_input` with annotated boxes (class 0 if not said)."""
+    """One entry of a training batch: an image of :func:`random_input` with annotated boxes (class 0 if not said)."""
     objects = Instances((height, width))
     objects.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
     objects.gt_classes = torch.tensor(classes or [0] * len(boxes), dtype=torch.int64)

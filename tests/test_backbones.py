@@ -92,7 +92,7 @@ YAML = {
 
 @torch.no_grad()
 def settle(model):
-    """Gives every batch norm the statistics of a picture, so that random weights neither explode nor fade."""
+    """Gives every batch norm the statistics of an image, so that random weights neither explode nor fade."""
     calibrate_frozen_norms(model, [INPUT])
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -26,7 +26,7 @@ from tests.ops.test_nms import plain_odam_nms
 
 # Of different sizes, so that the second is padded; the first was twice as large.
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
-# About fifty candidates a picture, and more room than they need.
+# About fifty candidates an image, and more room than they need.
 CROWDED = (
     "TEST.DETECTIONS_PER_IMAGE", 45, "MODEL.RPN.POST_NMS_TOPK_TEST", 10, "MODEL.RETINANET.TOPK_CANDIDATES_TEST", 12,
     "ODAM.FCOS.TOPK_CANDIDATES_TEST", 12,
@@ -230,7 +230,7 @@ def test_only_the_best_candidates_are_compared(case):
     assert all(1 <= len(result) <= 7 for result in detect(model))
 
 
-def test_detections_of_a_picture_are_capped(case):
+def test_detections_of_a_image_are_capped(case):
     whole = detect(case.build(*nms_options(*THRESHOLDS)))
     capped = detect(case.build(*nms_options(*THRESHOLDS), "TEST.DETECTIONS_PER_IMAGE", 3))
     # Boxes of no size are dropped after they were counted.

@@ -117,7 +117,7 @@ def test_boxes_and_classes_that_can_not_be_used(predictor, given, message):
 def test_what_is_no_image(predictor, wrong):
     with pytest.raises(ValueError, match=r"`image` must be \(h, w, 3\) uint8"):
         predictor(wrong)
-    with pytest.raises(ValueError, match="readable picture"):
+    with pytest.raises(ValueError, match="readable image"):
         predictor("nowhere.jpg")
 
 

@@ -1,7 +1,7 @@
-"""Checks annotations in CrowdHuman's format with their pictures, and says what they hold.
+"""Checks annotations in CrowdHuman's format with their images, and says what they hold.
 
     tools/check_crowdhuman.py --odgt datasets/crowdhuman/annotation_val.odgt --images datasets/crowdhuman/Images
-    tools/check_crowdhuman.py --odgt mine.odgt --images pictures --skip-bad --write mine_mended.odgt
+    tools/check_crowdhuman.py --odgt mine.odgt --images photos --skip-bad --write mine_mended.odgt
 
 It stops at the first line that can't be used; with --skip-bad, bad lines are listed, counted and left out.
 """
@@ -23,7 +23,7 @@ def summary(content: OdgtContent) -> list[tuple[str, int]]:
     annotations = [item for record in content.records for item in record["annotations"]]
     objects = [CrowdObjects.of(record) for record in content.records]
     rows = [
-        ("pictures", len(content.records)),
+        ("images", len(content.records)),
         ("people", sum(not item["iscrowd"] for item in annotations)),
         ("ignore regions", sum(item["iscrowd"] for item in annotations)),
         ("annotations without a size, left out", content.sizeless),
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parses the command line, checks, and prints counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--odgt", required=True, help="the annotations")
-    parser.add_argument("--images", required=True, help="folder of the pictures, <ID>.jpg")
+    parser.add_argument("--images", required=True, help="folder of the images, <ID>.jpg")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad lines out instead of stopping at the first")
     parser.add_argument("--write", metavar="FILE", help="a new file of the lines that can be used, as they are")
     args = parser.parse_args(arguments)

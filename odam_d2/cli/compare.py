@@ -52,7 +52,7 @@ class Run:
         self.name = name or self.folder.resolve().name
         try:
             self.told: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-            self.pictures = {Path(one["file"]).resolve(): n for n, one in enumerate(self.told["pictures"])}
+            self.images = {Path(one["file"]).resolve(): n for n, one in enumerate(self.told["images"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"`--runs` must name output folders of tools/explain.py; got {folder!r}, where run.json can't be read: "
@@ -63,17 +63,17 @@ class Run:
     def describe(self) -> dict[str, str]:
         """What the page says of the run."""
         told = self.told
-        count = sum(one["detections"] for one in told["pictures"])
+        count = sum(one["detections"] for one in told["images"])
         detail = f"{told['architecture']}, {told['method']}, {count} boxes explained"
         return {"name": self.name, "detail": detail, "link": self.report}
 
     def findings(self, path: Path, attribute: str) -> Findings | None:
-        """What the run found in a picture; None if it didn't explain it."""
-        number = self.pictures.get(path)
+        """What the run found in an image; None if it didn't explain it."""
+        number = self.images.get(path)
         if number is None:
             return None
-        file = self.folder / self.told["pictures"][number]["folder"] / "heatmaps.npz"
-        # A report counts failed pictures too, whose places among the others run.json doesn't tell.
+        file = self.folder / self.told["images"][number]["folder"] / "heatmaps.npz"
+        # A report counts failed images too, whose places among the others run.json doesn't tell.
         place = "" if self.told["failures"] else f"#image={number}&det={{}}&attr={attribute}"
         return Findings(load_heatmaps(file), load_class_names(file), self.report + place)
 
@@ -85,7 +85,7 @@ def drawable(runs: Sequence[Run], attributes: Sequence[str]) -> list[str]:
         ValueError: if one of them can't.
     """
     for run in runs:
-        for one in run.told["pictures"][:1]:
+        for one in run.told["images"][:1]:
             names = load_heatmaps(run.folder / one["folder"] / "heatmaps.npz").heatmaps.names
             missing = [name for name in attributes if name not in names]
             if missing:
@@ -109,9 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         annotations = CocoAnnotations(args.annotations)
         attributes = drawable(runs, args.attributes)
         entries = []
-        for path in tqdm(
-            dict.fromkeys(path for run in runs for path in run.pictures), desc="comparing", unit="picture"
-        ):
+        for path in tqdm(dict.fromkeys(path for run in runs for path in run.images), desc="comparing", unit="image"):
             image = read_image_bgr(path)
             objects = annotations.find(path, *image.shape[:2])
             if objects is not None:
@@ -119,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rgb = np.ascontiguousarray(image[:, :, ::-1])
                 entries.append(comparison_entry(path.name, rgb, objects, findings, attributes))
         if not entries:
-            raise ValueError("the annotations must know one of the runs' pictures; got none: name the file they are of")
+            raise ValueError("the annotations must know one of the runs' images; got none: name the file they are of")
         write_comparison(output, entries, [run.describe() for run in runs], attributes)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

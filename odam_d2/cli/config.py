@@ -20,7 +20,7 @@ def read_run_config(config_file: str, opts: Sequence[str], score_threshold: floa
         config_file: a file, or a name of the model zoo.
         opts: keys and values in turn.
         score_threshold: lowest score of a detection, in [0, 1].
-        max_detections: most detections of a picture.
+        max_detections: most detections of an image.
 
     Raises:
         ValueError: if there is no such config, an option is unknown, or no weights are named.

@@ -5,11 +5,11 @@
     tools/evaluate.py --config-file my.yaml --annotations coco.json --images val/ --methods odam drise \\
         --method-option drise.num_masks=500 --output output/measured MODEL.WEIGHTS my.pth
 
-In --output: metrics.json, per_object.csv, pairs.csv, curves as pictures, and index.html with the worst and the best
+In --output: metrics.json, per_object.csv, pairs.csv, curves as images, and index.html with the worst and the best
 objects; with --sanity also sanity.json and sanity.png. What is finished of a run that was interrupted lies there too;
 --resume goes on from it.
 
-Exit code: 0; 1 if a picture is missing or failed, or the set-up did; 2 if an argument is wrong.
+Exit code: 0; 1 if an image is missing or failed, or the set-up did; 2 if an argument is wrong.
 """
 
 import argparse
@@ -47,12 +47,12 @@ from ..visualize.stage_chart import write_stage_chart
 from .measured_run import MeasuredRun, measuring_argument_parser
 
 SANITY_CHART = "sanity.png"
-# What a run leaves beside its pictures' results.
+# What a run leaves beside its images' results.
 RESULTS = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
 
 
 def measure(setup: MeasuredRun, command: str) -> None:
-    """Measures this process's share of the pictures; the main process writes the results of all."""
+    """Measures this process's share of the images; the main process writes the results of all."""
     args, records = setup.args, setup.records[: setup.args.max_images]
     torch.manual_seed(args.seed)
     store, main_process = ResultStore(args.output), comm.is_main_process()
@@ -70,9 +70,9 @@ def measure(setup: MeasuredRun, command: str) -> None:
     )
     keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)
     evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
-    # Masks of D-RISE for a picture where nothing matches would be for nobody.
+    # Masks of D-RISE for an image where nothing matches would be for nobody.
     setup.comparison.wanted = evaluator.wants
-    progress = tqdm(loader, desc="measuring", unit="picture", disable=not main_process)
+    progress = tqdm(loader, desc="measuring", unit="image", disable=not main_process)
     inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
     if main_process:
         report = check_sanity(setup, evaluator) if args.sanity else None
@@ -80,10 +80,10 @@ def measure(setup: MeasuredRun, command: str) -> None:
 
 
 def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
-    """Results of the pictures that needn't be measured again: those that are there, with all that the page shows."""
+    """Results of the images that needn't be measured again: those that are there, with all that the page shows."""
     broken = cut_short(store.examples)
     whole = [image_id for number, image_id in enumerate(dict.fromkeys(image_ids)) if number not in broken]
-    read = ((image_id, store.pictures.read(image_id)) for image_id in whole)
+    read = ((image_id, store.images.read(image_id)) for image_id in whole)
     return {image_id: result for image_id, result in read if result is not None}
 
 
@@ -105,7 +105,7 @@ def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityR
     # Maps of the detector as it is are like themselves.
     curves = {name: [1.0, *values] for name, values in report.curves().items()}
     stages, label = ["as it is", *report.stages], "rank correlation of maps"
-    title = f"{len(subjects)} pictures, randomised from the heads down"
+    title = f"{len(subjects)} images, randomised from the heads down"
     write_stage_chart(output / SANITY_CHART, curves, stages, label, report.threshold, title)
     return report
 
@@ -149,7 +149,7 @@ def write_results(
     if sanity is not None:
         print(sanity.text())
     print(
-        f"Mean and 95 % interval (bootstrap over pictures, seed {args.seed}). Page: {(output / 'index.html').resolve()}"
+        f"Mean and 95 % interval (bootstrap over images, seed {args.seed}). Page: {(output / 'index.html').resolve()}"
     )
     for one in evaluator.failures:
         print(f"{'missing' if one['missing'] else 'failed'}: {one['file_name']}: {one['error']}", file=sys.stderr)

@@ -1,9 +1,9 @@
-"""Explains what a detector finds in pictures: overlays, heat maps to keep, and a report to leaf through.
+"""Explains what a detector finds in images: overlays, heat maps to keep, and a report to leaf through.
 
-    tools/explain.py --config-file synthetic/faster_rcnn_compact_FPN --input pictures/ --output output/pictures
+    tools/explain.py --config-file synthetic/faster_rcnn_compact_FPN --input images/ --output output/images
     tools/explain.py --config-file my.yaml --input 'val/*.jpg' --annotations val.json --output out MODEL.WEIGHTS my.pth
 
-Exit code: 0, also without a detection; 1 if a picture or the set-up failed; 2 if an argument is wrong.
+Exit code: 0, also without a detection; 1 if an image or the set-up failed; 2 if an argument is wrong.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from ..utils.files import atomic_write, distinct_names, safe_name, write_json
 from ..utils.imports import import_file_or_module
 from ..visualize.ground_truth import Annotation, CocoAnnotations, to_instances
 from ..visualize.overlay import draw_detections
-from ..visualize.report import failure_entry, picture_entry, write_report
+from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
 from ..visualize.strips import draw_attribute_panel
 from .config import build_detector, read_run_config
@@ -54,7 +54,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
-    add("--input", required=True, help="a picture, a folder of pictures, or a quoted glob pattern")
+    add("--input", required=True, help="an image, a folder of images, or a quoted glob pattern")
     add("--output", required=True, metavar="DIR", help="folder for the results")
     add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
     add("--explain", choices=("detections", "annotations"), default="detections",
@@ -69,7 +69,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--score-threshold", type=_share, default=0.5, metavar="S",
         help="lowest score of a detection, in [0, 1] (default: 0.5)")  # fmt: skip
     add("--max-detections", type=_count, default=100, metavar="N",
-        help="most boxes explained in a picture (default: 100)")  # fmt: skip
+        help="most boxes explained in an image (default: 100)")  # fmt: skip
     add("--strips", type=_number, default=3, metavar="N",
         help="draw all maps of the N best boxes of an image side by side; the report shows those of every box "
         "(default: 3)")  # fmt: skip
@@ -105,11 +105,11 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each picture: its stem, numbered where several pictures share it (``cat``, ``cat-2``)."""
+    """A folder name for each image: its stem, numbered where several images share it (``cat``, ``cat-2``)."""
     return distinct_names((path.stem for path in paths), taken=("report.html", "run.json"))
 
 
-class PictureExplainer:
+class ImageExplainer:
     """From an image's path to what was found in it, and from that to files and an entry of the report.
 
     Args:
@@ -174,7 +174,7 @@ class PictureExplainer:
             safe = safe_name(class_name(label, self.class_names)).replace(" ", "_")
             strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names)
             _save_jpeg(folder / f"det_{k:03d}_{safe}_{score:.2f}.jpg", strip)
-        return picture_entry(name, rgb, instances, self.class_names, truth, judge=self.args.explain == "detections")
+        return image_entry(name, rgb, instances, self.class_names, truth, judge=self.args.explain == "detections")
 
     def _explain(self, image, path, truth):
         height, width = image.shape[:2]
@@ -182,7 +182,7 @@ class PictureExplainer:
         if self.args.explain == "annotations":
             if truth is None:
                 raise ValueError(
-                    f"the annotations must know the picture to explain its boxes; {path.name!r} isn't among them"
+                    f"the annotations must know the image to explain its boxes; {path.name!r} isn't among them"
                 )
             given = [to_instances(truth, height, width)[: self.args.max_detections]]
         pixels = image[:, :, ::-1] if self.rgb else image
@@ -256,8 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "annotations": args.annotations,
     }
     start = time.perf_counter()
-    explain = PictureExplainer(explainer, cfg, annotations, class_names, args)
-    entries, pictures, failures = explain_all(explain, paths, output)
+    explain = ImageExplainer(explainer, cfg, annotations, class_names, args)
+    entries, images, failures = explain_all(explain, paths, output)
     run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
     report = output / "report.html"
     annotated = args.explain == "annotations"
@@ -267,18 +267,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         explainer.attributes,
         run,
         noun="annotated box" if annotated else "detection",
-        empty="No annotated boxes in these pictures." if annotated
-        else f"No detections: nothing in these pictures scored {args.score_threshold:g} or more.",
+        empty="No annotated boxes in these images." if annotated
+        else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
     )  # fmt: skip
-    write_json(output / "run.json", {**run, "pictures": pictures, "failures": failures})
-    boxes = sum(picture["detections"] for picture in pictures)
+    write_json(output / "run.json", {**run, "images": images, "failures": failures})
+    boxes = sum(image["detections"] for image in images)
     print(f"Report: {report.resolve()}")
-    print(f"{len(paths)} pictures, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")
+    print(f"{len(paths)} images, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")
     return 1 if failures else 0
 
 
 def explain_all(
-    explain: PictureExplainer, paths: Sequence[Path], output: Path
+    explain: ImageExplainer, paths: Sequence[Path], output: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Explains every image; one that fails is named and the rest goes on.
 
@@ -288,7 +288,7 @@ def explain_all(
         Entries for the report, and for run.json what was done and what failed.
     """
     root = os.path.commonpath([p.resolve().parent for p in paths])
-    entries, pictures, failures = [], [], []
+    entries, images, failures = [], [], []
     waiting: deque[tuple[Path, str, str, Future]] = deque()
 
     def finish(path: Path, name: str, folder: str, written: Future) -> None:
@@ -303,7 +303,7 @@ def explain_all(
                 failure["traceback"] = "".join(traceback.format_exception(error))
             failures.append(failure)
         else:
-            pictures.append({"file": str(path), "folder": folder, "detections": len(entry["detections"])})
+            images.append({"file": str(path), "folder": folder, "detections": len(entry["detections"])})
         entries.append(entry)
         progress.update()
 
@@ -322,7 +322,7 @@ def explain_all(
                 finish(*waiting.popleft())
         while waiting:
             finish(*waiting.popleft())
-    return entries, pictures, failures
+    return entries, images, failures
 
 
 def remove_old_files(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a measuring run works with, from its command line: the detector, the methods, the pictures, the metrics."""
+"""What a measuring run works with, from its command line: the detector, the methods, the images, the metrics."""
 
 import argparse
 import hashlib
@@ -17,7 +17,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..data.categories import category_names
-from ..data.inputs import PictureInputs
+from ..data.inputs import ImageInputs
 from ..evaluation import METRICS, Measuring, TimedComparison
 from ..evaluation.ground_truth import records_from_coco, records_from_dataset
 from ..evaluation.metrics.candidates import object_scorer
@@ -45,7 +45,7 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
     add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
     add("--dataset", metavar="NAME", help="a registered data set; or else --annotations and --images")
     add("--annotations", metavar="JSON", help="COCO file")
-    add("--images", metavar="DIR", help="folder of its pictures")
+    add("--images", metavar="DIR", help="folder of its images")
     add("--methods", nargs="+", default=["odam"], choices=sorted(METHODS), metavar="NAME",
         help="; ".join(sorted(METHODS)) + " (default: odam)")  # fmt: skip
     add("--method-option", dest="method_options", type=_option, action="append", default=[],
@@ -57,13 +57,13 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
     add("--iou-threshold", type=_share, default=0.9, metavar="T",
         help="how far a detection and its object must overlap (default: 0.9, as published)")  # fmt: skip
     add("--score-threshold", type=_share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
-    add("--max-detections", type=_count, default=100, metavar="N", help="most boxes of a picture (default: 100)")
-    add("--max-images", type=_count, metavar="N", help="the first N pictures (default: all)")
+    add("--max-detections", type=_count, default=100, metavar="N", help="most boxes of an image (default: 100)")
+    add("--max-images", type=_count, metavar="N", help="the first N images (default: all)")
     add("--sanity", type=_count, nargs="?", const=4, metavar="N",
-        help="also let the detector forget layer by layer, and see whether maps of N pictures change "
+        help="also let the detector forget layer by layer, and see whether maps of N images change "
         "(default N: 4, the first with matched objects)")  # fmt: skip
     add("--amp", action="store_true",
-        help="ask about changed pictures (drise, deletion, insertion) in mixed precision: about two thirds of the "
+        help="ask about changed images (drise, deletion, insertion) in mixed precision: about two thirds of the "
         "time, and means that move by thousandths; detections and gradients stay in single precision")  # fmt: skip
     add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
     add("--output", required=True, metavar="DIR", help="folder for the results")
@@ -142,7 +142,7 @@ class MeasuredRun:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The detector with its weights."""
-        if self.cfg.MODEL.DEVICE == "cpu":  # sums depend on how many threads share them; processes share pictures
+        if self.cfg.MODEL.DEVICE == "cpu":  # sums depend on how many threads share them; processes share images
             torch.set_num_threads(1)
         model = build_detector(self.cfg)
         load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
@@ -201,13 +201,13 @@ class MeasuredRun:
             tuple(args.metrics), args.iou_threshold, args.attribute, score, args.seed, explain=self.comparison
         )
 
-    def inputs(self, records: Sequence[dict]) -> PictureInputs:
-        """Pictures as the detector takes them."""
+    def inputs(self, records: Sequence[dict]) -> ImageInputs:
+        """Images as the detector takes them."""
         sides = self.cfg.INPUT
-        return PictureInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
+        return ImageInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
 
     def settings(self) -> dict[str, Any]:
-        """All of the command that results depend on. Not how many pictures there are: a run can be made longer."""
+        """All of the command that results depend on. Not how many images there are: a run can be made longer."""
         config = self.cfg.clone()
         config.defrost()
         # Their content counts, wherever they lie.
@@ -224,7 +224,7 @@ class MeasuredRun:
         }
 
     def files(self) -> dict[Any, str]:
-        """Image id -> name of the picture's file and its size. Not the folder --images: a run may go on elsewhere."""
+        """Image id -> name of the image's file and its size. Not the folder --images: a run may go on elsewhere."""
         return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
 
 

@@ -129,7 +129,7 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """In which precision the detector was asked about changed pictures; empty where nothing asked."""
+        """In which precision the detector was asked about changed images; empty where nothing asked."""
         about = self.measured["run"]
         # Deletion and insertion ask as the run does, a method with masks as its own option says.
         mixed = {bool(options["amp"]) for options in about["methods"].values() if "amp" in options}
@@ -140,7 +140,7 @@ class Run:
         asked = " and ".join(
             "in mixed precision" if amp else "in the precision of its weights" for amp in sorted(mixed)
         )
-        return f"; the detector was asked about changed pictures {asked}"
+        return f"; the detector was asked about changed images {asked}"
 
     @property
     def metrics(self) -> list[str]:

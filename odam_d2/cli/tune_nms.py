@@ -13,7 +13,7 @@ one object and of neighbours are, table.md with the published and the best; thre
 tune.png. Candidates that are there already, of an interrupted run or of one with another grid, are taken up with
 --resume.
 
-Exit code: 0; 1 if a picture can't be read, or the set-up failed; 2 if an argument is wrong.
+Exit code: 0; 1 if an image can't be read, or the set-up failed; 2 if an argument is wrong.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from detectron2.data import DatasetCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..data.inputs import PictureInputs
+from ..data.inputs import ImageInputs
 from ..engine import OdamTrainer
 from ..env import collect_versions
 from ..evaluation.ground_truth import TrueObjects
@@ -57,7 +57,7 @@ from ..utils.untyped import UntypedModule
 from ..visualize.tuning_chart import write_tuning_chart
 from .config import build_detector, read_run_config
 
-# The first that the evaluator gives is what thresholds are chosen by; of all of them the table and the picture speak.
+# The first that the evaluator gives is what thresholds are chosen by; of all of them the table and the image speak.
 METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
 # Soft-NMS's as published (Bodla et al., 2017).
 SOFT_PUBLISHED = {"soft_linear": {"iou_threshold": 0.3}, "soft_gaussian": {"sigma": 0.5}}
@@ -69,11 +69,11 @@ def argument_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
     add("--dataset", required=True, metavar="NAME", help="a registered data set")
-    add("--skip-images", type=_whole, default=0, metavar="K", help="leave out the first K pictures (default: 0)")
-    add("--max-images", type=_count, metavar="N", help="take the next N pictures (default: all)")
+    add("--skip-images", type=_whole, default=0, metavar="K", help="leave out the first K images (default: 0)")
+    add("--max-images", type=_count, metavar="N", help="take the next N images (default: all)")
     add("--score-threshold", type=float, default=0.05, metavar="S", help="lowest score of a candidate (default: 0.05)")
     add("--max-detections", type=_count, default=100, metavar="N",
-        help="most detections of a picture, before which TEST.DETECTIONS_PER_IMAGE counts (default: 100)")  # fmt: skip
+        help="most detections of an image, before which TEST.DETECTIONS_PER_IMAGE counts (default: 100)")  # fmt: skip
     add("--ways", nargs="+", choices=list(SUPPRESSIONS), default=list(SUPPRESSIONS), metavar="NAME",
         help="; ".join(SUPPRESSIONS) + " (default: all)")  # fmt: skip
     add("--iou-thresholds", type=float, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8), metavar="T",
@@ -144,7 +144,7 @@ class Setup:
 
     @cached_property
     def records(self) -> list[dict]:
-        """Of the pictures of this run."""
+        """Of the images of this run."""
         args = self.args
         try:
             everything = DatasetCatalog.get(args.dataset)
@@ -155,7 +155,7 @@ class Setup:
         end = None if args.max_images is None else args.skip_images + args.max_images
         if not everything[args.skip_images : end]:
             raise ValueError(
-                f"`skip_images` must leave pictures; got {args.skip_images} of {len(everything)}: skip fewer"
+                f"`skip_images` must leave images; got {args.skip_images} of {len(everything)}: skip fewer"
             )
         return everything[args.skip_images : end]
 
@@ -169,8 +169,8 @@ class Setup:
         """The IoU threshold that the detector's config has for NMS."""
         if not hasattr(self.model, "roi_heads"):
             return float(self.model.test_nms_thresh)
-        predictor = self.model.roi_heads.box_predictor
-        last = predictor[-1] if isinstance(predictor, torch.nn.ModuleList) else predictor
+        predictor: UntypedModule = self.model.roi_heads.box_predictor
+        last: UntypedModule = predictor[-1] if isinstance(predictor, torch.nn.ModuleList) else predictor
         return float(last.test_nms_thresh)
 
     def settings(self) -> list[Setting]:
@@ -196,7 +196,7 @@ class Setup:
         return [*known, *grid(args.ways, values)]
 
     def dependencies(self) -> dict[str, Any]:
-        """All that candidates of a picture depend on; not which pictures, nor the thresholds."""
+        """All that candidates of an image depend on; not which images, nor the thresholds."""
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.ODAM.NMS.IOU_THRESH = cfg.ODAM.NMS.LOW = cfg.ODAM.NMS.HIGH = None
@@ -223,21 +223,21 @@ def read_thresholds(path: str) -> dict[str, dict[str, float]]:
 
 
 def find_candidates(setup: Setup) -> list[Candidates]:
-    """Of every picture: those that are stored, or else the detector's, which are stored then."""
+    """Of every image: those that are stored, or else the detector's, which are stored then."""
     args, cfg = setup.args, setup.cfg
     store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
     run_store.start(setup.dependencies(), args.resume)
-    pictures = PictureInputs(setup.records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT == "RGB")
+    images = ImageInputs(setup.records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT == "RGB")
     found = []
-    for number in tqdm(range(len(pictures)), desc="candidates", unit="picture"):
+    for number in tqdm(range(len(images)), desc="candidates", unit="image"):
         one = store.read(args.skip_images + number)
         if one is None:
-            entry = pictures[number]
+            entry = images[number]
             if "failure" in entry:
                 raise ValueError(
-                    f"every picture must be readable; {setup.records[number]['file_name']}: {entry['failure']}"
+                    f"every image must be readable; {setup.records[number]['file_name']}: {entry['failure']}"
                 )
             trace = setup.model.candidate_trace([entry])
             (similarity,) = setup.model.odam_nms.similarities(setup.model, trace)
@@ -302,8 +302,8 @@ def run(setup: Setup, command: str) -> None:
         "dataset": args.dataset,
         "skip_images": args.skip_images,
         "most": setup.cfg.TEST.DETECTIONS_PER_IMAGE,
-        "pictures": len(candidates),
-        "candidates_per_picture": sum(len(one.boxes) for one in candidates) / len(candidates),
+        "images": len(candidates),
+        "candidates_per_image": sum(len(one.boxes) for one in candidates) / len(candidates),
         "weights": setup.cfg.MODEL.WEIGHTS,
         "scoring_seconds": seconds,
         "metric": metric,
@@ -311,9 +311,7 @@ def run(setup: Setup, command: str) -> None:
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
     write_json(output / "grid.json", {**about, "rows": rows})
-    note = (
-        f"{len(candidates)} pictures of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)}"
-    )
+    note = f"{len(candidates)} images of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)}"
     write_text(output / "table.md", f"{text}\n\n{note}\n")
     if not args.thresholds:
         chosen = {way: row["thresholds"] for way, row in best.items()}

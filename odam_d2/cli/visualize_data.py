@@ -1,4 +1,4 @@
-"""Draws what a data set says about its pictures: one picture file each, or one montage.
+"""Draws what a data set says about its images: one image file each, or one montage.
 
     tools/visualize_data.py --dataset-name synthetic_scene_val --num 20 --output-dir output/data
     tools/visualize_data.py --dataset-name synthetic_scene_val synthetic_crowd_val --num 6 --montage samples.jpg
@@ -39,7 +39,7 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
         thing_classes: class names.
 
     Returns:
-        A new (H, W, 3) uint8 BGR picture.
+        A new (H, W, 3) uint8 BGR image.
     """
     canvas = image.copy()
     for number, annotation in enumerate(annotations):
@@ -57,11 +57,13 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
             dashed_box(canvas, annotation["full_box"], color)
         if ignored:
             continue
-        cv2.rectangle(canvas, *_corners(seen), color=color, thickness=1)
+        start, end = _corners(seen)
+        cv2.rectangle(canvas, start, end, color, 1)
         if annotation.get("head_box"):
-            cv2.rectangle(canvas, *_corners(annotation["head_box"]), color=color, thickness=1)
+            top, bottom = _corners(annotation["head_box"])
+            cv2.rectangle(canvas, top, bottom, color, 1)
         if len(thing_classes) > 1:
-            corner = (_corners(seen)[0][0] + 3, _corners(seen)[0][1] + 12)
+            corner = (start[0] + 3, start[1] + 12)
             cv2.putText(
                 canvas, thing_classes[annotation["category_id"]], corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, 1
             )
@@ -101,15 +103,15 @@ def _corners(box):
     return (x1, y1), (x2 - 1, y2 - 1)
 
 
-def montage(pictures: list[np.ndarray], columns: int, width: int, height: int) -> np.ndarray:
-    """Lays pictures out in rows of `columns` cells of width x height; what is left of the last row stays white."""
-    cells = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) for picture in pictures]
+def montage(images: list[np.ndarray], columns: int, width: int, height: int) -> np.ndarray:
+    """Lays images out in rows of `columns` cells of width x height; what is left of the last row stays white."""
+    cells = [cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in images]
     cells += [np.full((height, width, 3), 255, np.uint8)] * (-len(cells) % columns)
     return np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)])
 
 
 def from_annotations(name: str, num: int):
-    """Yields (file name, drawn picture) of the first `num` records of a data set."""
+    """Yields (file name, drawn image) of the first `num` records of a data set."""
     classes = MetadataCatalog.get(name).get("thing_classes", [])
     for record in DatasetCatalog.get(name)[:num]:
         image = read_image_bgr(record["file_name"])
@@ -117,7 +119,7 @@ def from_annotations(name: str, num: int):
 
 
 def from_dataloader(config_file: str, options: list[str], num: int):
-    """Yields (file name, drawn picture) of what a detector sees in training, flips and resizing included."""
+    """Yields (file name, drawn image) of what a detector sees in training, flips and resizing included."""
     cfg = get_cfg()
     add_odam_config(cfg)
     cfg.merge_from_file(config_file)
@@ -135,7 +137,7 @@ def from_dataloader(config_file: str, options: list[str], num: int):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parses the command line and writes the pictures."""
+    """Parses the command line and writes the images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", choices=["annotation", "dataloader"], default="annotation")
     parser.add_argument("--dataset-name", nargs="+", default=["synthetic_scene_val"], help="for --source annotation")
@@ -144,9 +146,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
         help="import this first, e.g. what registers your data set; may be given several times",
     )  # fmt: skip
-    parser.add_argument("--num", type=int, default=12, help="pictures of each data set")
-    parser.add_argument("--output-dir", help="folder for one file per picture")
-    parser.add_argument("--montage", metavar="FILE", help="one file for all pictures")
+    parser.add_argument("--num", type=int, default=12, help="images of each data set")
+    parser.add_argument("--output-dir", help="folder for one file per image")
+    parser.add_argument("--montage", metavar="FILE", help="one file for all images")
     parser.add_argument("--columns", type=int, default=4, help="of the montage")
     parser.add_argument("--cell", type=int, nargs=2, default=(400, 300), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--quality", type=int, default=80, help="of the montage, if it is a JPEG")
@@ -165,16 +167,16 @@ def main(arguments: list[str] | None = None) -> None:
         drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num)]
     if args.output_dir:
         os.makedirs(args.output_dir, exist_ok=True)
-        for name, picture in drawn:
-            _write(os.path.join(args.output_dir, name), picture)
+        for name, image in drawn:
+            _write(os.path.join(args.output_dir, name), image)
     if args.montage:
-        sheet = montage([picture for _, picture in drawn], args.columns, *args.cell)
+        sheet = montage([image for _, image in drawn], args.columns, *args.cell)
         _write(args.montage, sheet, [cv2.IMWRITE_JPEG_QUALITY, args.quality])
 
 
-def _write(path: str, picture: np.ndarray, options=()) -> None:
+def _write(path: str, image: np.ndarray, options=()) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in (".jpg", ".jpeg", ".png"):
-        sys.exit(f"a picture's file must end in .jpg or .png; got {path}: give it such a name")
+        sys.exit(f"an image's file must end in .jpg or .png; got {path}: give it such a name")
     with atomic_write(path, "wb") as file:
-        file.write(cv2.imencode(suffix, picture, list(options))[1].tobytes())
+        file.write(cv2.imencode(suffix, image, list(options))[1].tobytes())

@@ -1,7 +1,7 @@
 """CrowdHuman, and whatever else comes in its `.odgt` format, as Detectron2 dicts.
 
-A line of JSON a picture: ``{"ID": ..., "gtboxes": [...]}``; the picture is ``<ID>.jpg``. A box of ``gtboxes`` has a
-``tag``, the boxes ``fbox`` (the whole body, also where it is hidden or beyond the picture), ``vbox`` (what is seen of
+A line of JSON an image: ``{"ID": ..., "gtboxes": [...]}``; the image is ``<ID>.jpg``. A box of ``gtboxes`` has a
+``tag``, the boxes ``fbox`` (the whole body, also where it is hidden or beyond the image), ``vbox`` (what is seen of
 it) and ``hbox`` (the head), each as (x, y, width, height) in pixels, ``head_attr`` and ``extra``. Source: Shao et al.,
 "CrowdHuman: A Benchmark for Detecting Human in a Crowd", 2018 (arXiv 1805.00123).
 """
@@ -16,7 +16,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from .image_sizes import picture_sizes
+from .image_sizes import image_sizes
 
 BOXES = ("full", "visible")
 
@@ -44,28 +44,28 @@ def load_crowdhuman(
     """Detectron2 dicts of a data set in CrowdHuman's format.
 
     Args:
-        odgt: the annotations. Sizes of pictures, which CrowdHuman does not tell, are taken from ``width`` and
-            ``height`` of a line where it has them, else from the picture, once: they are kept beside, in
+        odgt: the annotations. Sizes of images, which CrowdHuman does not tell, are taken from ``width`` and
+            ``height`` of a line where it has them, else from the image, once: they are kept beside, in
             ``<odgt without its suffix>.sizes.json``.
-        image_root: folder of the pictures, ``<ID>.jpg``.
+        image_root: folder of the images, ``<ID>.jpg``.
         box: what ``bbox`` is: "full", the whole body, or "visible".
         skip_bad: leave lines out that can't be used, and say so in the log.
 
     Returns:
-        A dict a picture with ``file_name``, ``image_id`` (the ID, text), ``height``, ``width`` and ``annotations``:
+        A dict an image with ``file_name``, ``image_id`` (the ID, text), ``height``, ``width`` and ``annotations``:
 
         - ``bbox``, ``bbox_mode`` (XYXY_ABS), ``category_id`` (0);
         - ``iscrowd``: 1 for an ignore region, which is what has another tag than "person" ("mask") or ``ignore`` in
           ``extra``;
-        - ``full_box``, ``visible_box`` and ``head_box`` (None where the line has none), XYXY pixels in the picture's
-          frame, also beyond the picture; ``head_ignore``, 1 where the head can't be told;
+        - ``full_box``, ``visible_box`` and ``head_box`` (None where the line has none), XYXY pixels in the image's
+          frame, also beyond the image; ``head_ignore``, 1 where the head can't be told;
         - ``box_id``: of ``extra``, else the number in the line.
 
         An annotation whose full box or whose ``bbox`` has no size is left out.
 
     Raises:
         ValueError: if the file can't be read; or, without `skip_bad`, for the first line that can't be used or whose
-            picture can't be read; it names file and line.
+            image can't be read; it names file and line.
     """
     content = read_odgt(odgt, image_root, box, skip_bad)
     logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def _refuse(content: OdgtContent, odgt: str, number: int, reason: str, skip_bad:
     message = f"line {number} of {odgt!r} {reason}"
     if not skip_bad:
         raise ValueError(
-            f"`odgt` must hold a JSON object with `ID` and `gtboxes` in every line, and its picture must be there; "
+            f"`odgt` must hold a JSON object with `ID` and `gtboxes` in every line, and its image must be there; "
             f"{message}: mend it, or write a file without bad lines with tools/check_crowdhuman.py --skip-bad --write"
         )
     content.bad.append(message)
@@ -217,15 +217,15 @@ def _has_size(box: list[float]) -> bool:
 
 
 def _add_sizes(content: OdgtContent, odgt: str, skip_bad: bool) -> None:
-    """Completes records whose line told no size; takes out those whose picture can't be read."""
+    """Completes records whose line told no size; takes out those whose image can't be read."""
     unknown = {r["image_id"]: r["file_name"] for r in content.records if "height" not in r}
     if not unknown:
         return
-    sizes, failures = picture_sizes(unknown, f"{os.path.splitext(odgt)[0]}.sizes.json")
+    sizes, failures = image_sizes(unknown, f"{os.path.splitext(odgt)[0]}.sizes.json")
     kept = []
     for record, number in zip(content.records, content.lines):
         if record["image_id"] in failures:
-            _refuse(content, odgt, number, f"has no readable picture ({failures[record['image_id']]})", skip_bad)
+            _refuse(content, odgt, number, f"has no readable image ({failures[record['image_id']]})", skip_bad)
             continue
         if record["image_id"] in sizes:
             record["height"], record["width"] = sizes[record["image_id"]]

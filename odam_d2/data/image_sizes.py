@@ -1,4 +1,4 @@
-"""Sizes of a data set's pictures whose annotations don't tell them, kept in a file once they are known."""
+"""Sizes of a data set's images whose annotations don't tell them, kept in a file once they are known."""
 
 import json
 import logging
@@ -11,25 +11,25 @@ from ..utils.files import write_text
 from .images import read_image_size
 
 
-def picture_sizes(
-    pictures: Mapping[str, str], kept_in: str | os.PathLike
+def image_sizes(
+    images: Mapping[str, str], kept_in: str | os.PathLike
 ) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Sizes of pictures, from a file where they were kept before, else from the pictures' own headers.
+    """Sizes of images, from a file where they were kept before, else from the images' own headers.
 
-    A picture whose file has another length than when its size was kept is read anew.
+    An image whose file has another length than when its size was kept is read anew.
 
     Args:
-        pictures: path of each picture, by its id.
+        images: path of each image, by its id.
         kept_in: JSON file that is read where it is there, and written where sizes were missing; in a folder that can't
             be written to, sizes are read at each call.
 
     Returns:
-        (height, width) of each picture in pixels, EXIF orientation applied; and for those that can't be read the
+        (height, width) of each image in pixels, EXIF orientation applied; and for those that can't be read the
         reason.
     """
     known = _read(kept_in)
     found, failures, fresh = {}, {}, False
-    for ident, path in tqdm(pictures.items(), desc="sizes of pictures", unit="picture", delay=5):
+    for ident, path in tqdm(images.items(), desc="sizes of images", unit="image", delay=5):
         try:
             length = os.stat(path).st_size
             if known.get(ident, [0, 0, -1])[2] != length:
@@ -45,7 +45,7 @@ def picture_sizes(
             write_text(kept_in, json.dumps(known) + "\n")
         except OSError as error:
             logging.getLogger(__name__).warning(
-                f"Sizes of pictures can't be kept in {str(kept_in)!r} ({error.strerror}) and will be read at each start"
+                f"Sizes of images can't be kept in {str(kept_in)!r} ({error.strerror}) and will be read at each start"
             )
     return found, failures
 

@@ -1,4 +1,4 @@
-"""Pictures from disk, of whatever kind users have, as the detectors expect them."""
+"""Images from disk, of whatever kind users have, as the detectors expect them."""
 
 import glob
 import os
@@ -9,28 +9,28 @@ import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from PIL import ExifTags, Image, ImageOps
 
-# What counts as a picture when a whole folder is given.
+# What counts as an image when a whole folder is given.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _DEEPEST = 65535  # the largest value of a 16-bit pixel
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that lay a picture on its side
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that lay an image on its side
 
 
 def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture the way it is meant to be looked at.
+    """Reads an image the way it is meant to be looked at.
 
-    EXIF orientation is applied. Grey, palette and CMYK pictures become colour ones as in Detectron2's ``read_image``.
+    EXIF orientation is applied. Grey, palette and CMYK images become colour ones as in Detectron2's ``read_image``.
     Two kinds differ from there: transparent pixels are blended onto white, as browsers show them, where Detectron2
     uncovers the colour that the transparency hides; and 16-bit grey is scaled down by its full range (65535 -> 255),
     where Detectron2 cuts everything above 255 off. Of an animation the first frame is read.
 
     Args:
-        path: the picture.
+        path: the image.
 
     Returns:
         (h, w, 3) uint8, BGR, contiguous.
 
     Raises:
-        ValueError: if there is no such picture, or it can't be decoded, or its pixels have no known range (floating
+        ValueError: if there is no such image, or it can't be decoded, or its pixels have no known range (floating
             point, or integers beyond 16 bits).
     """
     path = Path(path)
@@ -42,7 +42,7 @@ def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
             return np.ascontiguousarray(convert_PIL_to_numpy(_to_eight_bits(ImageOps.exif_transpose(image)), "BGR"))
     # A broken file can make a decoder fail with about anything: OSError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
-        raise ValueError(f"`path` must be a readable picture; got {str(path)!r}: {_reason(error)}") from error
+        raise ValueError(f"`path` must be a readable image; got {str(path)!r}: {_reason(error)}") from error
 
 
 def to_bgr(image: np.ndarray | Image.Image, rgb: bool = False) -> np.ndarray:
@@ -70,35 +70,35 @@ def to_bgr(image: np.ndarray | Image.Image, rgb: bool = False) -> np.ndarray:
 
 
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Size of a picture as :func:`read_image_bgr` and Detectron2 read it, EXIF orientation applied; pixels stay unread.
+    """Size of an image as :func:`read_image_bgr` and Detectron2 read it, EXIF orientation applied; pixels stay unread.
 
     Args:
-        path: the picture.
+        path: the image.
 
     Returns:
         (height, width) in pixels.
 
     Raises:
-        ValueError: if there is no such picture, or it is of no known format.
+        ValueError: if there is no such image, or it is of no known format.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
     except Exception as error:
-        raise ValueError(f"`path` must be a readable picture; got {str(path)!r}: {_reason(error)}") from error
+        raise ValueError(f"`path` must be a readable image; got {str(path)!r}: {_reason(error)}") from error
     return (width, height) if turned else (height, width)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "its content is of no known picture format"
+        return "its content is of no known image format"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return reason or type(error).__name__
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Blends transparency onto white and brings deep pixels to 8 bits; other pictures stay as they are."""
+    """Blends transparency onto white and brings deep pixels to 8 bits; other images stay as they are."""
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
@@ -115,10 +115,10 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def find_images(source: str | os.PathLike) -> list[Path]:
-    """Finds the pictures that a user means.
+    """Finds the images that a user means.
 
     Args:
-        source: a picture; a folder, for the pictures in it (by their suffix, see :data:`SUFFIXES`; its subfolders are
+        source: an image; a folder, for the images in it (by their suffix, see :data:`SUFFIXES`; its subfolders are
             not searched); or a glob pattern, in which ``**`` stands for any depth of folders, for the files it matches.
 
     Returns:
@@ -132,12 +132,12 @@ def find_images(source: str | os.PathLike) -> list[Path]:
         return [path]
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
-        expected, remedy = "a folder with pictures", f"of its files none ends in {' '.join(SUFFIXES)}"
+        expected, remedy = "a folder with images", f"of its files none ends in {' '.join(SUFFIXES)}"
     elif glob.has_magic(str(source)):
         found = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file()]
         expected, remedy = "a pattern that matches files", "no file has such a path"
     else:
-        found, expected, remedy = [], "a picture, a folder or a glob pattern", "there is no such file or folder"
+        found, expected, remedy = [], "an image, a folder or a glob pattern", "there is no such file or folder"
     if not found:
         raise ValueError(f"`source` must be {expected}; got {str(source)!r}: {remedy}")
     return sorted(found, key=_natural)

@@ -1,4 +1,4 @@
-"""Pictures of a data set as a detector takes them, one at a time, also where some can't be read."""
+"""Images of a data set as a detector takes them, one at a time, also where some can't be read."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habi
 from .images import read_image_bgr
 
 
-class PictureInputs(torch.utils.data.Dataset):
+class ImageInputs(torch.utils.data.Dataset):
     """Entries for a detector from records with ``file_name``, ``image_id``, ``height`` and ``width``.
 
     Args:
         records: Detectron2's standard dicts.
-        shortest: side that a picture's shorter side is brought to, in pixels.
+        shortest: side that an image's shorter side is brought to, in pixels.
         longest: what its longer side must not exceed, in pixels.
         rgb: whether the detector takes RGB; else BGR.
     """
@@ -33,7 +33,7 @@ class PictureInputs(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict:
         """The entry of a record: ``image`` (3, h', w') float32, ``image_id``, ``height``, ``width``.
 
-        A picture that can't be used has ``failure``, why, in place of ``image``, and ``missing``, whether the file
+        An image that can't be used has ``failure``, why, in place of ``image``, and ``missing``, whether the file
         isn't there.
         """
         record = self.records[index]
@@ -42,7 +42,7 @@ class PictureInputs(torch.utils.data.Dataset):
             pixels = read_image_bgr(record["file_name"])
             if pixels.shape[:2] != (record["height"], record["width"]):
                 raise ValueError(
-                    f"the picture must have its annotated size of {record['width']} x {record['height']}; got "
+                    f"the image must have its annotated size of {record['width']} x {record['height']}; got "
                     f"{pixels.shape[1]} x {pixels.shape[0]}: its objects would lie elsewhere"
                 )
         except ValueError as error:

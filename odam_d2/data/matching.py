@@ -1,6 +1,6 @@
 """Which detection is which object.
 
-Shape letters: R detections, G objects of one picture.
+Shape letters: R detections, G objects of one image.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 @dataclass
 class Matches:
-    """One-to-one pairs of detections and objects in one picture, and what became of the rest.
+    """One-to-one pairs of detections and objects in one image, and what became of the rest.
 
     Attributes:
         detections: (M,) int64 rows of the detections, by falling score.

@@ -60,7 +60,7 @@ class RequireFiniteLosses(HookBase):
         self._handle.remove()
 
     def _check(self, model: nn.Module, inputs: tuple, losses: Any) -> None:
-        """Raises FloatingPointError with the losses, the iteration and the pictures."""
+        """Raises FloatingPointError with the losses, the iteration and the images."""
         if not model.training or not isinstance(losses, dict):
             return
         if bool(torch.isfinite(torch.as_tensor(sum(losses.values())))):
@@ -68,8 +68,8 @@ class RequireFiniteLosses(HookBase):
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         broken = {k: v for k, v in values.items() if not torch.isfinite(torch.tensor(v))} or values
         told = ", ".join(f"{name} = {value}" for name, value in broken.items())
-        pictures = [entry.get("image_id", entry.get("file_name")) for entry in inputs[0]]
+        images = [entry.get("image_id", entry.get("file_name")) for entry in inputs[0]]
         raise FloatingPointError(
-            f"losses must be finite; got {told} at iteration {self.trainer.iter} for the pictures with image_id "
-            f"{pictures}: look at these, lower SOLVER.BASE_LR, or enable SOLVER.CLIP_GRADIENTS"
+            f"losses must be finite; got {told} at iteration {self.trainer.iter} for the images with image_id "
+            f"{images}: look at these, lower SOLVER.BASE_LR, or enable SOLVER.CLIP_GRADIENTS"
         )

@@ -63,12 +63,12 @@ class SeededDataset(torch.utils.data.Dataset):
 
 
 class StreamOfBatches(torch.utils.data.Sampler):
-    """Batches of pictures of one orientation, grouped as Detectron2 groups them, but before they are loaded.
+    """Batches of images of one orientation, grouped as Detectron2 groups them, but before they are loaded.
 
     Args:
         sampler: numbers without end.
         groups: the group of each number; only those of one group share a batch.
-        batch_size: pictures of a batch, of this process.
+        batch_size: images of a batch, of this process.
 
     Attributes:
         start: how many batches are passed over; those who resume a run set it.

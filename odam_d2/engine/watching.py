@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from ..data.categories import require_fitting_names
-from ..data.inputs import PictureInputs
+from ..data.inputs import ImageInputs
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.metrics.discrimination import object_discrimination_index
 from ..explain import Explainer, build_explainer, explainer_options
@@ -27,13 +27,13 @@ ATTRIBUTE = "score"
 
 
 class WatchExplanations(HookBase):
-    """Every few iterations, ODI of some annotated objects, and pictures of some of them, go to the event storage.
+    """Every few iterations, ODI of some annotated objects, and images of some of them, go to the event storage.
 
     Boxes are given, so the objects are the same throughout, whether they are detected or not. What no prediction of
     the detector stands for is left out.
 
     Args:
-        inputs: the pictures, as the detector takes them.
+        inputs: the images, as the detector takes them.
         truths: the objects of each.
         period: iterations between two looks; there is one at the end, too.
         drawn: how many objects are drawn.
@@ -43,7 +43,7 @@ class WatchExplanations(HookBase):
 
     def __init__(
         self,
-        inputs: PictureInputs,
+        inputs: ImageInputs,
         truths: list[TrueObjects],
         period: int,
         drawn: int,
@@ -58,7 +58,7 @@ class WatchExplanations(HookBase):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "WatchExplanations":
-        """Watches the first pictures with objects of the first test set.
+        """Watches the first images with objects of the first test set.
 
         Raises:
             ValueError: if there is no test set.
@@ -70,9 +70,9 @@ class WatchExplanations(HookBase):
             )
         train, sides = cfg.ODAM.TRAIN, cfg.INPUT
         pairs = ((record, TrueObjects.of(record)) for record in DatasetCatalog.get(cfg.DATASETS.TEST[0]))
-        chosen = list(islice(((record, truth) for record, truth in pairs if len(truth.boxes)), train.WATCH_PICTURES))
+        chosen = list(islice(((record, truth) for record, truth in pairs if len(truth.boxes)), train.WATCH_IMAGES))
         rgb = sides.FORMAT == "RGB"
-        inputs = PictureInputs([record for record, _ in chosen], sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, rgb)
+        inputs = ImageInputs([record for record, _ in chosen], sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, rgb)
         truths, options = [truth for _, truth in chosen], explainer_options(cfg, attributes=(ATTRIBUTE,))
         names = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes")
         return cls(inputs, truths, train.WATCH_PERIOD, train.WATCH_DRAWN, options, names)
@@ -126,7 +126,7 @@ class WatchExplanations(HookBase):
             require_fitting_names(self.class_names, number)
 
     def _reach(self, explainer: Explainer, number: int) -> torch.Tensor:
-        """Rows of the objects of a picture that a prediction of the detector stands for."""
+        """Rows of the objects of an image that a prediction of the detector stands for."""
         entry, truth = self.inputs[number], self.truths[number]
         if "image" not in entry:
             return torch.zeros(0, dtype=torch.int64)
@@ -149,11 +149,11 @@ class WatchExplanations(HookBase):
         """Puts the surroundings of an object, with its box and heat, into the storage."""
         height, width = truth.size
         pixels = torch.nn.functional.interpolate(entry["image"][None], (height, width), mode="bilinear")[0]
-        picture = pixels.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
-        picture = np.ascontiguousarray(picture if self.inputs.rgb else picture[:, :, ::-1])
+        image = pixels.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
+        image = np.ascontiguousarray(image if self.inputs.rgb else image[:, :, ::-1])
         box = truth.boxes[row].numpy()
-        seen = crop(picture, region_around(box, height, width), box.tolist(), heat.clip(0.0, 1.0))
-        name = f"odam/picture_{entry['image_id']}_object_{truth.ids[row]}"
+        seen = crop(image, region_around(box, height, width), box.tolist(), heat.clip(0.0, 1.0))
+        name = f"odam/image_{entry['image_id']}_object_{truth.ids[row]}"
         self.trainer.storage.put_image(name, np.ascontiguousarray(seen.transpose(2, 0, 1)))
 
 

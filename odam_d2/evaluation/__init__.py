@@ -22,7 +22,7 @@ from .metrics.localization import (
 )
 from .metrics.metric import ExplainedObjects, Metric, register_metric
 from .metrics.sanity import SanityReport, sanity_checks
-from .metrics.stability import noisy_picture, stability
+from .metrics.stability import noisy_image, stability
 from .runs.evaluator import ExplanationEvaluator, GuardedComparison
 from .runs.measuring import Measuring
 from .runs.paired import PairedDifference, paired_differences
@@ -58,7 +58,7 @@ __all__ = [
     "log_average_miss_rate",
     "match_crowd",
     "match_detections",
-    "noisy_picture",
+    "noisy_image",
     "object_discrimination_index",
     "object_scorer",
     "paired_differences",

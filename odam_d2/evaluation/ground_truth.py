@@ -3,7 +3,7 @@
 Records are Detectron2's standard dicts: ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations`` with
 ``bbox``, ``bbox_mode``, ``category_id`` (the detector's number) and, where known, ``segmentation`` and ``iscrowd``.
 
-Shape letters: G objects of one picture, (h, w) the picture.
+Shape letters: G objects of one image, (h, w) the image.
 """
 
 import json
@@ -27,10 +27,10 @@ from .metrics.localization import inside_boxes
 
 @dataclass
 class TrueObjects:
-    """The objects of one picture that count, in the frame of the original picture.
+    """The objects of one image that count, in the frame of the original image.
 
     Attributes:
-        size: (h, w) of the picture.
+        size: (h, w) of the image.
         boxes: (G, 4) float32 XYXY.
         classes: (G,) int64, the detector's numbers.
         ids: G ids of the annotations.
@@ -84,7 +84,7 @@ class TrueObjects:
         """(G, h, w) bool, empty for an object without a mask.
 
         Raises:
-            ValueError: if a mask can't be decoded, or is of another size than the picture.
+            ValueError: if a mask can't be decoded, or is of another size than the image.
         """
         masks = np.zeros((len(self.boxes), *self.size), dtype=bool)
         for number, segmentation in enumerate(self.segmentations):
@@ -110,8 +110,8 @@ def _decode(segmentation: Any, size: tuple[int, int], name: Any) -> np.ndarray:
         ) from error
     if mask.shape != tuple(size):
         raise ValueError(
-            f"the mask of annotation {name} must be of the picture's size {size[1]} x {size[0]}; got {mask.shape[1]} x "
-            f"{mask.shape[0]}: it is of another picture"
+            f"the mask of annotation {name} must be of the image's size {size[1]} x {size[0]}; got {mask.shape[1]} x "
+            f"{mask.shape[0]}: it is of another image"
         )
     return mask
 
@@ -119,7 +119,7 @@ def _decode(segmentation: Any, size: tuple[int, int], name: Any) -> np.ndarray:
 def records_from_coco(
     annotations: str | os.PathLike, images: str | os.PathLike, class_names: Sequence[str] | None, num_classes: int
 ) -> list[dict]:
-    """Records of a COCO file, in the order of its pictures.
+    """Records of a COCO file, in the order of its images.
 
     Unlike Detectron2's loader it keeps objects without a usable mask and what is marked with ``ignore``.
 

@@ -1,6 +1,6 @@
 """Explainers and gradient engines: what they promise, and where they are registered.
 
-Shape letters: D detections over the batch, n of them in a chunk, N pictures, K attributes, (H, W) the grid of a level,
+Shape letters: D detections over the batch, n of them in a chunk, N images, K attributes, (H, W) the grid of a level,
 h x w the largest window of a chunk.
 """
 
@@ -174,15 +174,15 @@ class Explainer:
         """N HeatMaps of the traced detections. What isn't made of gradients overrides this.
 
         Args:
-            trace: of the pictures.
-            batched_inputs: the pictures.
+            trace: of the images.
+            batched_inputs: the images.
             instances: the boxes that the caller gave; None where detections are explained.
         """
         del batched_inputs, instances
         return self.heat_maps(trace)
 
     def result(self, found: Instances, heatmaps: HeatMaps, number: int) -> dict:
-        """What the caller gets of picture `number`."""
+        """What the caller gets of image `number`."""
         require_finite_maps(heatmaps, number)
         found.set("heatmaps", heatmaps)
         return {"instances": found}
@@ -199,16 +199,16 @@ class Explainer:
             batched_inputs: what the detector takes: dicts with ``image`` (3, H, W) and, for the original size,
                 ``height`` and ``width``.
             instances: boxes and classes to explain in place of the detections (ground truth, a missed object, another
-                class): one Instances a picture in the original frame with ``pred_boxes`` and ``pred_classes``, or
+                class): one Instances an image in the original frame with ``pred_boxes`` and ``pred_classes``, or
                 ``gt_boxes`` and ``gt_classes``; boxes as Boxes, tensor, array or lists of XYXY pixels.
 
         Returns:
             N dicts as the detector gives them: ``{"instances": Instances}`` in the original frame, with one more
             field, ``heatmaps``. For given boxes ``scores`` holds the detector's score for the given class.
-            No pictures give an empty list.
+            No images give an empty list.
 
         Raises:
-            ValueError: if given boxes or classes can't be used, a batch norm lets pictures or boxes see each other, or
+            ValueError: if given boxes or classes can't be used, a batch norm lets images or boxes see each other, or
                 the model was built under ``inference_mode``.
             FloatingPointError: if weights, features or maps are not finite.
         """

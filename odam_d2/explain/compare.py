@@ -25,9 +25,9 @@ class MethodComparison(Explainer):
         explainers: method -> what explains by it.
 
     Attributes:
-        wanted: says of a picture's entry and its detections whether anybody will look at their maps; None where all
-            are wanted. A batch without a wanted picture gets None for maps, at the price of detection; in one that
-            holds a wanted picture all are explained. Given boxes always are.
+        wanted: says of an image's entry and its detections whether anybody will look at their maps; None where all
+            are wanted. A batch without a wanted image gets None for maps, at the price of detection; in one that
+            holds a wanted image all are explained. Given boxes always are.
     """
 
     wanted: Callable[[dict, Instances], bool] | None = None
@@ -43,13 +43,13 @@ class MethodComparison(Explainer):
         self.explainers = dict(explainers)
         self.uses_gradients = any(one.uses_gradients for one in self.explainers.values())
 
-    def explain(  # type: ignore[override]  # a picture has the maps of several methods
+    def explain(  # type: ignore[override]  # an image has the maps of several methods
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
     ) -> Sequence[Mapping[str, HeatMaps | None]]:
-        """N times method -> HeatMaps of the traced detections; None in their place if no picture is wanted."""
+        """N times method -> HeatMaps of the traced detections; None in their place if no image is wanted."""
         if self.wanted is not None and instances is None:
-            pictures = zip(batched_inputs, trace.instances, strict=True)
-            if not any(self.wanted(entry, found) for entry, found in pictures):
+            images = zip(batched_inputs, trace.instances, strict=True)
+            if not any(self.wanted(entry, found) for entry, found in images):
                 return [dict.fromkeys(self.explainers) for _ in batched_inputs]
         return self.explain_wanted(trace, batched_inputs, instances)
 
@@ -70,7 +70,7 @@ class MethodComparison(Explainer):
             else one.explain(trace, batched_inputs, instances)
             for name, one in self.explainers.items()
         }
-        return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
+        return [dict(zip(maps, image, strict=True)) for image in zip(*maps.values(), strict=True)]
 
     def result(  # type: ignore[override]  # as above
         self, found: Instances, heatmaps: Mapping[str, HeatMaps | None], number: int

@@ -1,7 +1,7 @@
 """Attribute names and the scalars behind them: what y is in dy / dA.
 
 A heat map keeps what *raises* its scalar, so sides point outward: the map of ``left`` shows what pushes the left side
-further left. Boxes are decoded but not clipped to the picture.
+further left. Boxes are decoded but not clipped to the image.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """From gradients to heat maps, a few detections on one level of features at a time.
 
-Shape letters: D detections over the batch, n of them in a chunk, N pictures, K attributes, S sources of a detection,
+Shape letters: D detections over the batch, n of them in a chunk, N images, K attributes, S sources of a detection,
 C channels, (H, W) the grid of a level, h x w the largest window of a chunk, T cells of all windows of a chunk.
 """
 
@@ -24,7 +24,7 @@ class GradientWindows:
         detections: (n,) int64 rows of the trace.
         source: which of the detections' sources this is, 0 .. S - 1.
         features: (N, C, H, W) of the level.
-        image_index: (n,) int64, the picture of each detection.
+        image_index: (n,) int64, the image of each detection.
         windows: (n, 4) int64, top, left, height, width in cells of the level.
         strides: (2,) float32, model-input pixels per cell along y, x.
         gradients: (n, K, C, h, w) float32 from each window's top left cell; zero behind its end.
@@ -108,10 +108,10 @@ def gather_windows(cells: Tensor, image_index: Tensor, windows: Tensor, height: 
 
 
 def assemble(trace: DetectionTrace, parts: Iterable[MapWindows], attributes: Sequence[str]) -> list[HeatMaps]:
-    """Puts the windows of all detections and sources in order, one HeatMaps a picture.
+    """Puts the windows of all detections and sources in order, one HeatMaps an image.
 
     Where one source alone speaks for an attribute the ReLU is taken at its cells, as the paper does; else it is left to
-    :class:`HeatMaps`, which adds the sources' windows in the frame of the picture first.
+    :class:`HeatMaps`, which adds the sources' windows in the frame of the image first.
 
     Args:
         trace: where the D detections came from.
@@ -161,7 +161,7 @@ def split_by_image(
     attributes: Sequence[str],
     owners: Tensor | None = None,
 ) -> list[HeatMaps]:
-    """Cuts the maps of a batch into one HeatMaps a picture.
+    """Cuts the maps of a batch into one HeatMaps an image.
 
     Args:
         trace: where the D detections came from.

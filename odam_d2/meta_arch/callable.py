@@ -1,6 +1,6 @@
 """Any other detector: a module, how to ask it for boxes, and the layer to explain on.
 
-Shape letters: D detections over the batch, N pictures, R predictions of a picture, C channels, (H, W) the grid of the
+Shape letters: D detections over the batch, N images, R predictions of an image, C channels, (H, W) the grid of the
 layer.
 """
 
@@ -24,10 +24,10 @@ class CallableDetector(nn.Module):
     """Makes a detector that this project does not know explainable, by plain autograd on one of its layers.
 
     ``predict(batched_inputs)`` runs the detector on Detectron2's input, dicts with ``image`` (3, H, W) and, for the
-    original size, ``height`` and ``width``, and returns for each picture a mapping of tensors with a graph: ``boxes``
+    original size, ``height`` and ``width``, and returns for each image a mapping of tensors with a graph: ``boxes``
     (R, 4) XYXY, ``scores`` (R,), ``classes`` (R,) integers and, with ``logits=True``, ``logits`` (R,). Thresholds and
     non-max suppression choose rows and are no hindrance; ``no_grad``, ``detach`` and numpy are. Sides that `predict`
-    clips to the picture have no gradient where they are clipped.
+    clips to the image have no gradient where they are clipped.
 
     Args:
         model: holds the layer.
@@ -35,8 +35,8 @@ class CallableDetector(nn.Module):
         layer: path in `model` of a module that runs once a call and gives one (N, C, H, W) map, which everything that
             is to be explained passes through.
         stride: pixels of ``image`` per cell of this map. For a detector that resizes inside, these are pixels *before*
-            that: a map of stride 16 behind a picture halved has stride 32.
-        frame: what ``boxes`` are in: ``input``, pixels of ``image``, or ``original``, pixels of a picture of ``height``
+            that: a map of stride 16 behind an image halved has stride 32.
+        frame: what ``boxes`` are in: ``input``, pixels of ``image``, or ``original``, pixels of an image of ``height``
             x ``width``.
         logits: whether `predict` gives ``logits``; without, the attribute ``logit`` is not there.
         min_iou: a given box is explained through the prediction of its class that it overlaps most, by at least this.
@@ -80,7 +80,7 @@ class CallableDetector(nn.Module):
         return () if "logits" in self.keys else ("logit",)
 
     def ask(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """What the detector says of N pictures, checked."""
+        """What the detector says of N images, checked."""
         found = (self._asked or self.model)(batched_inputs)
         return read_predictions(found, self.keys, len(batched_inputs))
 
@@ -182,7 +182,7 @@ class CallableDetector(nn.Module):
             largest = max(size[axis] for size in image_sizes)
             if cells * self.stride <= largest - self.stride:
                 raise ValueError(
-                    f"`stride` must let the layer's map cover the picture; got {self.stride:g}, with which "
+                    f"`stride` must let the layer's map cover the image; got {self.stride:g}, with which "
                     f"{cells} cells along {'yx'[axis]} cover {cells * self.stride:g} of {largest} pixels: count pixels "
                     "of `image`, before `predict` resizes it"
                 )
@@ -193,8 +193,8 @@ class _Again:
 
     Attributes:
         detector: whose trace it is.
-        batched_inputs: the pictures.
-        rows: N times (r,) int64, which of a picture's predictions were traced.
+        batched_inputs: the images.
+        rows: N times (r,) int64, which of an image's predictions were traced.
         classes: N times (R,), the classes of all of them.
     """
 
@@ -213,7 +213,7 @@ class _Again:
         for number, (one, classes) in enumerate(zip(found, self.classes, strict=True)):
             if not torch.equal(one["classes"], classes):
                 raise RuntimeError(
-                    f"`predict` must say the same when it is asked twice; got {len(classes)} predictions for picture "
+                    f"`predict` must say the same when it is asked twice; got {len(classes)} predictions for image "
                     f"{number}, then {len(one['classes'])} others: switch off what is random in it"
                 )
         said = {key: torch.cat([one[key][row] for one, row in zip(found, self.rows, strict=True)]) for key in found[0]}
@@ -229,7 +229,7 @@ class _Again:
         return predictions
 
     def _scales(self, trace: DetectionTrace) -> list[list[float]]:
-        """For each picture, what brings XYXY boxes of `predict` to pixels of ``image``."""
+        """For each image, what brings XYXY boxes of `predict` to pixels of ``image``."""
         if self.detector.frame == "input":
             return [[1.0] * 4] * len(trace.image_sizes)
         sizes = zip(trace.image_sizes, trace.output_sizes, strict=True)
@@ -245,13 +245,13 @@ class _Again:
         total = predictions.scores.sum() + predictions.boxes.sum()
         if torch.autograd.grad(total, source, retain_graph=True, allow_unused=True)[0] is None:
             raise ValueError(
-                f"`layer` must lie between picture and predictions; got {self.detector.layer!r}, on which no score and "
-                "no box depends: name another, nearer to the picture"
+                f"`layer` must lie between image and predictions; got {self.detector.layer!r}, on which no score and "
+                "no box depends: name another, nearer to the image"
             )
 
 
 def _sizes(batched_inputs: list[dict]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """(h, w) of each picture, as given and as original."""
+    """(h, w) of each image, as given and as original."""
     inputs = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in batched_inputs]
     outputs = [
         (int(x.get("height", size[0])), int(x.get("width", size[1])))

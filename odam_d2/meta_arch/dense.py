@@ -19,7 +19,7 @@ from ..modeling.provenance import (
     UnreachedBoxError,
     given_boxes,
     given_results,
-    picture_sizes,
+    input_and_output_sizes,
     take_field,
     write_scores,
 )
@@ -65,11 +65,11 @@ class AnchorTraceMixin(StockClass):
         raise NotImplementedError
 
     def find(self, images, levels: list, results, anchors: list[Boxes]) -> list[Instances]:
-        """What is detected in N pictures, in model-input pixels, with the fields ``odam_row`` and ``odam_level``."""
+        """What is detected in N images, in model-input pixels, with the fields ``odam_row`` and ``odam_level``."""
         raise NotImplementedError
 
     def finish(self, result: Instances) -> Instances:
-        """The last touch to the results of one picture, in the original frame."""
+        """The last touch to the results of one image, in the original frame."""
         return result
 
     def match_given(self, boxes: torch.Tensor, anchors: list[Boxes]) -> torch.Tensor:
@@ -101,7 +101,7 @@ class AnchorTraceMixin(StockClass):
         self.require_traceable()
         with without_graph(self):
             now = self._run(batched_inputs)
-            image_sizes, output_sizes = picture_sizes(batched_inputs, now.images)
+            image_sizes, output_sizes = input_and_output_sizes(batched_inputs, now.images)
             if instances is None:
                 found = self.detections(now)
                 results = [detector_postprocess(r, *size) for r, size in zip(found, output_sizes, strict=True)]
@@ -138,7 +138,7 @@ class AnchorTraceMixin(StockClass):
             batched_inputs: as for the stock detector.
 
         Returns:
-            For each picture (P, 4) XYXY boxes of its P anchors in model-input pixels, not clipped to the picture, and
+            For each image (P, 4) XYXY boxes of its P anchors in model-input pixels, not clipped to the image, and
             (P, K) scores of all classes as they are reported with detections.
         """
         self.require_traceable()
@@ -164,7 +164,7 @@ class AnchorTraceMixin(StockClass):
                 raise UnreachedBoxError(
                     f"box {index} of `instances[{number}]` must fit an anchor of the detector; got "
                     f"{[round(v, 1) for v in boxes[number][index].tolist()]} in model-input pixels, which none of its "
-                    f"{int(counts.sum())} anchors fits: resize the picture, or explain a box nearer to one"
+                    f"{int(counts.sum())} anchors fits: resize the image, or explain a box nearer to one"
                 )
         best = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *chosen])
         level = torch.bucketize(best, counts.cumsum(0), right=True)
@@ -241,7 +241,7 @@ class DenseTraceMixin(AnchorTraceMixin):
 
     def _trace_candidates(self, now: ForwardPass) -> DetectionTrace:
         about = (self.test_score_thresh, self.test_topk_candidates)
-        said = [now.head.say_of_picture(now.results, number) for number in range(len(now.image_sizes))]
+        said = [now.head.say_of_image(now.results, number) for number in range(len(now.image_sizes))]
         decode = self._decode_multi_level_predictions
         candidates = [decode(now.anchors, *one, *about, size) for one, size in zip(said, now.image_sizes, strict=True)]
         assert self.odam_nms is not None  # it asks for them

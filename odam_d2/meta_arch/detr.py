@@ -17,8 +17,8 @@ from ..modeling.provenance import (
     given_boxes,
     given_results,
     image_index_of,
+    input_and_output_sizes,
     input_frame_boxes,
-    picture_sizes,
     take_field,
     write_scores,
 )
@@ -38,9 +38,9 @@ class OdamDETR(nn.Module):
         architecture: what is particular about it.
         backbone: a Detectron2 backbone in place of the network's own; None keeps that.
         in_features: the maps of `backbone` that the network reads, fine to coarse.
-        pixel_mean, pixel_std: of each channel, in the order of the pictures' channels.
+        pixel_mean, pixel_std: of each channel, in the order of the images' channels.
         score_threshold: only detections above it are reported, in [0, 1].
-        max_detections: that are reported of one picture.
+        max_detections: that are reported of one image.
         labels: the network's label of each class; empty where they are the same.
         layer: the stage to explain on, one of :data:`odam_d2.modeling.query_architecture.STAGES`.
     """
@@ -125,20 +125,20 @@ class OdamDETR(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where pictures are brought to."""
+        """Where images are brought to."""
         return self.pixel_mean.device
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalised pictures, padded with zeros to the largest."""
-        pictures = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
-        return ImageList.from_tensors(pictures, self.architecture.size_divisibility)
+        """Normalised images, padded with zeros to the largest."""
+        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        return ImageList.from_tensors(images, self.architecture.size_divisibility)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict] | dict[str, Tensor]:
         """Detects, or in training gives the losses.
 
         Args:
             batched_inputs: dicts with ``image`` (3, H, W) in ``INPUT.FORMAT``; ``height`` and ``width`` of the
-                original picture, or ``instances`` with ``gt_boxes`` and ``gt_classes`` in training.
+                original image, or ``instances`` with ``gt_boxes`` and ``gt_classes`` in training.
 
         Returns:
             N dicts ``{"instances": Instances}`` in the original frame; in training the losses by name, weighted.
@@ -147,7 +147,7 @@ class OdamDETR(nn.Module):
         if self.training:
             return self.losses(images, [x["instances"].to(self.device) for x in batched_inputs])
         output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images))
-        sizes = picture_sizes(batched_inputs, images)
+        sizes = input_and_output_sizes(batched_inputs, images)
         results = self.detections(output.logits, self.decode(output.pred_boxes, images), *sizes)
         take_field(results, ROW_FIELD)
         return [{"instances": result} for result in results]
@@ -179,7 +179,7 @@ class OdamDETR(nn.Module):
                 output = self.network(pixel_values=pixels[0], pixel_mask=pixels[1])
             decode = partial(self.decode, images=images)
             boxes = decode(output.pred_boxes)
-            image_sizes, output_sizes = picture_sizes(batched_inputs, images)
+            image_sizes, output_sizes = input_and_output_sizes(batched_inputs, images)
             if instances is None:
                 results = self.detections(output.logits, boxes, image_sizes, output_sizes)
                 rows = take_field(results, ROW_FIELD)
@@ -223,7 +223,7 @@ class OdamDETR(nn.Module):
             batched_inputs: as for :meth:`forward`.
 
         Returns:
-            For each picture (Q, 4) XYXY boxes in model-input pixels, not clipped to the picture, and (Q, K) scores.
+            For each image (Q, 4) XYXY boxes in model-input pixels, not clipped to the image, and (Q, K) scores.
         """
         images = self.preprocess_image(batched_inputs)
         output = self.network(pixel_values=images.tensor, pixel_mask=pixel_mask(images))
@@ -267,7 +267,7 @@ class OdamDETR(nn.Module):
         Args:
             logits: (N, Q, ...), all that the network has.
             boxes: (N, Q, 4) XYXY in model-input pixels.
-            image_sizes, output_sizes: N times (h, w) of the model input and of the original picture.
+            image_sizes, output_sizes: N times (h, w) of the model input and of the original image.
         """
         results = []
         for logit, box, image_size, output_size in zip(logits, boxes, image_sizes, output_sizes, strict=True):
@@ -283,7 +283,7 @@ class OdamDETR(nn.Module):
 
 
 def pixel_mask(images: ImageList) -> Tensor:
-    """(N, H, W) int64: 1 on pictures, 0 on padding."""
+    """(N, H, W) int64: 1 on images, 0 on padding."""
     mask = torch.zeros(len(images), *images.tensor.shape[-2:], dtype=torch.int64, device=images.tensor.device)
     for one, (height, width) in zip(mask, images.image_sizes, strict=True):
         one[:height, :width] = 1
@@ -291,7 +291,7 @@ def pixel_mask(images: ImageList) -> Tensor:
 
 
 def _best_query(given: Tensor, boxes: Tensor, number: int) -> Tensor:
-    """(R,) int64: for each of the (R, 4) boxes given for picture `number`, which of (Q, 4) boxes overlaps it most."""
+    """(R,) int64: for each of the (R, 4) boxes given for image `number`, which of (Q, 4) boxes overlaps it most."""
     overlap, best = pairwise_iou(Boxes(given), Boxes(boxes)).max(1)
     none = (overlap <= 0).nonzero()[:, 0]
     if len(none):

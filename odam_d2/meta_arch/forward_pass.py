@@ -1,6 +1,6 @@
 """What a detector that predicts at anchors has in hand between its head and its detections.
 
-Shape letters: N pictures, D detections or candidates over the batch, C channels, (H, W) the grid of a level.
+Shape letters: N images, D detections or candidates over the batch, C channels, (H, W) the grid of a level.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ForwardPass:
     """One run of backbone and head.
 
     Attributes:
-        images: N pictures, normalised and padded.
+        images: N images, normalised and padded.
         names: the levels that the head reads.
         strides: model-input pixels per cell of each.
         levels: (N, C, H, W) features of each.

@@ -41,7 +41,7 @@ class OdamProposalNetwork(AnchorTraceMixin, ProposalNetwork):
         return network.to(rcnn.device).eval()
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Pictures normalised, padded and stacked, as the stock network's ``forward`` does."""
+        """Images normalised, padded and stacked, as the stock network's ``forward`` does."""
         images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
         constraints = self.backbone.padding_constraints
         return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)

@@ -15,8 +15,8 @@ from ..modeling.provenance import (
     given_boxes,
     given_results,
     image_index_of,
+    input_and_output_sizes,
     input_frame_boxes,
-    picture_sizes,
     take_field,
     write_scores,
 )
@@ -74,7 +74,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         Args:
             batched_inputs: as for the stock detector: dicts with ``image`` (3, H, W) and, for the original size,
                 ``height`` and ``width``.
-            instances: boxes and classes to explain in place of the detections, one Instances a picture, in the
+            instances: boxes and classes to explain in place of the detections, one Instances an image, in the
                 original frame; see :func:`odam_d2.modeling.provenance.given_boxes`. They become the RoIs themselves.
 
         Returns:
@@ -92,7 +92,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         with without_graph(self):
             images = self.preprocess_image(batched_inputs)
             features = self.backbone(images.tensor)
-            image_sizes, output_sizes = picture_sizes(batched_inputs, images)
+            image_sizes, output_sizes = input_and_output_sizes(batched_inputs, images)
             if instances is None:
                 results, rows, stages = self._detections(batched_inputs, images, features, image_sizes)
             else:
@@ -131,7 +131,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             batched_inputs: as for the stock detector.
 
         Returns:
-            For each picture, of its P proposals: XYXY boxes in model-input pixels, not clipped to the picture,
+            For each image, of its P proposals: XYXY boxes in model-input pixels, not clipped to the image,
             (P, K, 4) or, where all classes share a box, (P, 4); and (P, K) scores without background's.
         """
         self.require_traceable()
@@ -162,7 +162,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         return () if self.roi_heads.mask_pooler_or_none() is None else ("mask",)
 
     def _detections(self, batched_inputs, images, features, image_sizes):
-        """Results as those of inference, and for each picture the proposals' rows and the box stages behind them."""
+        """Results as those of inference, and for each image the proposals' rows and the box stages behind them."""
         results, box_stages = self._detect(batched_inputs, images, features)
         results = [r["instances"] for r in self._postprocess(results, batched_inputs, image_sizes)]
         rows = take_field(results, ROW_FIELD)
@@ -230,7 +230,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         return results, [torch.full_like(label, -1) for label in classes], stages
 
     def _stage(self, features, stage: BoxStage, rows: list[torch.Tensor]) -> PooledStage:
-        """Of a box stage, the `rows` of each picture."""
+        """Of a box stage, the `rows` of each image."""
         everyone = [p.proposal_boxes.tensor for p in stage.proposals]
         pooled = zip(stage.pooled.split([len(box) for box in everyone]), rows, strict=True)
         chosen = [box[row] for box, row in zip(everyone, rows, strict=True)]

@@ -16,7 +16,7 @@ def build_compact_resnet(cfg, input_shape: ShapeSpec) -> ResNet:
     Args:
         cfg: a config with the ODAM node; reads ``ODAM.COMPACT_RESNET``, ``MODEL.RESNETS.NORM``,
             ``MODEL.RESNETS.OUT_FEATURES`` and ``MODEL.BACKBONE.FREEZE_AT``.
-        input_shape: shape of the picture; only ``channels`` is read.
+        input_shape: shape of the image; only ``channels`` is read.
 
     Returns:
         The backbone, with outputs among ``stem`` (stride 4) and ``res2`` .. ``res5`` (strides 4, 8, 16, 32).

@@ -1,6 +1,6 @@
 """What somebody else's detector says: checked, in Detectron2's form, and matched with given boxes.
 
-Shape letters: N pictures, R predictions of a picture, r boxes given for it.
+Shape letters: N images, R predictions of an image, r boxes given for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .provenance import UnreachedBoxError
 
-# Frames that boxes can be in: pixels of the original picture of ``height`` x ``width``, or of the ``image`` passed in.
+# Frames that boxes can be in: pixels of the original image of ``height`` x ``width``, or of the ``image`` passed in.
 FRAMES = ("original", "input")
 _SHAPES = {"boxes": "(R, 4)", "scores": "(R,)", "classes": "(R,)", "logits": "(R,)"}
 
@@ -19,32 +19,32 @@ Prediction = Mapping[str, Tensor]
 
 
 def read_predictions(
-    predictions: Sequence[Prediction], keys: Sequence[str], num_pictures: int
+    predictions: Sequence[Prediction], keys: Sequence[str], num_images: int
 ) -> list[dict[str, Tensor]]:
     """What a caller's ``predict`` returned, if it is as promised.
 
     Args:
         predictions: to be N mappings with the keys, ``boxes`` (R, 4), all others (R,).
         keys: what each must have.
-        num_pictures: N.
+        num_images: N.
 
     Returns:
         N dicts with these keys.
 
     Raises:
-        ValueError: if it is not; the message names picture and key.
+        ValueError: if it is not; the message names image and key.
     """
-    if not isinstance(predictions, list | tuple) or len(predictions) != num_pictures:
+    if not isinstance(predictions, list | tuple) or len(predictions) != num_images:
         got = f"{len(predictions)} of them" if isinstance(predictions, list | tuple) else type(predictions).__name__
         raise ValueError(
-            f"`predict` must return a list with one mapping for each of {num_pictures} pictures; got {got}: return "
+            f"`predict` must return a list with one mapping for each of {num_images} images; got {got}: return "
             "[{'boxes': ..., 'scores': ..., 'classes': ...}]"
         )
     for number, one in enumerate(predictions):
         missing = [key for key in keys if not isinstance(one, Mapping) or key not in one]
         if missing:
             has = sorted(one) if isinstance(one, Mapping) else type(one).__name__
-            raise ValueError(f"`predict` must return {list(keys)}; got {has} for picture {number}: add {missing}")
+            raise ValueError(f"`predict` must return {list(keys)}; got {has} for image {number}: add {missing}")
         shapes = {key: tuple(one[key].shape) if isinstance(one[key], Tensor) else None for key in keys}
         count = (shapes["scores"] or (0,))[0]
         for key, shape in shapes.items():
@@ -52,7 +52,7 @@ def read_predictions(
                 found = type(one[key]).__name__ if shape is None else shape
                 raise ValueError(
                     f"{key!r} of `predict` must be a tensor {_SHAPES[key]} with R = {count} as there are scores; "
-                    f"got {found} for picture {number}: return one row for each prediction"
+                    f"got {found} for image {number}: return one row for each prediction"
                 )
     return [{key: one[key] for key in keys} for one in predictions]
 
@@ -63,13 +63,13 @@ def predicted_results(
     image_sizes: Sequence[tuple[int, int]],
     output_sizes: Sequence[tuple[int, int]],
 ) -> list[Instances]:
-    """Predictions of N pictures as Detectron2 gives them, in the original frame.
+    """Predictions of N images as Detectron2 gives them, in the original frame.
 
     Args:
         found: what :func:`read_predictions` gave.
         frame: the frame of its boxes, one of :data:`FRAMES`.
         image_sizes: N times (h, w) of ``image``.
-        output_sizes: N times (h, w) of the original picture.
+        output_sizes: N times (h, w) of the original image.
     """
     results = []
     for one, (in_h, in_w), (out_h, out_w) in zip(found, image_sizes, output_sizes, strict=True):
@@ -83,10 +83,10 @@ def predicted_results(
 
 
 def fitting_predictions(number: int, given: Instances, predicted: Instances, min_iou: float) -> Tensor:
-    """The prediction that each given box of a picture is explained through: of its class, with the highest IoU.
+    """The prediction that each given box of an image is explained through: of its class, with the highest IoU.
 
     Args:
-        number: of the picture, for messages.
+        number: of the image, for messages.
         given: r boxes with ``pred_boxes`` and ``pred_classes``.
         predicted: R predictions in the same frame.
         min_iou: below it, nothing fits.

@@ -1,6 +1,6 @@
 """The RoI heads of Cascade R-CNN: three box heads, each on the boxes of the one before.
 
-Shape letters: R RoIs over the batch, N pictures, C channels, P pooled cells.
+Shape letters: R RoIs over the batch, N images, C channels, P pooled cells.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Dense heads that say again what they said at one anchor, and that show how they are built.
 
-Shape letters: D detections over the batch, N pictures, A anchors a cell, K classes, O outputs of an anchor, C channels,
+Shape letters: D detections over the batch, N images, A anchors a cell, K classes, O outputs of an anchor, C channels,
 (H, W) the grid of a level.
 """
 
@@ -116,12 +116,12 @@ class TracedDenseHead(ABC):
         decode = self.detector.box2box_transform.apply_deltas
         return torch.stack([decode(delta, anchors) for delta in deltas]), self.combine_scores(logits, *others)
 
-    def say_of_picture(self, results: Sequence[Sequence[Tensor]], number: int) -> tuple[list[Tensor], list[Tensor]]:
-        """What the head says at every anchor of one picture, level by level.
+    def say_of_image(self, results: Sequence[Sequence[Tensor]], number: int) -> tuple[list[Tensor], list[Tensor]]:
+        """What the head says at every anchor of one image, level by level.
 
         Args:
             results: of the head; see :meth:`candidates`.
-            number: of the picture.
+            number: of the image.
 
         Returns:
             For each level (H * W * A, K) scores, to the last bit those of inference (the same operators on the same

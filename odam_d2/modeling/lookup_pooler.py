@@ -1,6 +1,6 @@
 """RoIAlign as a weighted sum of the cells it reads, which is several times quicker on a CPU than the operator.
 
-Shape letters: R RoIs over the batch, r of them at a time, N pictures, C channels, (H, W) the grid of a level, (P, Q)
+Shape letters: R RoIs over the batch, r of them at a time, N images, C channels, (H, W) the grid of a level, (P, Q)
 pooled cells, L cells of an RoI's window along an axis, T or U of them that one pooled cell reads along y or x.
 """
 

@@ -1,6 +1,6 @@
 """What all RoI heads share: keeping what they pooled, and saying again what they made of it.
 
-Shape letters: D detections over the batch, R RoIs over the batch, N pictures, K classes, C channels, P pooled cells.
+Shape letters: D detections over the batch, R RoIs over the batch, N images, K classes, C channels, P pooled cells.
 """
 
 from collections.abc import Callable, Mapping
@@ -70,8 +70,8 @@ class PooledStage:
 
     Attributes:
         pooler: between feature levels and what reads the pooled features.
-        split_boxes: N times (r, 4) XYXY RoIs of the detections of a picture, in model-input pixels.
-        boxes: (D, 4) the same of all pictures.
+        split_boxes: N times (r, 4) XYXY RoIs of the detections of an image, in model-input pixels.
+        boxes: (D, 4) the same of all images.
         everyone: N times (r, 4), the RoIs of all proposals; None where the detections alone were asked.
     """
 
@@ -213,7 +213,7 @@ class TracedROIHeads(StockClass):
         return sampled
 
     def pool(self, features: Mapping[str, Tensor], boxes: list[Boxes], pooler: ROIPooler) -> Tensor:
-        """(R, C, P, P): pooled features of the boxes of N pictures, in model-input pixels."""
+        """(R, C, P, P): pooled features of the boxes of N images, in model-input pixels."""
         return pooler([features[name] for name in self.box_in_features], boxes)
 
     def modules_on_rois(self) -> list[nn.Module]:
@@ -289,7 +289,7 @@ class TracedROIHeads(StockClass):
         """All that inference chooses among: every proposal for every class that it has enough score for.
 
         Returns:
-            N Instances in the model-input frame, boxes clipped to the picture, in the order in which the stock class
+            N Instances in the model-input frame, boxes clipped to the image, in the order in which the stock class
             hands them to non-max suppression, with each one's proposal's row.
         """
         found = []

@@ -27,7 +27,7 @@ def rows_of_kept(boxes: Tensor, scores: Tensor, kept: Tensor) -> Tensor:
     indices count the finite rows only.
 
     Args:
-        boxes: (R, 4 or K * 4) decoded boxes of all R proposals of one picture.
+        boxes: (R, 4 or K * 4) decoded boxes of all R proposals of one image.
         scores: (R, K + 1) class probabilities.
         kept: (D,) int64, the indices that inference returned.
 
@@ -39,13 +39,13 @@ def rows_of_kept(boxes: Tensor, scores: Tensor, kept: Tensor) -> Tensor:
 
 
 def image_index_of(counts: list[int], device: torch.device) -> Tensor:
-    """(D,) int64: picture 0 as often as it has detections, then picture 1, and so on."""
+    """(D,) int64: image 0 as often as it has detections, then image 1, and so on."""
     numbers = torch.arange(len(counts), device=device)
     return torch.repeat_interleave(numbers, torch.tensor(counts, dtype=torch.int64, device=device))
 
 
-def picture_sizes(batched_inputs: list[dict], images) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """(h, w) of each picture of a batch, as model input without padding and as original."""
+def input_and_output_sizes(batched_inputs: list[dict], images) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(h, w) of each image of a batch, as model input without padding and as original."""
     inputs = [(int(h), int(w)) for h, w in images.image_sizes]
     outputs = [
         (int(x.get("height", size[0])), int(x.get("width", size[1])))
@@ -86,7 +86,7 @@ def take_field(results: list[Instances], name: str) -> list[Tensor]:
 
 
 def write_scores(trace: DetectionTrace, scores: Tensor) -> None:
-    """Puts (D,) scores into the results of a trace, picture by picture."""
+    """Puts (D,) scores into the results of a trace, image by image."""
     for result, score in zip(trace.instances, scores.split([len(r) for r in trace.instances]), strict=True):
         result.scores = score
 
@@ -114,7 +114,7 @@ def given_boxes(
             ``pred_boxes`` and ``pred_classes``, or ``gt_boxes`` and ``gt_classes``: Boxes, or a tensor, an array or
             lists of (R, 4) XYXY pixels of the original.
         image_sizes: N times (h, w) of the model input without padding.
-        output_sizes: N times (h, w) of the original picture.
+        output_sizes: N times (h, w) of the original image.
         num_classes: how many classes the detector knows; None where only the detector can tell.
         device: where the results go.
 
@@ -123,12 +123,12 @@ def given_boxes(
 
     Raises:
         ValueError: if lengths, fields or shapes don't fit, a box is not finite, empty, reversed or wholly outside the
-            picture, all of a picture are fractions of it, or a class is unknown; the message names picture and box.
+            image, all of an image are fractions of it, or a class is unknown; the message names image and box.
     """
     if len(instances) != len(image_sizes):
         raise ValueError(
-            f"`instances` must hold one Instances for each of the {len(image_sizes)} pictures; got {len(instances)}: "
-            "pass an empty Instances for a picture without boxes"
+            f"`instances` must hold one Instances for each of the {len(image_sizes)} images; got {len(instances)}: "
+            "pass an empty Instances for an image without boxes"
         )
     boxes, classes = [], []
     for number, (given, input_size, (height, width)) in enumerate(
@@ -136,7 +136,7 @@ def given_boxes(
     ):
         if tuple(given.image_size) != (height, width):
             raise ValueError(
-                f"`instances[{number}].image_size` must be the original picture's (h, w) = {(height, width)}; got "
+                f"`instances[{number}].image_size` must be the original image's (h, w) = {(height, width)}; got "
                 f"{tuple(given.image_size)}: give boxes in the original frame, and `height` and `width` in the input"
             )
         prefix = given_prefix(given)
@@ -192,7 +192,7 @@ def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: in
     expectations = (
         (finite, "be finite", "drop it"),
         (positive, "have x1 < x2 and y1 < y2", "give corners as XYXY_ABS, or drop it"),
-        (overlapping, f"overlap the picture of {width} x {height}", "give boxes in the original picture's pixels"),
+        (overlapping, f"overlap the image of {width} x {height}", "give boxes in the original image's pixels"),
     )
     for good, expected, remedy in expectations:
         if not bool(good.all()):

@@ -3,7 +3,7 @@
 All of them are backbone -> projection -> encoder -> decoder with one query an object. What comes out of the first three
 stages can be read off, and given back in its place, without a word of the network's own code.
 
-Shape letters: N pictures, Q queries, K classes, C channels, (H, W) a feature grid, S the maps of a stage.
+Shape letters: N images, Q queries, K classes, C channels, (H, W) a feature grid, S the maps of a stage.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class QueryArchitecture:
         config_name: its config's class.
         backbone_maps: S, how many maps of the backbone it reads, the last ones.
         size_divisibility: what height and width of the padded batch must be a multiple of; 0 for nothing.
-        boxes_of_padded: whether boxes are fractions of the padded batch, or of each picture without padding.
+        boxes_of_padded: whether boxes are fractions of the padded batch, or of each image without padding.
         labels: the network's label of each class, where they are not the same.
     """
 
@@ -199,7 +199,7 @@ class QueryArchitecture:
         return values[..., list(self.labels)] if self.labels else values
 
     def select(self, logits: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The candidates of one picture, from its (Q, ...) logits.
+        """The candidates of one image, from its (Q, ...) logits.
 
         Returns:
             (R,) scores, (R,) int64 queries and (R,) int64 classes; at most `most`, by falling score.

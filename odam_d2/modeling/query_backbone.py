@@ -23,11 +23,11 @@ class Detectron2Backbone(nn.Module):
         self.in_features = tuple(in_features)
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Maps (N, C, H, W), each with its mask (N, H, W), true on pictures.
+        """Maps (N, C, H, W), each with its mask (N, H, W), true on images.
 
         Args:
             pixel_values: (N, 3, H, W).
-            pixel_mask: (N, H, W), 1 on pictures, 0 on padding.
+            pixel_mask: (N, H, W), 1 on images, 0 on padding.
         """
         features = self._unregistered[0](pixel_values)
         maps = [features[name] for name in self.in_features]

@@ -2,7 +2,7 @@
 
 The network itself is run; the stages up to the chosen one give what they are told to give, at no cost.
 
-Shape letters: D detections over the batch, N pictures, Q queries, K classes, C channels, (H, W) a feature grid.
+Shape letters: D detections over the batch, N images, Q queries, K classes, C channels, (H, W) a feature grid.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The RoI heads of C4 detectors: the backbone's last stage runs on each RoI.
 
-Shape letters: R RoIs over the batch, N pictures, C channels, P pooled cells.
+Shape letters: R RoIs over the batch, N images, C channels, P pooled cells.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The RoI heads of Faster and Mask R-CNN that remember which proposal each detection came from.
 
-Shape letters: R RoIs over the batch, N pictures, C channels, P pooled cells.
+Shape letters: R RoIs over the batch, N images, C channels, P pooled cells.
 """
 
 from collections.abc import Mapping

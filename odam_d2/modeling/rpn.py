@@ -1,6 +1,6 @@
 """A region proposal network that remembers which anchor each proposal came from.
 
-Shape letters: N pictures, A anchors a cell, (H, W) the grid of a level, O outputs of an anchor.
+Shape letters: N images, A anchors a cell, (H, W) the grid of a level, O outputs of an anchor.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class OdamRPN(RPN):
         return [self._keep(*part) for part in parts]
 
     def _keep(self, boxes: Tensor, scores: Tensor, rows: Tensor, levels: Tensor, size: tuple[int, int]) -> Instances:
-        """One picture's proposals from the candidates of all levels."""
+        """One image's proposals from the candidates of all levels."""
         found = Instances(size, proposal_boxes=Boxes(boxes), objectness_logits=scores)
         found.set(ROW_FIELD, rows)
         found.set(LEVEL_FIELD, levels)

@@ -52,12 +52,12 @@ def pooled_gradient_times_features(
 
 
 def weighted_features(weights: Tensor, features: Tensor, image_index: Tensor) -> Tensor:
-    """A class activation map on the whole level: the features of each instance's picture, weighted a channel at a time.
+    """A class activation map on the whole level: the features of each instance's image, weighted a channel at a time.
 
     Args:
         weights: (R, K, C), a number for each channel.
         features: (N, C, H, W) of the level.
-        image_index: (R,) int64, the picture of each instance.
+        image_index: (R,) int64, the image of each instance.
 
     Returns:
         (R, K, H, W), signed.

@@ -2,7 +2,7 @@
 
 Source: Zhao and Chan, ODAM, ICLR 2023 (arXiv 2304.06354), section 3.3.
 
-Shape letters: R maps of one picture, T cells of their common grid, P pairs.
+Shape letters: R maps of one image, T cells of their common grid, P pairs.
 """
 
 from collections.abc import Sequence
@@ -41,13 +41,13 @@ def pair_similarities(vectors: Tensor, pairs: Tensor) -> Tensor:
 def both_losses(
     vectors: Tensor, same: Tensor, other: Tensor, total: int | Tensor, weights: Tensor | Sequence[float] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Consistency and separation of one picture for the price of one product of its vectors.
+    """Consistency and separation of one image for the price of one product of its vectors.
 
     Args:
         vectors: (R, T) unit vectors, see :func:`unit_vectors`.
         same: (P, 2) int64, pairs for :func:`consistency_loss`.
         other: (Q, 2) int64, pairs for :func:`separation_loss`.
-        total: number of pairs of *both* kinds, over all pictures; less than one counts as one.
+        total: number of pairs of *both* kinds, over all images; less than one counts as one.
         weights: (P,) of the former; one where left out.
 
     Returns:
@@ -71,7 +71,7 @@ def consistency_loss(
     Args:
         vectors: (R, T) unit vectors, see :func:`unit_vectors`.
         pairs: (P, 2) int64, an object's anchor and another of its predictions.
-        total: number of pairs of *both* kinds, over all pictures; less than one counts as one.
+        total: number of pairs of *both* kinds, over all images; less than one counts as one.
         weights: (P,) w; one where left out.
 
     Returns:
@@ -86,7 +86,7 @@ def separation_loss(vectors: Tensor, pairs: Tensor, total: int | Tensor) -> Tens
     Args:
         vectors: (R, T) unit vectors, see :func:`unit_vectors`.
         pairs: (P, 2) int64, an object's anchor and a prediction of another object.
-        total: number of pairs of *both* kinds, over all pictures; less than one counts as one.
+        total: number of pairs of *both* kinds, over all images; less than one counts as one.
 
     Returns:
         () not negative; for no pairs a zero with the graph of `vectors`.

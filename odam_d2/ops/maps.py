@@ -1,8 +1,8 @@
-"""Bringing heat maps from their feature grids to a picture or to a common grid.
+"""Bringing heat maps from their feature grids to an image or to a common grid.
 
 Cell (i, j) of a grid with stride s is centred at ((j + .5) s, (i + .5) s) in model-input pixels.
 
-Shape letters: R maps, L cells of a window along one axis, O output samples along that axis, (h, w) picture.
+Shape letters: R maps, L cells of a window along one axis, O output samples along that axis, (h, w) image.
 """
 
 import torch

@@ -1,7 +1,7 @@
-"""Random masks that hide parts of a picture.
+"""Random masks that hide parts of an image.
 
 A mask is a coarse grid of ones and zeros, enlarged by bilinear interpolation and shifted at random. It is a function of
-the place in the picture, so that it can be had at every pixel or at the cells of a coarser grid.
+the place in the image, so that it can be had at every pixel or at the cells of a coarser grid.
 
 Source: Petsiuk et al., RISE, BMVC 2018 (arXiv 1806.07421), section 3.2.
 
@@ -32,12 +32,12 @@ def draw_masks(count: int, resolution: int, probability: float, generator: torch
 def masks_at(grids: Tensor, shifts: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """Values of masks at the crossings of rows and columns.
 
-    The picture is M cells wide; the coarse grid is enlarged to M + 1 cells, so that there is room for the shift.
+    The image is M cells wide; the coarse grid is enlarged to M + 1 cells, so that there is room for the shift.
 
     Args:
         grids: (B, M, M) from :func:`draw_masks`.
         shifts: (B, 2) likewise.
-        y: (O_y,) places along y as fractions of the picture's height; beyond [0, 1] the border goes on.
+        y: (O_y,) places along y as fractions of the image's height; beyond [0, 1] the border goes on.
         x: (O_x,) places along x.
 
     Returns:

@@ -1,6 +1,6 @@
 """Removing duplicate detections: by how far boxes overlap, and by how alike their explanations are.
 
-Shape letters: R boxes of one picture, K of them kept.
+Shape letters: R boxes of one image, K of them kept.
 """
 
 from typing import Protocol

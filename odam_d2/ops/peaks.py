@@ -41,7 +41,7 @@ def gaussian_weighted_features(
         columns: (R, K, C) its column.
         sigma: (R, 2) standard deviations along y, x in cells, positive.
         features: (N, C, H, W) of the level.
-        image_index: (R,) int64, the picture of each detection.
+        image_index: (R,) int64, the image of each detection.
 
     Returns:
         (R, K, H, W), signed.

@@ -3,7 +3,7 @@
 An output of a dense head at cell (y, x) depends on a window of features that grows by a cell with every 3 x 3
 convolution. Walking back from it, only that window need be computed, for all outputs at once.
 
-Shape letters: n windows, N pictures, C channels, (H, W) the grid, (h, w) or S x S the cells of a window, U cells that
+Shape letters: n windows, N images, C channels, (H, W) the grid, (h, w) or S x S the cells of a window, U cells that
 any of the windows holds. Windows lie cell by cell, with n and C behind: (h, w, n, C).
 """
 
@@ -29,14 +29,14 @@ def window_cells(
     """The cells of n windows of one size, each cell once.
 
     Args:
-        image_index: (n,) int64, the picture of each window.
+        image_index: (n,) int64, the image of each window.
         top: (n,) int64, the row that each window begins at; may lie beyond the grid.
         left: (n,) int64, its column.
         size: (h, w) of all windows.
         grid: (H, W).
 
     Returns:
-        (U,) int64 ascending, the cells on the grid, numbered through the rows of all pictures; and (h, w, n) int64,
+        (U,) int64 ascending, the cells on the grid, numbered through the rows of all images; and (h, w, n) int64,
         which of them each window holds, U beyond the grid.
     """
     rows = torch.arange(size[0], device=top.device)[:, None, None] + top
@@ -54,8 +54,8 @@ def cell_table(maps: Tensor, cells: Tensor) -> Tensor:
 
     In single precision at least.
     """
-    per_picture = maps[0, 0].numel()
-    picked = maps.flatten(2)[cells // per_picture, :, cells % per_picture]
+    per_image = maps[0, 0].numel()
+    picked = maps.flatten(2)[cells // per_image, :, cells % per_image]
     return F.pad(picked.to(torch.promote_types(maps.dtype, torch.float32)), (0, 0, 0, 1))
 
 

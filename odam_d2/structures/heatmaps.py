@@ -1,7 +1,7 @@
-"""The heat maps of one picture, each on the few cells where it is not zero.
+"""The heat maps of one image, each on the few cells where it is not zero.
 
-Shape letters: R detections of one picture, W windows, K attributes, T cells of all windows together, (H, W) the grid of
-a feature level, (h, w) a picture.
+Shape letters: R detections of one image, W windows, K attributes, T cells of all windows together, (H, W) the grid of
+a feature level, (h, w) an image.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CHUNK_FLOATS = 4_000_000
 
 
 class HeatMaps:
-    """The heat maps of the R detections of one picture, each on its own window of its feature grid.
+    """The heat maps of the R detections of one image, each on its own window of its feature grid.
 
     Behaves like Detectron2's ``Boxes`` inside ``Instances``: ``len``, indexing, ``cat``, ``to``. Raw maps are kept (in
     the unit "attribute's unit per cell"); min-max normalisation happens on the way out.
 
     A detection that several levels of features speak for (the stages of a cascade, box head and mask head) has a window
-    on each. Its windows are brought to the picture, added there, and only then are negative parts cut off; values that
+    on each. Its windows are brought to the image, added there, and only then are negative parts cut off; values that
     nothing is to be added to are not negative from the start.
 
     Attributes:
@@ -46,7 +46,7 @@ class HeatMaps:
             ((j + .5) stride_x, (i + .5) stride_y).
         attributes: the K names, in the order of `values`.
         image_size: (h, w) of the model input without padding.
-        output_size: (h, w) of the original picture.
+        output_size: (h, w) of the original image.
         owners: (W,) int64, the detection that each window belongs to: 0 .. R - 1, none left out, not decreasing.
             By default each window is a detection.
     """
@@ -166,15 +166,15 @@ class HeatMaps:
 
     @staticmethod
     def cat(maps: Sequence[HeatMaps]) -> HeatMaps:
-        """Joins heat maps of the same picture and the same attributes."""
+        """Joins heat maps of the same image and the same attributes."""
         if len(maps) == 0:
             raise ValueError("`maps` must hold at least one HeatMaps; got none: use HeatMaps.empty")
         about = {(m.attributes, m.image_size, m.output_size) for m in maps}
         if len(about) > 1:
             raise ValueError(
-                "`maps` must share attributes and picture sizes; got "
+                "`maps` must share attributes and image sizes; got "
                 + " and ".join(str(a) for a in sorted(about, key=str))
-                + ": join only maps of one picture"
+                + ": join only maps of one image"
             )
         before = np.cumsum([0, *(len(m) for m in maps)]).tolist()
         return HeatMaps(
@@ -283,7 +283,7 @@ class HeatMaps:
     def similarity(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
         """How alike the maps of every two detections are.
 
-        Beside the windows it holds R maps on the common grid and a bounded number of others, no map at picture size.
+        Beside the windows it holds R maps on the common grid and a bounded number of others, no map at image size.
 
         Args:
             attribute: a stored attribute.
@@ -295,7 +295,7 @@ class HeatMaps:
         return cosine_similarity(self.on_common_grid(attribute, stride))
 
     def on_common_grid(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
-        """The raw maps averaged to the cells of one grid over the picture, row by row: (R, T), with their graph if any.
+        """The raw maps averaged to the cells of one grid over the image, row by row: (R, T), with their graph if any.
 
         Args:
             attribute: a stored attribute.
@@ -323,7 +323,7 @@ class HeatMaps:
     def on_one_grid(self) -> HeatMaps:
         """The same maps with one window a detection, for whoever draws cells: on the finest of its grids.
 
-        Coarser windows are interpolated at the finest grid's cells before they are added and cut at zero, so pictures
+        Coarser windows are interpolated at the finest grid's cells before they are added and cut at zero, so images
         of these maps are near those of :meth:`to_image`, not equal to them; a detection with one window stays as it is.
         """
         if len(self.windows) > len(self):

@@ -1,7 +1,7 @@
 """What a detector remembers of its detections, so that they can be explained.
 
-Shape letters: D detections over the whole batch, N pictures, S sources of a detection, C channels, (H, W) the grid of a
-feature level, (h, w) a picture.
+Shape letters: D detections over the whole batch, N images, S sources of a detection, C channels, (H, W) the grid of a
+feature level, (h, w) an image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Predictions:
     Attributes:
         scores: (D,) the confidence that is reported, in [0, 1].
         logits: (D,) the raw logit of each instance's class.
-        boxes: (D, 4) decoded XYXY boxes in model-input pixels, *not* clipped to the picture (a clip kills gradients).
+        boxes: (D, 4) decoded XYXY boxes in model-input pixels, *not* clipped to the image (a clip kills gradients).
         extras: further scalars of the family by attribute name, (D,) each, e.g. ``centerness``, or, where they cost
             something of their own, what computes them, e.g. ``mask``.
         class_scores: (D, K or more) scores of all classes, where they come beside the one that is reported.
@@ -49,26 +49,26 @@ class TracedHead(Protocol):
 class DetectionTrace:
     """What a forward pass leaves behind: features, and for each detection where it came from.
 
-    The D rows run through the pictures of the batch in their order, and within a picture in the order of its results.
+    The D rows run through the images of the batch in their order, and within an image in the order of its results.
 
     Attributes:
         instances: N results in the original frame, as the stock detector returns them.
         features: level name -> (N, C, H, W), detached.
         strides: level name -> model-input pixels per cell.
-        image_index: (D,) int64, the picture of each detection.
+        image_index: (D,) int64, the image of each detection.
         level_index: (D, S) int64, positions in `level_names` of the levels that each detection came from: one for
             each of its S sources, of which most detectors have one (a cascade has its three stages); -1 where only the
             gradient can tell.
         references: (D, 4) XYXY boxes in model-input pixels that the predictions started from: RoIs of a two-stage
             detector, anchors of a dense one.
         boxes: (D, 4) XYXY boxes in model-input pixels that were detected or given.
-        rows: (D,) int64, which of the picture's proposals, or of its level's anchors, each detection is; -1 for boxes
+        rows: (D,) int64, which of the image's proposals, or of its level's anchors, each detection is; -1 for boxes
             given to a two-stage detector.
         classes: (D,) int64.
         level_names: the levels that detections can come from.
         image_sizes: N times (h, w) of the model input without padding.
         padded_size: (h, w) of the batch with padding.
-        output_sizes: N times (h, w) of the original picture.
+        output_sizes: N times (h, w) of the original image.
         head: says again what was said of these detections.
         compute_features: runs the backbone again and returns its features, with a graph if gradients are on.
         sources: attribute -> which of the S sources it depends on, for those that don't depend on all of them.

@@ -1,6 +1,6 @@
 """The explained positives of dense heads: anchors, or locations, that are trained to find an object.
 
-Shape letters: P positives over the batch, n of them in a chunk, N pictures, L anchors of all levels, V directions,
+Shape letters: P positives over the batch, n of them in a chunk, N images, L anchors of all levels, V directions,
 C channels, (h, w) cells of a chunk's windows, S x S what an output convolution sees.
 """
 

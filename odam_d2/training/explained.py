@@ -12,7 +12,7 @@ class ExplainedPositives(ABC):
     """The positives of a training step, able to explain why they were given their object's class.
 
     Attributes:
-        positives: P of them, of N pictures.
+        positives: P of them, of N images.
         weigh: whether pairs of one object are weighted by their IoUs, as published for two-stage detectors.
         nothing: () a zero with the graph of the features.
     """

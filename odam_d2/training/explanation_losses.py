@@ -18,7 +18,7 @@ class ExplanationLosses:
         warmup_iters: iterations over which the weight rises in equal steps; 0 for none.
         second_order: whether learning flows through the gradients in the maps too, or, as published, through the
             features alone.
-        max_positives: how many positives of a picture are explained at most, those with the highest IoU.
+        max_positives: how many positives of an image are explained at most, those with the highest IoU.
         duplicate_iou: see :func:`odam_d2.training.pairing.pair_positives`.
         stride: model-input pixels per cell of the grid on which maps are compared.
     """
@@ -52,7 +52,7 @@ class ExplanationLosses:
         """The weighted losses of a step; both as they are, and what they rest on, go to the event storage.
 
         They are divided by the number of pairs of all processes of a training, and multiplied by the number of
-        processes, over which gradients are averaged: so they are those of one process with all pictures.
+        processes, over which gradients are averaged: so they are those of one process with all images.
         """
         maps, pairs = self.pair(explained)
         total = _sum_over_processes(sum(len(one) for one in pairs), explained.nothing.device)
@@ -74,7 +74,7 @@ class ExplanationLosses:
         return {"loss_odam_consistency": scale * same, "loss_odam_separation": scale * other}
 
     def pair(self, explained: ExplainedPositives) -> tuple[list[Tensor], list[Pairs]]:
-        """For each picture (R, T) unit vectors of its maps, with their graph, and the pairs among them."""
+        """For each image (R, T) unit vectors of its maps, with their graph, and the pairs among them."""
         rows = explained.positives.keep_best(self.max_positives)
         positives = explained.positives[rows]
         maps = explained.heat_maps(rows)

@@ -1,9 +1,9 @@
-"""Which heat maps of a picture Odam-Train compares: those of one object, and those of neighbours.
+"""Which heat maps of an image Odam-Train compares: those of one object, and those of neighbours.
 
 Source: Zhao and Chan, ODAM, ICLR 2023 (arXiv 2304.06354), section 3.3. The published one-stage code takes its anchors
-from one maximum over the picture; here, as in the paper, every object has an anchor of its own.
+from one maximum over the image; here, as in the paper, every object has an anchor of its own.
 
-Shape letters: P positives, of one picture unless said otherwise; A objects among them.
+Shape letters: P positives, of one image unless said otherwise; A objects among them.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Positives:
         boxes: (P, 4) XYXY boxes that are predicted for the object's class, in model-input pixels.
         truths: (P, 4) XYXY boxes of the objects, in model-input pixels, exactly as annotated for each of them.
         classes: (P,) int64 classes of the objects.
-        image_index: (P,) int64 picture of each, not falling.
+        image_index: (P,) int64 image of each, not falling.
     """
 
     boxes: Tensor
@@ -42,7 +42,7 @@ class Positives:
         return matched_pairwise_iou(Boxes(self.boxes), Boxes(self.truths))
 
     def keep_best(self, limit: int) -> Tensor:
-        """Rows, ascending, of the `limit` positives of each picture whose boxes overlap their objects most."""
+        """Rows, ascending, of the `limit` positives of each image whose boxes overlap their objects most."""
         order = self.ious.argsort(descending=True, stable=True)
         order = order[self.image_index[order].argsort(stable=True)]
         return order[_rank_in_group(self.image_index[order]) < limit].sort().values
@@ -50,7 +50,7 @@ class Positives:
 
 @dataclass
 class Pairs:
-    """Pairs of one picture's positives, each beginning with an object's anchor.
+    """Pairs of one image's positives, each beginning with an object's anchor.
 
     Attributes:
         same: (n, 2) int64, an anchor and another positive of its object.
@@ -70,13 +70,13 @@ class Pairs:
 
 @torch.no_grad()
 def pair_positives(positives: Positives, weigh: bool, duplicate_iou: float = 1.0) -> Pairs:
-    """Pairs the positives of one picture.
+    """Pairs the positives of one image.
 
     An object's anchor is the prediction of it with the highest IoU, the first of several. It is not paired with itself,
     which would have no gradient.
 
     Args:
-        positives: of one picture. Positives with the same class and annotated box are of one object.
+        positives: of one image. Positives with the same class and annotated box are of one object.
         weigh: whether a pair of one object counts IoU_p / IoU_a, as published for two-stage detectors, or one.
         duplicate_iou: objects whose annotated boxes overlap by more are not held apart: one may be the other, annotated
             twice, or stand right behind it. 1 keeps all pairs, as published.

@@ -1,6 +1,6 @@
 """The explained positives of two-stage detectors: sampled proposals that lie on an object.
 
-Shape letters: P positives over the batch, S box stages, N pictures, C channels, B x B pooled cells.
+Shape letters: P positives over the batch, S box stages, N images, C channels, B x B pooled cells.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class RoIPositives(ExplainedPositives):
     Args:
         model: the detector; its RoI heads keep a trace.
         features: level name -> (N, C, H, W), with their graph, in single precision at least.
-        samples: N Instances with ``proposal_boxes``, ``gt_classes`` and, where the picture has objects, ``gt_boxes``.
+        samples: N Instances with ``proposal_boxes``, ``gt_classes`` and, where the image has objects, ``gt_boxes``.
         padded_size: (h, w) of the batch with padding.
         second_order: whether gradients keep a graph of their own.
 
@@ -83,7 +83,7 @@ class RoIPositives(ExplainedPositives):
         with torch.enable_grad():
             self.stages = heads.run_box_stages(self.features, proposals) if len(classes) else []
             self.gradients = self._differentiate(classes, second_order) if len(classes) else []
-        # Pictures without objects have no `gt_boxes`.
+        # Images without objects have no `gt_boxes`.
         truths = [one.get("gt_boxes" if one.has("gt_boxes") else "proposal_boxes").tensor for one in samples]
         self.positives = Positives(
             boxes=self._predicted(classes),

@@ -9,7 +9,7 @@ from .untyped import UntypedModule
 
 @torch.no_grad()
 def calibrate_frozen_norms(model: UntypedModule, batched_inputs: list[dict]) -> None:
-    """Sets every frozen batch norm of a detector's backbone to the statistics of some pictures, in place.
+    """Sets every frozen batch norm of a detector's backbone to the statistics of some images, in place.
 
     A deep residual net with random weights and identity norms overflows; calibrated, its features have about unit
     variance, and detections are finite.
@@ -17,7 +17,7 @@ def calibrate_frozen_norms(model: UntypedModule, batched_inputs: list[dict]) -> 
     Args:
         model: a detector with ``backbone``, ``pixel_mean`` and ``pixel_std``; without frozen norms of Detectron2's it
             stays as it is.
-        batched_inputs: pictures as the detector takes them.
+        batched_inputs: images as the detector takes them.
     """
 
     def adopt(norm, inputs):

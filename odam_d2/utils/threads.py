@@ -39,8 +39,8 @@ def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
 def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> list[Result]:
     """``[work(item) for item in items]``, `workers` of them at a time.
 
-    Workers divide torch's threads among themselves. One picture leaves a second thread idle wherever an operator knows
-    no threads (RoIAlign, NMS, all that is small); two pictures side by side don't.
+    Workers divide torch's threads among themselves. One image leaves a second thread idle wherever an operator knows
+    no threads (RoIAlign, NMS, all that is small); two images side by side don't.
 
     Args:
         work: must not change what others read; grad and inference mode are each thread's own, so it sets them itself.

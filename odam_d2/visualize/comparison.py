@@ -1,7 +1,7 @@
 """One self-contained page on which the same objects are explained by several detectors, side by side.
 
-Each picture has a table: a row for each annotated object that at least one detector found, a column for each detector,
-and in it the part of the picture around the object with that detector's heat map. Pictures are (h, w, 3) uint8 RGB;
+Each image has a table: a row for each annotated object that at least one detector found, a column for each detector,
+and in it the part of the image around the object with that detector's heat map. Images are (h, w, 3) uint8 RGB;
 boxes are XYXY in their pixels.
 """
 
@@ -18,16 +18,16 @@ from torch import tensor
 from ..utils.files import write_text
 from .crops import QUALITY, crop_uri, region_around
 from .ground_truth import Annotation, match_objects
-from .overlay import draw_boxes, fit_size, instance_color, resize_picture
+from .overlay import draw_boxes, fit_size, instance_color, resize_image
 from .report import TEMPLATES, jpeg_uri, style_sheet
 
-_OVERVIEW_SIDE = 720  # longest side of the picture with all objects
+_OVERVIEW_SIDE = 720  # longest side of the image with all objects
 _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as in the report
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What one detector found in one picture.
+    """What one detector found in one image.
 
     Attributes:
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
@@ -47,13 +47,13 @@ def comparison_entry(
     findings: Sequence[Findings | None],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """What the page holds of one picture.
+    """What the page holds of one image.
 
     Args:
         name: what to call it.
         image: (h, w, 3) uint8 RGB.
         annotations: its annotated objects; crowds don't count.
-        findings: of each detector; None where it did not explain the picture.
+        findings: of each detector; None where it did not explain the image.
         attributes: the maps to draw, of those that the heat maps have.
 
     Returns:
@@ -79,9 +79,9 @@ def comparison_entry(
         rows.append({"number": number, "label": objects[o].label, "crop": plain, "cells": cells})
     boxes = np.array([objects[o].box for o in shown]).reshape(-1, 4)
     height, width = image.shape[:2]
-    picture, factors = resize_picture(image, *fit_size(height, width, _OVERVIEW_SIDE / max(height, width)))
+    overview, factors = resize_image(image, *fit_size(height, width, _OVERVIEW_SIDE / max(height, width)))
     labels = [str(row["number"]) for row in rows]
-    overview = draw_boxes(picture, boxes * factors, labels, [instance_color(k) for k in range(len(rows))])
+    overview = draw_boxes(overview, boxes * factors, labels, [instance_color(k) for k in range(len(rows))])
     return {
         "name": name,
         "overview": jpeg_uri(overview, _OVERVIEW_SIDE, QUALITY),

@@ -1,6 +1,6 @@
-"""The part of a picture around an object, with its box and a heat map: what pages put side by side.
+"""The part of an image around an object, with its box and a heat map: what pages put side by side.
 
-Pictures are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
+Images are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
 """
 
 import os
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..utils.files import atomic_write
-from .overlay import draw_heatmap, fit_size, outline_box, resize_picture
+from .overlay import draw_heatmap, fit_size, outline_box, resize_image
 from .report import jpeg_uri
 
 QUALITY = 82  # of JPEG
@@ -18,9 +18,9 @@ _CELL = (190, 220)  # highest and widest crop, in pixels
 
 
 def region_around(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part (x1, y1, x2, y2) of a picture around a box, the same for all detectors, in the shape of a cell.
+    """The part (x1, y1, x2, y2) of an image around a box, the same for all detectors, in the shape of a cell.
 
-    It moves, and shrinks if it must, to lie inside the picture.
+    It moves, and shrinks if it must, to lie inside the image.
     """
     size = 1.5 * (box[2:] - box[:2]) + 16
     cell = np.array([_CELL[1], _CELL[0]])
@@ -38,12 +38,12 @@ def crop(
     heat: np.ndarray | None = None,
     color: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> np.ndarray:
-    """The region with a box and, if given, the picture's (h, w) heat map; uint8 RGB, the size of a cell."""
+    """The region with a box and, if given, the image's (h, w) heat map; uint8 RGB, the size of a cell."""
     x1, y1, x2, y2 = region
     part = image[y1:y2, x1:x2]
     if heat is not None:
         part = draw_heatmap(part, heat[y1:y2, x1:x2])
-    cut, factors = resize_picture(part, *fit_size(y2 - y1, x2 - x1, min(_CELL[0] / (y2 - y1), _CELL[1] / (x2 - x1))))
+    cut, factors = resize_image(part, *fit_size(y2 - y1, x2 - x1, min(_CELL[0] / (y2 - y1), _CELL[1] / (x2 - x1))))
     return outline_box(cut, (np.asarray(box) - [x1, y1, x1, y1]) * factors, color)
 
 

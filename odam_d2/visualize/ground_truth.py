@@ -1,4 +1,4 @@
-"""The annotated objects of a picture beside what was detected in it."""
+"""The annotated objects of an image beside what was detected in it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ class Annotation:
     """One annotated object.
 
     Attributes:
-        box: XYXY in the original picture's pixels.
+        box: XYXY in the original image's pixels.
         label: name of the class in the annotations.
         class_id: the detector's number of the class, -1 if the detector doesn't know it.
         crowd: whether it stands for a group.
@@ -35,7 +35,7 @@ class Annotation:
 
 
 class CocoAnnotations:
-    """A COCO file of annotated boxes, asked by picture.
+    """A COCO file of annotated boxes, asked by image.
 
     Attributes:
         class_names: the name of each of the detector's classes, by its number.
@@ -68,13 +68,13 @@ class CocoAnnotations:
         by_number = {number: names[key] for key, number in numbers.items()}
         self.class_names = tuple(class_names or (by_number[number] for number in range(num_classes)))
         self.strangers = [name for key, name in names.items() if key in annotated and key not in numbers]
-        self._pictures: dict[str, list[dict]] = {}
+        self._images: dict[str, list[dict]] = {}
         by_id: dict[int, list[Annotation]] = {}
         with _reading(path):
             for image in content["images"]:
                 objects = by_id.setdefault(image["id"], [])
                 record = {"path": PurePosixPath(image["file_name"]), "image": image, "objects": objects}
-                self._pictures.setdefault(record["path"].name, []).append(record)
+                self._images.setdefault(record["path"].name, []).append(record)
             for item in content["annotations"]:
                 x, y, width, height = (float(v) for v in item["bbox"])
                 label, number = names[item["category_id"]], numbers.get(item["category_id"], -1)
@@ -82,35 +82,35 @@ class CocoAnnotations:
                 by_id[item["image_id"]].append(Annotation((x, y, x + width, y + height), label, number, crowd))
 
     def find(self, path: str | os.PathLike, height: int, width: int) -> list[Annotation] | None:
-        """The annotated objects of a picture.
+        """The annotated objects of an image.
 
         Args:
-            path: the picture; found by its file name, and by its folders where several pictures share that.
-            height: of the picture, in pixels.
-            width: of the picture, in pixels.
+            path: the image; found by its file name, and by its folders where several images share that.
+            height: of the image, in pixels.
+            width: of the image, in pixels.
 
         Returns:
-            Its objects; None if the file doesn't know the picture.
+            Its objects; None if the file doesn't know the image.
 
         Raises:
-            ValueError: if several pictures could be meant, or the annotated picture is of another size.
+            ValueError: if several images could be meant, or the annotated image is of another size.
         """
         parts = Path(path).resolve().parts
-        fitting = [r for r in self._pictures.get(Path(path).name, []) if _is_tail(r["path"].parts, parts)]
-        fitting = fitting or self._pictures.get(Path(path).name, [])
+        fitting = [r for r in self._images.get(Path(path).name, []) if _is_tail(r["path"].parts, parts)]
+        fitting = fitting or self._images.get(Path(path).name, [])
         if not fitting:
             return None
         longest = max(len(r["path"].parts) for r in fitting)
         best = [r for r in fitting if len(r["path"].parts) == longest]
         if len(best) > 1:
             raise ValueError(
-                f"the annotations must name a picture once; got {[str(r['path']) for r in best]} for {str(path)!r}: "
+                f"the annotations must name an image once; got {[str(r['path']) for r in best]} for {str(path)!r}: "
                 "give file names with their folders"
             )
         size = (best[0]["image"].get("height", height), best[0]["image"].get("width", width))
         if size != (height, width):
             raise ValueError(
-                f"the picture must have its annotated size of {size[1]} x {size[0]}; got {width} x {height} for "
+                f"the image must have its annotated size of {size[1]} x {size[0]}; got {width} x {height} for "
                 f"{str(path)!r}: its boxes would lie elsewhere"
             )
         return best[0]["objects"]
@@ -134,7 +134,7 @@ def to_instances(annotations: Sequence[Annotation], height: int, width: int) -> 
     """Annotated objects as boxes to explain; crowds, empty boxes and classes unknown to the detector are left out.
 
     Returns:
-        ``gt_boxes`` and ``gt_classes`` in the original picture's frame.
+        ``gt_boxes`` and ``gt_classes`` in the original image's frame.
     """
     usable = [a for a in annotations if a.class_id >= 0 and not a.crowd and a.box[2] > a.box[0] and a.box[3] > a.box[1]]
     return Instances(
@@ -153,8 +153,8 @@ def match_objects(
     overlaps most, from an IoU of .5 on.
 
     Args:
-        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original picture's frame.
-        annotations: the annotated objects of the picture.
+        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original image's frame.
+        annotations: the annotated objects of the image.
         class_names: the name of each class, by its number; objects and detections meet by these names.
 
     Returns:
@@ -176,8 +176,8 @@ def judge_detections(
     """Says of each detection which annotated object it finds, if any; see :func:`match_objects`.
 
     Args:
-        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original picture's frame.
-        annotations: the annotated objects of the picture.
+        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original image's frame.
+        annotations: the annotated objects of the image.
         class_names: the name of each class, by its number; objects and detections meet by these names.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Measurements of explanations as pictures: curves, and a page with the worst and best objects of each metric."""
+"""Measurements of explanations as images: curves, and a page with the worst and best objects of each metric."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def write_examples(
         methods: columns.
         notes: what else to say, a paragraph each.
         title: heading of the page.
-        charts: further pictures beside the page: file name -> what it shows.
+        charts: further images beside the page: file name -> what it shows.
         verdicts: what the charts come to, a sentence each.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(TEMPLATES)), autoescape=True)

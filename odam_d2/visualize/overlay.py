@@ -1,6 +1,6 @@
-"""Heat maps and boxes drawn onto pictures.
+"""Heat maps and boxes drawn onto images.
 
-Pictures are (h, w, 3) uint8 RGB; boxes are XYXY in the pixels of the picture that they are drawn onto.
+Images are (h, w, 3) uint8 RGB; boxes are XYXY in the pixels of the image that they are drawn onto.
 """
 
 import colorsys
@@ -43,7 +43,7 @@ def instance_label(instances: Instances, index: int, class_names: Sequence[str])
 def draw_heatmap(
     image: np.ndarray, heatmap: np.ndarray | torch.Tensor, alpha: float = ALPHA, colormap: str = COLORMAP
 ) -> np.ndarray:
-    """Lays a heat map over a picture; where it is cold, the picture shows unchanged.
+    """Lays a heat map over an image; where it is cold, the image shows unchanged.
 
     Args:
         image: (h, w, 3) uint8 RGB.
@@ -60,7 +60,7 @@ def draw_heatmap(
     heat = np.asarray(heatmap.cpu() if isinstance(heatmap, torch.Tensor) else heatmap, dtype=np.float32)
     if heat.shape != image.shape[:2]:
         raise ValueError(
-            f"`heatmap` must be (h, w) = {image.shape[:2]} as the picture is; got {heat.shape}: "
+            f"`heatmap` must be (h, w) = {image.shape[:2]} as the image is; got {heat.shape}: "
             "ask HeatMaps.to_image for this size"
         )
     # Written so that NaN fails too.
@@ -93,7 +93,7 @@ def draw_boxes(
 
     Args:
         image: (h, w, 3) uint8 RGB.
-        boxes: (R, 4) XYXY in the picture's pixels.
+        boxes: (R, 4) XYXY in the image's pixels.
         labels: R texts; default none.
         colors: R times (r, g, b) in [0, 1]; default by number.
 
@@ -149,12 +149,12 @@ def draw_detection(
     colormap: str = COLORMAP,
     color: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> np.ndarray:
-    """One detection explained: the heat map over the picture, its box, and a label.
+    """One detection explained: the heat map over the image, its box, and a label.
 
     Args:
         image: (h, w, 3) uint8 RGB.
         heatmap: (h, w) in [0, 1].
-        box: (4,) XYXY in the picture's pixels.
+        box: (4,) XYXY in the image's pixels.
         label: text beside the box; default none.
         alpha: opacity of the hottest places, in [0, 1].
         colormap: a name that matplotlib knows.
@@ -169,10 +169,10 @@ def draw_detection(
 
 
 def draw_detections(image: np.ndarray, instances: Instances, class_names: Sequence[str] = ()) -> np.ndarray:
-    """The picture with all its boxes, numbered as everywhere else; very large and very small ones are resized.
+    """The image with all its boxes, numbered as everywhere else; very large and very small ones are resized.
 
     Args:
-        image: (h, w, 3) uint8 RGB, the original picture.
+        image: (h, w, 3) uint8 RGB, the original image.
         instances: ``pred_boxes`` in its frame, ``scores``, ``pred_classes``.
         class_names: the name of each class, by its number.
 
@@ -182,18 +182,18 @@ def draw_detections(image: np.ndarray, instances: Instances, class_names: Sequen
     height, width = image.shape[:2]
     smallest, largest = _OVERLAY_SIDE
     side = min(max(height, width, smallest), largest)
-    picture, factors = resize_picture(image, *fit_size(height, width, side / max(height, width)))
+    resized, factors = resize_image(image, *fit_size(height, width, side / max(height, width)))
     boxes = instances.pred_boxes.tensor.cpu().numpy() * factors
-    return draw_boxes(picture, boxes, instance_labels(instances, class_names))
+    return draw_boxes(resized, boxes, instance_labels(instances, class_names))
 
 
 def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """(h, w) of a picture at another scale, in whole pixels, at least one."""
+    """(h, w) of an image at another scale, in whole pixels, at least one."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def resize_picture(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture at another size, and the (4,) factors that bring XYXY boxes along."""
+def resize_image(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image at another size, and the (4,) factors that bring XYXY boxes along."""
     factors = np.array([width / image.shape[1], height / image.shape[0]] * 2, dtype=np.float32)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)), factors
 

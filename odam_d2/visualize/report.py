@@ -1,7 +1,7 @@
-"""One self-contained ``report.html`` of a run: pictures, boxes, heat maps and what draws them, in a single file.
+"""One self-contained ``report.html`` of a run: images, boxes, heat maps and what draws them, in a single file.
 
-A picture's heat maps travel as their windows in 8 bits, scaled by each map's maximum; the page brings them to the
-picture by the rule of :meth:`HeatMaps.to_image`. Nothing is fetched from anywhere.
+An image's heat maps travel as their windows in 8 bits, scaled by each map's maximum; the page brings them to the
+image by the rule of :meth:`HeatMaps.to_image`. Nothing is fetched from anywhere.
 """
 
 import base64
@@ -27,11 +27,11 @@ from .storage import class_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 _COLORMAPS = (COLORMAP, "inferno", "viridis")
-_PICTURE_SIDE, _PICTURE_QUALITY = 1280, 85  # longest side in pixels, JPEG quality
+_IMAGE_SIDE, _IMAGE_QUALITY = 1280, 85  # longest side in pixels, JPEG quality
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 128, 70
 
 
-def picture_entry(
+def image_entry(
     name: str,
     image: np.ndarray,
     instances: Instances,
@@ -39,11 +39,11 @@ def picture_entry(
     annotations: Sequence[Annotation] | None = None,
     judge: bool = True,
 ) -> dict[str, Any]:
-    """What the report holds of one picture; the picture itself needn't be kept.
+    """What the report holds of one image; the image itself needn't be kept.
 
     Args:
         name: what to call it.
-        image: (h, w, 3) uint8 RGB, the original picture.
+        image: (h, w, 3) uint8 RGB, the original image.
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``, in its frame.
         class_names: the name of each class, by its number.
         annotations: its annotated objects, if known.
@@ -74,7 +74,7 @@ def picture_entry(
         "name": name,
         "size": [width, height],
         "input": list(heatmaps.image_size),
-        "image": jpeg_uri(image, _PICTURE_SIDE, _PICTURE_QUALITY),
+        "image": jpeg_uri(image, _IMAGE_SIDE, _IMAGE_QUALITY),
         "thumb": jpeg_uri(image, _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY),
         "detections": detections,
         "annotations": None
@@ -84,7 +84,7 @@ def picture_entry(
 
 
 def failure_entry(name: str, reason: str) -> dict[str, Any]:
-    """What the report holds of a picture that could not be explained."""
+    """What the report holds of an image that could not be explained."""
     return {"name": name, "error": reason, "detections": [], "annotations": None}
 
 
@@ -101,7 +101,7 @@ def write_report(
 
     Args:
         path: the html file.
-        entries: what :func:`picture_entry` and :func:`failure_entry` gave, in the order to show.
+        entries: what :func:`image_entry` and :func:`failure_entry` gave, in the order to show.
         attributes: the stored attributes of the heat maps, in their order; ``combined`` follows by itself where its
             parts are among them.
         run: what to tell of the run: texts, numbers and lists by name, or dicts of these as sections.
@@ -120,7 +120,7 @@ def write_report(
         "run": run,
         "noun": noun,
         "empty": empty,
-        "pictures": list(entries),
+        "images": list(entries),
     }
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     parts = {
@@ -157,7 +157,7 @@ def _encode_maps(one: HeatMaps) -> dict[str, Any]:
         "grid": one.grids[0].tolist(),
         "stride": one.strides[0].tolist(),
         "peaks": peaks.tolist(),
-        "maps": [_base64(picture.tobytes()) for picture in maps],
+        "maps": [_base64(image.tobytes()) for image in maps],
     }
 
 
@@ -166,9 +166,9 @@ def _base64(data: bytes) -> str:
 
 
 def jpeg_uri(image: np.ndarray, side: int, quality: int) -> str:
-    """The picture as a JPEG data URI, at most `side` pixels long."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    """The image as a JPEG data URI, at most `side` pixels long."""
+    small = Image.fromarray(image)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    small.save(buffer, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{_base64(buffer.getvalue())}"

@@ -1,4 +1,4 @@
-"""Detections with their heat maps as one ``.npz`` file a picture, to the last bit."""
+"""Detections with their heat maps as one ``.npz`` file an image, to the last bit."""
 
 import os
 import zipfile
@@ -17,9 +17,9 @@ FORMAT_VERSION = 2
 def save_heatmaps(
     path: str | os.PathLike, instances: Instances, class_names: Sequence[str] = (), file_name: str = ""
 ) -> None:
-    """Writes what was detected in one picture, and why, whole or not at all.
+    """Writes what was detected in one image, and why, whole or not at all.
 
-    The file holds the arrays of :meth:`HeatMaps.to_arrays` and ``boxes`` (R, 4) XYXY in the original picture's pixels,
+    The file holds the arrays of :meth:`HeatMaps.to_arrays` and ``boxes`` (R, 4) XYXY in the original image's pixels,
     ``scores`` (R,), ``classes`` (R,), ``class_names`` (R names), ``file_name`` and ``format_version``; numpy alone
     reads it.
 
@@ -27,7 +27,7 @@ def save_heatmaps(
         path: the ``.npz`` file to write.
         instances: ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` of R detections, on any device.
         class_names: the name of each class, by its number; classes beyond are called ``class 7``.
-        file_name: the picture, for whoever reads the file later.
+        file_name: the image, for whoever reads the file later.
     """
     classes = instances.pred_classes.cpu().numpy()
     arrays = {
@@ -47,7 +47,7 @@ def load_heatmaps(path: str | os.PathLike) -> Instances:
     """Reads back what :func:`save_heatmaps` wrote.
 
     Returns:
-        ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` on the CPU, in the original picture's frame.
+        ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` on the CPU, in the original image's frame.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -20,7 +20,7 @@ from .overlay import (
     instance_label,
     label_font,
     outline_box,
-    resize_picture,
+    resize_image,
 )
 
 _PANEL_HEIGHT, _PANEL_WIDTH, _CELL_WIDTH = 320, 960, 120  # highest and widest panel, narrowest cell around it
@@ -37,12 +37,12 @@ def draw_attribute_panel(
     alpha: float = ALPHA,
     colormap: str = COLORMAP,
 ) -> np.ndarray:
-    """One detection as a strip: the picture with its box, then its heat map for each attribute, with titles.
+    """One detection as a strip: the image with its box, then its heat map for each attribute, with titles.
 
-    The heat maps are shown on the part of the picture around the box and all heat.
+    The heat maps are shown on the part of the image around the box and all heat.
 
     Args:
-        image: (h, w, 3) uint8 RGB, the original picture.
+        image: (h, w, 3) uint8 RGB, the original image.
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
         index: which of them, 0 .. R - 1.
         attributes: which maps; default all that there are, ``combined`` included.
@@ -56,8 +56,8 @@ def draw_attribute_panel(
     box = instances.pred_boxes.tensor[index].cpu().numpy()
     maps = instances.heatmaps[index].to("cpu")
     x1, y1, x2, y2 = region = _surroundings(box, maps, *image.shape[:2])
-    detail, zoom = resize_picture(image[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
-    whole, shrink = resize_picture(image, *_panel_size(*image.shape[:2]))
+    detail, zoom = resize_image(image[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
+    whole, shrink = resize_image(image, *_panel_size(*image.shape[:2]))
 
     panels = [outline_box(whole, box * shrink, instance_color(index))]
     titles = [instance_label(instances, index, class_names)]
@@ -74,7 +74,7 @@ def _panel_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part (x1, y1, x2, y2) of an (height, width) picture with the box, all heat, and some air around."""
+    """The part (x1, y1, x2, y2) of an (height, width) image with the box, all heat, and some air around."""
     maps = maps.on_one_grid()
     top, left, rows, columns = eight_bit_maps(maps).window
     stride_y, stride_x = maps.strides[0].tolist()

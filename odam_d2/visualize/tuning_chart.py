@@ -1,4 +1,4 @@
-"""What thresholds do to a detector's figures, as a picture."""
+"""What thresholds do to a detector's figures, as an image."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ def tool():
 
 @pytest.fixture
 def odgt(tmp_path):
-    """Two good lines; between them one that was cut short and one without its picture."""
+    """Two good lines; between them one that was cut short and one without its image."""
     whole = {"tag": "person", "fbox": [0, 0, 10, 10], "vbox": [0, 0, 10, 5]}  # half seen: heavily hidden
     region, sizeless = {**whole, "tag": "mask"}, {**whole, "fbox": [0, 0, 0, 10]}
     for ident in "ab":
@@ -43,7 +43,7 @@ def test_counts_and_leaves_out(tool, odgt, capsys):
     assert printed[0].startswith("left out: line 2 of ") and printed[1].startswith("left out: line 3 of ")
     counts = {line.rsplit(maxsplit=1)[0].strip(): line.rsplit(maxsplit=1)[1] for line in printed[2:-1]}
     assert counts == {
-        "pictures": "2", "people": "2", "ignore regions": "1", "annotations without a size, left out": "1",
+        "images": "2", "people": "2", "ignore regions": "1", "annotations without a size, left out": "1",
         "bad lines, left out": "2", "people, bare": "0", "people, partial": "0", "people, heavy": "2",
         "people, crowd_bare": "0", "people, crowd_partial": "0", "people, crowd_heavy": "2",
     }  # fmt: skip

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tests.tools.test_explain import TINY, ZOO_NAME, picture
+from tests.tools.test_explain import TINY, ZOO_NAME, image
 
 from odam_d2 import model_zoo
 from odam_d2.visualize.storage import load_class_names, load_heatmaps
@@ -16,14 +16,14 @@ from tests.visualize.test_report import Page
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two runs on two pictures, and annotations that are the first run's boxes of the first picture."""
+    """Two runs on two images, and annotations that are the first run's boxes of the first image."""
     root = tmp_path_factory.mktemp("compare")
     torch.manual_seed(0)
     torch.save({"model": build_model(model_zoo.get_config(ZOO_NAME, trained=False)).state_dict()}, root / "random.pth")
-    picture(root / "pictures" / "cat.png")
-    picture(root / "pictures" / "dog.png", seed=1)
+    image(root / "images" / "cat.png")
+    image(root / "images" / "dog.png", seed=1)
     for name, attributes in (("first", ["combined"]), ("second", ["score"])):
-        arguments = ["--config-file", ZOO_NAME, "--input", root / "pictures", "--output", root / name]
+        arguments = ["--config-file", ZOO_NAME, "--input", root / "images", "--output", root / name]
         arguments += ["--attributes", *attributes, "--score-threshold", "0.1", "--max-detections", "2"]
         arguments += [*TINY, "MODEL.WEIGHTS", root / "random.pth"]
         assert load_command("explain").main([str(a) for a in arguments]) == 0
@@ -53,7 +53,7 @@ def test_two_runs_side_by_side(folder, capsys):
     code, page = call(folder, "--attributes", "score", "--names", "one", "the other")
     assert code == 0 and f"Comparison: {page}" in capsys.readouterr().out
     read = Page(page)
-    # The picture without annotations isn't shown; both runs have the same detector, so both find both objects.
+    # The image without annotations isn't shown; both runs have the same detector, so both find both objects.
     assert "cat.png" in read.text and "dog.png" not in read.text
     assert read.text.count("2 of 2") == 2 and "the other" in read.text
     assert "../first/report.html#image=0&det=0&attr=score" in read.addresses
@@ -67,7 +67,7 @@ def test_two_runs_side_by_side(folder, capsys):
     [
         ((), ("first", "second"), r"got \['combined'\], and 'second' has \['score'\]"),
         (("--attributes", "mask"), ("first",), r"got \['mask'\], and 'first' has"),
-        ((), ("pictures",), "output folders of tools/explain.py; got .*pictures"),
+        ((), ("images",), "output folders of tools/explain.py; got .*images"),
     ],
 )
 def test_runs_that_do_not_fit(folder, options, runs, message, capsys):
@@ -76,10 +76,10 @@ def test_runs_that_do_not_fit(folder, options, runs, message, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_annotations_of_other_pictures(folder, capsys, tmp_path):
+def test_annotations_of_other_images(folder, capsys, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     code, _ = call(folder, "--attributes", "score", "--annotations", str(tmp_path / "other.json"), output="none.html")
-    assert code == 1 and "annotations must know one of the runs' pictures" in capsys.readouterr().err
+    assert code == 1 and "annotations must know one of the runs' images" in capsys.readouterr().err
 
 
 def test_a_name_for_each_run(folder, capsys):

@@ -1,4 +1,4 @@
-"""tools/evaluate.py from end to end, on tiny pictures and a detector with random weights."""
+"""tools/evaluate.py from end to end, on tiny images and a detector with random weights."""
 
 import csv
 import json
@@ -11,12 +11,12 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
-from tests.tools.test_explain import TINY, ZOO_NAME, picture
+from tests.tools.test_explain import TINY, ZOO_NAME, image
 
 from odam_d2 import model_zoo
 from odam_d2.cli import measured_run as measured_runs
 from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
-from odam_d2.data.inputs import PictureInputs
+from odam_d2.data.inputs import ImageInputs
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
 from tests.helpers import load_command
@@ -33,17 +33,17 @@ def tool():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, tool):
-    """Pictures, a checkpoint, and annotations that are the detector's own boxes."""
+    """Images, a checkpoint, and annotations that are the detector's own boxes."""
     root = tmp_path_factory.mktemp("evaluate")
     torch.manual_seed(0)
     torch.save({"model": build_model(model_zoo.get_config(ZOO_NAME, trained=False)).state_dict()}, root / "random.pth")
     for k in range(COUNT):
-        picture(root / "pictures" / f"{k}.png", seed=k)
+        image(root / "images" / f"{k}.png", seed=k)
     setup = MeasuredRun(measuring_argument_parser().parse_args(arguments(root, root / "none")))
     images = [{"id": 30 + k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(COUNT)]
-    records = [{**one, "image_id": one["id"], "file_name": str(root / "pictures" / one["file_name"])} for one in images]
+    records = [{**one, "image_id": one["id"], "file_name": str(root / "images" / one["file_name"])} for one in images]
     items = []
-    for entry in PictureInputs(records, setup.cfg.INPUT.MIN_SIZE_TEST, setup.cfg.INPUT.MAX_SIZE_TEST):
+    for entry in ImageInputs(records, setup.cfg.INPUT.MIN_SIZE_TEST, setup.cfg.INPUT.MAX_SIZE_TEST):
         found = build_explainer(setup.model, "odam", ("score",))([entry])[0]["instances"]
         for (x1, y1, x2, y2), label in zip(found.pred_boxes.tensor.tolist(), found.pred_classes.tolist()):
             about = {"id": len(items), "image_id": entry["image_id"], "category_id": 1 + label}
@@ -59,7 +59,7 @@ def folder(tmp_path_factory, tool):
 
 
 def arguments(folder, output, *options, metrics=METRICS, opts=()):
-    found = ["--config-file", ZOO_NAME, "--annotations", folder / "coco.json", "--images", folder / "pictures"]
+    found = ["--config-file", ZOO_NAME, "--annotations", folder / "coco.json", "--images", folder / "images"]
     found += ["--methods", "odam", "gradcam", "--metrics", *metrics, "--score-threshold", "0.1"]
     found += [
         "--max-detections",
@@ -96,7 +96,7 @@ def test_what_a_run_leaves(whole):
     run = json.loads((whole / "metrics.json").read_text())["run"]
     assert run["seed"] == 0 and "torch" in run["versions"] and run["command"].startswith("tools/evaluate.py --config")
     assert list(metrics["metrics"]) == METRICS and metrics["failures"] == []
-    assert metrics["counts"]["pictures"] == COUNT and metrics["counts"]["crowd"] == 1
+    assert metrics["counts"]["images"] == COUNT and metrics["counts"]["crowd"] == 1
     matched = metrics["counts"]["matched"]
     assert 0 < matched < metrics["counts"]["objects"]
     rows = list(csv.DictReader((whole / "per_object.csv").read_text().splitlines()))
@@ -108,7 +108,7 @@ def test_what_a_run_leaves(whole):
     assert page.count("data:image/jpeg") >= 3 * 2 and "map of gradcam" in page
 
 
-def test_missing_pictures_are_counted_listed_and_an_error(tool, folder, whole, tmp_path, capsys):
+def test_missing_images_are_counted_listed_and_an_error(tool, folder, whole, tmp_path, capsys):
     content = json.loads((folder / "coco.json").read_text())
     content["images"] += [{"id": 99, "file_name": "gone.png", "height": 40, "width": 60}]
     content["images"][1]["width"] = 61
@@ -118,7 +118,7 @@ def test_missing_pictures_are_counted_listed_and_an_error(tool, folder, whole, t
     error = capsys.readouterr().err
     assert code == 1 and re.search("missing: .*gone.png", error) and re.search("failed: .*1.png.*61 x 40", error)
     metrics = numbers(tmp_path / "out")[1]
-    assert (metrics["counts"]["missing"], metrics["counts"]["failed"], metrics["counts"]["pictures"]) == (1, 1, 3)
+    assert (metrics["counts"]["missing"], metrics["counts"]["failed"], metrics["counts"]["images"]) == (1, 1, 3)
 
 
 def test_terminal_and_page_say_what_metrics_leave_out(tool, folder, tmp_path, capsys):
@@ -133,12 +133,12 @@ def test_terminal_and_page_say_what_metrics_leave_out(tool, folder, tmp_path, ca
 
 
 def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
-    """The detector's answers are another file's business: here it is as sure as the picture is bright."""
+    """The detector's answers are another file's business: here it is as sure as the image is bright."""
 
     def object_scorer(model, amp):
         assert not amp
-        return lambda pictures, classes, boxes, where=None: (
-            pictures.mean((1, 2, 3))[slice(None) if where is None else where] / 255
+        return lambda images, classes, boxes, where=None: (
+            images.mean((1, 2, 3))[slice(None) if where is None else where] / 255
         )
 
     monkeypatch.setattr(measured_runs, "object_scorer", object_scorer)
@@ -151,7 +151,7 @@ def test_faithfulness_and_runtime(tool, folder, tmp_path, monkeypatch):
 
 
 def test_mixed_precision_reaches_all_that_asks_the_detector(tool, folder, tmp_path, monkeypatch):
-    """And pictures where nothing matches cost D-RISE no masks."""
+    """And images where nothing matches cost D-RISE no masks."""
     scorers, stock, passes = [], measured_runs.object_scorer, []
     monkeypatch.setattr(measured_runs, "object_scorer", lambda *a, **more: scorers.append(more) or stock(*a, **more))
     trace = OdamRCNN.trace
@@ -166,7 +166,7 @@ def test_mixed_precision_reaches_all_that_asks_the_detector(tool, folder, tmp_pa
     assert tool.main(arguments(folder, tmp_path / "out", *options, *given, metrics=["insertion", "untouched"])) == 0
     run = json.loads((tmp_path / "out" / "metrics.json").read_text())["run"]
     assert scorers == [{"amp": True}] and run["amp"] and run["methods"]["drise"]["amp"]
-    # The first picture is detected; the second is, and masked.
+    # The first image is detected; the second is, and masked.
     assert passes == [False, False, True]
 
 
@@ -184,7 +184,7 @@ def test_a_looser_threshold_matches_what_overlaps_less(tool, folder, tmp_path):
         rows = list(csv.DictReader((tmp_path / threshold / "per_object.csv").read_text().splitlines()))
         assert metrics["run"]["iou_threshold"] == float(threshold) and len(rows) == 2 * metrics["counts"]["matched"]
         found[threshold] = [float(row["iou"]) for row in rows]
-    # Three detections of each picture, by two methods.
+    # Three detections of each image, by two methods.
     assert found == {"0.9": [], "0.5": pytest.approx([0.7] * 3 * COUNT * 2, abs=1e-6)}
 
 
@@ -263,9 +263,9 @@ def test_class_names_of_another_data_set(tool, folder, tmp_path, capsys):
 
 
 def test_class_names_that_only_the_registered_file_knows(tool, folder, tmp_path):
-    """Detectron2 reads a COCO file's categories with its pictures, which is after the config."""
+    """Detectron2 reads a COCO file's categories with its images, which is after the config."""
     name = f"test_evaluate_names_{tmp_path.name}"
-    register_coco_instances(name, {}, str(folder / "coco.json"), str(folder / "pictures"))
+    register_coco_instances(name, {}, str(folder / "coco.json"), str(folder / "images"))
     try:
         none = ("DATASETS.TEST", "()", "DATASETS.TRAIN", "()")
         found = arguments(folder, tmp_path, "--max-images", "1", opts=none)
@@ -309,7 +309,7 @@ SECOND = ("--num-gpus", "2", "--num-machines", "2", "--machine-rank", "1", "--di
         (SECOND, (2, 2, 1, "tcp://first:5000"), set()),
     ],
 )
-def test_gpus_and_machines_share_the_pictures(tool, folder, tmp_path, launched, options, expected, files):
+def test_gpus_and_machines_share_the_images(tool, folder, tmp_path, launched, options, expected, files):
     assert tool.main(arguments(folder, tmp_path, *options)) == 0
     assert launched == [expected] and {file.name for file in tmp_path.iterdir()} == files
 

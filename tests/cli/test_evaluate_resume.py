@@ -45,8 +45,8 @@ def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         tool.main(seeded(folder, output))
     assert not (output / "metrics.json").exists()
-    # The second picture's result was cut short besides.
-    first, second = sorted((output / "pictures").iterdir())
+    # The second image's result was cut short besides.
+    first, second = sorted((output / "images").iterdir())
     second.write_bytes(second.read_bytes()[:-20])
     assert tool.main(seeded(folder, output, "--resume")) == 0
     assert seen == [0, 1, 2, 1, 2, 3]
@@ -58,7 +58,7 @@ def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
-    """Killed for good while it measures the third picture: nothing of Python's own clean-up runs."""
+    """Killed for good while it measures the third image: nothing of Python's own clean-up runs."""
     killer = tmp_path / "killer.py"
     killer.write_text(
         "import os, signal\n"
@@ -73,12 +73,12 @@ def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
     command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, output, "--import", killer)]
     killed = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(list((output / "pictures").iterdir())) == 2 and not (output / "metrics.json").exists()
+    assert len(list((output / "images").iterdir())) == 2 and not (output / "metrics.json").exists()
     assert tool.main(seeded(folder, output, "--resume", "--import", killer)) == 0
     assert numbers(output) == numbers(whole)
 
 
-def test_a_picture_whose_crops_were_cut_short_is_measured_again(tool, folder, whole, tmp_path, monkeypatch):  # noqa: F811
+def test_a_image_whose_crops_were_cut_short_is_measured_again(tool, folder, whole, tmp_path, monkeypatch):  # noqa: F811
     output, keep, seen = shutil.copytree(whole, tmp_path / "out"), tool.ExampleKeeper.__call__, []
     monkeypatch.setattr(tool.ExampleKeeper, "__call__", lambda self, *a: seen.append(a[0]) or keep(self, *a))
     example = output / "examples" / "2_0.json"
@@ -89,7 +89,7 @@ def test_a_picture_whose_crops_were_cut_short_is_measured_again(tool, folder, wh
 
 def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):  # noqa: F811
     assert tool.main(seeded(folder, tmp_path / "out", "--max-images", "2")) == 0
-    assert numbers(tmp_path / "out")[1]["counts"]["pictures"] == 2
+    assert numbers(tmp_path / "out")[1]["counts"]["images"] == 2
     # Elsewhere, with the same weights.
     moved = shutil.move(tmp_path / "out", tmp_path / "moved")
     weights = ("MODEL.WEIGHTS", shutil.copy(folder / "random.pth", tmp_path / "same.pth"))
@@ -110,15 +110,15 @@ def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):
     assert numbers(tmp_path) == numbers(whole)
 
 
-def test_finished_pictures_must_be_the_same_files_wherever_they_lie(tool, folder, tmp_path, capsys):  # noqa: F811
+def test_finished_images_must_be_the_same_files_wherever_they_lie(tool, folder, tmp_path, capsys):  # noqa: F811
     images, moved, output = tmp_path / "images", tmp_path / "moved", tmp_path / "out"
-    shutil.copytree(folder / "pictures", images)
+    shutil.copytree(folder / "images", images)
     (images / "1.png").unlink()
     first_three = ("--max-images", "3", "--images")
     assert tool.main(arguments(folder, output, *first_three, images)) == 1
     # What could not be measured may be put right, and what has not been measured may change.
     images.rename(moved)
-    shutil.copy(folder / "pictures" / "1.png", moved)
+    shutil.copy(folder / "images" / "1.png", moved)
     grow(moved / "3.png")
     assert tool.main(arguments(folder, output, "--resume", *first_three, moved)) == 0
     size = (moved / "1.png").stat().st_size
@@ -130,7 +130,7 @@ def test_finished_pictures_must_be_the_same_files_wherever_they_lie(tool, folder
 
 
 def grow(file):
-    """Readers of pictures don't mind."""
+    """Readers of images don't mind."""
     file.write_bytes(file.read_bytes() + b"0")
 
 

@@ -1,4 +1,4 @@
-"""tools/explain.py from end to end, in process, on tiny pictures and a detector with random weights."""
+"""tools/explain.py from end to end, in process, on tiny images and a detector with random weights."""
 
 import json
 import re
@@ -59,7 +59,7 @@ def run(tool, weights, tmp_path):
     return call
 
 
-def picture(path, height=40, width=60, seed=0):
+def image(path, height=40, width=60, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -79,8 +79,8 @@ def left_overs(folder):
     return [p for p in folder.rglob("*") if p.name.endswith(".tmp")]
 
 
-def test_one_picture(run, tmp_path, capsys):
-    code, output = run(picture(tmp_path / "cat.jpg"))
+def test_one_image(run, tmp_path, capsys):
+    code, output = run(image(tmp_path / "cat.jpg"))
     assert code == 0
     assert sorted(p.name for p in output.iterdir()) == ["cat", "report.html", "run.json"]
     names = sorted(p.name for p in (output / "cat").iterdir())
@@ -94,24 +94,24 @@ def test_one_picture(run, tmp_path, capsys):
         Image.open(output / "cat" / name).load()
     data = report_data(output)
     assert data["names"] == ["score", "left", "top", "right", "bottom", "combined"]
-    boxes = [d["box"] for d in data["pictures"][0]["detections"]]
+    boxes = [d["box"] for d in data["images"][0]["detections"]]
     np.testing.assert_allclose(boxes, instances.pred_boxes.tensor.numpy(), atol=0.006)
     told = run_json(output)
-    assert told["pictures"] == [{"file": str(tmp_path / "cat.jpg"), "folder": "cat", "detections": 2}]
+    assert told["images"] == [{"file": str(tmp_path / "cat.jpg"), "folder": "cat", "detections": 2}]
     assert told["failures"] == [] and told["method"] == "odam" and "torch" in told["versions"]
     printed = capsys.readouterr().out
-    assert f"Report: {output / 'report.html'}" in printed and "1 pictures, 2 detections, 0 failed" in printed
+    assert f"Report: {output / 'report.html'}" in printed and "1 images, 2 detections, 0 failed" in printed
     assert not left_overs(output)
 
 
 def test_the_maps_are_those_of_the_library(run, weights, tmp_path):
-    # The same picture through build_explainer by hand: resized, BGR, planes first.
+    # The same image through build_explainer by hand: resized, BGR, planes first.
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.data import transforms
 
     from odam_d2.explain import build_explainer
 
-    _, output = run(picture(tmp_path / "cat.png"))
+    _, output = run(image(tmp_path / "cat.png"))
     cfg = model_zoo.get_config(ZOO_NAME, trained=False)
     cfg.merge_from_list([*TINY, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.1, "TEST.DETECTIONS_PER_IMAGE", 2])
     model = build_model(cfg).eval()
@@ -125,12 +125,12 @@ def test_the_maps_are_those_of_the_library(run, weights, tmp_path):
     torch.testing.assert_close(found.heatmaps.values, expected.heatmaps.values.detach())
 
 
-def test_a_bad_picture_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
-    folder = tmp_path / "pictures"
-    picture(folder / "good.png")
-    picture(folder / "<script>alert(1)<!--.png")
-    picture(folder / "dot.png", 1, 1)
-    picture(folder / "wide.png", 600, 8000)
+def test_a_bad_image_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
+    folder = tmp_path / "images"
+    image(folder / "good.png")
+    image(folder / "<script>alert(1)<!--.png")
+    image(folder / "dot.png", 1, 1)
+    image(folder / "wide.png", 600, 8000)
     (folder / "empty.jpg").touch()
     (folder / "text.jpg").write_text("hello")
     code, output = run(folder)
@@ -138,8 +138,8 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
     assert code == 1
     assert [Path(f["file"]).name for f in told["failures"]] == ["empty.jpg", "text.jpg"]
     assert "the file is empty" in told["failures"][0]["error"] and "traceback" not in told["failures"][0]
-    assert len(told["pictures"]) == 4 and all(p["detections"] == 2 for p in told["pictures"])
-    assert {p["name"]: "error" in p for p in data["pictures"]} == {
+    assert len(told["images"]) == 4 and all(p["detections"] == 2 for p in told["images"])
+    assert {p["name"]: "error" in p for p in data["images"]} == {
         "good.png": False, "<script>alert(1)<!--.png": False, "dot.png": False, "wide.png": False,
         "empty.jpg": True, "text.jpg": True,
     }  # fmt: skip
@@ -148,26 +148,26 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
 
 
 def test_no_detections(run, tmp_path):
-    code, output = run(picture(tmp_path / "cat.jpg"), threshold="1.0")
+    code, output = run(image(tmp_path / "cat.jpg"), threshold="1.0")
     assert code == 0
     instances = load_heatmaps(output / "cat" / "heatmaps.npz")
     assert len(instances) == 0 and len(instances.heatmaps) == 0
     assert sorted(p.name for p in (output / "cat").iterdir()) == ["heatmaps.npz", "overlay.jpg"]
     data = report_data(output)
-    assert data["empty"] == "No detections: nothing in these pictures scored 1 or more."
-    assert data["pictures"][0]["detections"] == []
+    assert data["empty"] == "No detections: nothing in these images scored 1 or more."
+    assert data["images"][0]["detections"] == []
 
 
 def test_same_names_in_different_folders(run, tmp_path):
     for k, name in enumerate(("a/cat.png", "b/cat.png", "b/CAT.jpg", "b/run.json.png")):
-        picture(tmp_path / "pictures" / name, seed=k)
-    code, output = run(tmp_path / "pictures" / "*" / "*.*")
+        image(tmp_path / "images" / name, seed=k)
+    code, output = run(tmp_path / "images" / "*" / "*.*")
     assert code == 0
-    told = run_json(output)["pictures"]
-    assert {str(Path(p["file"]).relative_to(tmp_path / "pictures")): p["folder"] for p in told} == {
+    told = run_json(output)["images"]
+    assert {str(Path(p["file"]).relative_to(tmp_path / "images")): p["folder"] for p in told} == {
         "a/cat.png": "cat", "b/CAT.jpg": "CAT-2", "b/cat.png": "cat-3", "b/run.json.png": "run.json-2",
     }  # fmt: skip
-    assert [p["name"] for p in report_data(output)["pictures"]] == [
+    assert [p["name"] for p in report_data(output)["images"]] == [
         "a/cat.png", "b/CAT.jpg", "b/cat.png", "b/run.json.png",
     ]  # fmt: skip
     scores = [load_heatmaps(output / p["folder"] / "heatmaps.npz").heatmaps.values for p in told]
@@ -180,12 +180,12 @@ def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, r
         path.write_text("somebody's own")
     for k, name in enumerate(("...jpg", "..jpg", ".jpg", " .png", "CON.png", "x" * 251 + ".png", "a\nb.png")):
         (tmp_path / "odd").mkdir(exist_ok=True)
-        picture(tmp_path / "plain.png", seed=k).rename(tmp_path / "odd" / name)
+        image(tmp_path / "plain.png", seed=k).rename(tmp_path / "odd" / name)
     monkeypatch.setattr(tool, "find_images", lambda _: sorted((tmp_path / "odd").iterdir()))
     monkeypatch.setattr(tool, "class_name", lambda *_: "../../up " + "y" * 300)
     code, output = run("odd")
     assert code == 0 and [path.read_text() for path in kept] == ["somebody's own"] * 3
-    folders = {told["folder"] for told in run_json(output)["pictures"]}
+    folders = {told["folder"] for told in run_json(output)["images"]}
     assert folders >= {"_", "_-2", "_jpg", "_-3", "_CON", "a_b"} and len(folders) == 7
     assert {p.name for p in output.iterdir()} == {*folders, "report.html", "run.json"}
     assert {p.name for p in tmp_path.iterdir()} == {"odd", "out", *(path.name for path in kept)}
@@ -195,7 +195,7 @@ def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, r
 
 
 def test_a_second_run_leaves_nothing_of_the_first(run, tmp_path):
-    path = picture(tmp_path / "cat.png")
+    path = image(tmp_path / "cat.png")
     _, output = run(path)
     (output / "cat" / "notes.txt").write_text("mine")
     run(path, threshold="1.0")
@@ -223,7 +223,7 @@ def annotations(tmp_path):
 def test_names_of_another_number_of_classes_end_the_run(run, tmp_path, capsys):
     """A config of three classes with COCO's data sets: its dogs are no bicycles."""
     opts = ["DATASETS.TEST", "('coco_2017_val',)", "DATASETS.TRAIN", "('coco_2017_train',)"]
-    code, output = run(picture(tmp_path / "cat.png"), opts=opts)
+    code, output = run(image(tmp_path / "cat.png"), opts=opts)
     assert code == 1 and "got 80 names" in capsys.readouterr().err and not output.exists()
 
 
@@ -235,30 +235,30 @@ def test_categories_of_a_detector_without_names(run, tmp_path, annotations, caps
     annotations.write_text(json.dumps(content))
     options = ("--annotations", annotations, "--explain", "annotations")
     nameless = ["DATASETS.TEST", "()", "DATASETS.TRAIN", "()"]
-    code, output = run(picture(tmp_path / "cat.png"), *options, opts=nameless)
+    code, output = run(image(tmp_path / "cat.png"), *options, opts=nameless)
     if fits:
-        (found,) = report_data(output)["pictures"][0]["detections"]
+        (found,) = report_data(output)["images"][0]["detections"]
         assert code == 0 and found["label"] == "dog"
     else:
         assert code == 1 and "has 2, ['person', 'dog'], the detector 3 classes" in capsys.readouterr().err
 
 
 def test_annotated_categories_that_the_detector_lacks_are_told(run, tmp_path, annotations, capsys):
-    run(picture(tmp_path / "cat.png"), "--annotations", annotations)
+    run(image(tmp_path / "cat.png"), "--annotations", annotations)
     assert "The detector has no class for 'zebra'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("strips, drawn", [(0, []), (1, ["0"]), (9, ["0", "1"])])
 def test_strips_are_drawn_of_the_best(run, tmp_path, strips, drawn):
-    _, output = run(picture(tmp_path / "cat.png"), "--strips", strips)
+    _, output = run(image(tmp_path / "cat.png"), "--strips", strips)
     assert sorted(p.name[6] for p in (output / "cat").glob("det_*.jpg")) == drawn
-    assert len(report_data(output)["pictures"][0]["detections"]) == 2
+    assert len(report_data(output)["images"][0]["detections"]) == 2
 
 
 def test_files_that_can_not_be_written_are_told_of_their_image(run, tool, tmp_path, monkeypatch, capsys):
     """The files of an image are written while the next is explained; entries keep their order all the same."""
     for k in range(7):
-        picture(tmp_path / "pictures" / f"{k}.png", seed=k)
+        image(tmp_path / "images" / f"{k}.png", seed=k)
     original = tool.save_heatmaps
 
     def save(path, *rest):
@@ -267,14 +267,14 @@ def test_files_that_can_not_be_written_are_told_of_their_image(run, tool, tmp_pa
         original(path, *rest)
 
     monkeypatch.setattr(tool, "save_heatmaps", save)
-    code, output = run(tmp_path / "pictures")
+    code, output = run(tmp_path / "images")
     assert code == 1 and [Path(f["file"]).name for f in run_json(output)["failures"]] == ["2.png"]
-    assert [p["name"] for p in report_data(output)["pictures"]] == [f"{k}.png" for k in range(7)]
+    assert [p["name"] for p in report_data(output)["images"]] == [f"{k}.png" for k in range(7)]
     assert "2.png: no space left" in capsys.readouterr().err
 
 
 def test_annotated_boxes_can_be_explained(run, tmp_path, annotations, capsys):
-    picture(tmp_path / "cat.png")
+    image(tmp_path / "cat.png")
     code, output = run(tmp_path / "cat.png", "--annotations", annotations, "--explain", "annotations")
     assert code == 0
     instances = load_heatmaps(output / "cat" / "heatmaps.npz")
@@ -283,23 +283,23 @@ def test_annotated_boxes_can_be_explained(run, tmp_path, annotations, capsys):
     assert instances.pred_boxes.tensor.tolist() == [[5.0, 6.0, 25.0, 36.0]] and instances.pred_classes.tolist() == [dog]
     assert 0.0 < float(instances.scores[0]) < 1.0 and float(instances.heatmaps.values.max()) > 0
     data = report_data(output)
-    assert data["noun"] == "annotated box" and "truth" not in data["pictures"][0]["detections"][0]
-    assert [a["label"] for a in data["pictures"][0]["annotations"]] == ["dog", "zebra", "dog"]
-    assert "1 pictures, 1 annotated boxes, 0 failed" in capsys.readouterr().out
+    assert data["noun"] == "annotated box" and "truth" not in data["images"][0]["detections"][0]
+    assert [a["label"] for a in data["images"][0]["annotations"]] == ["dog", "zebra", "dog"]
+    assert "1 images, 1 annotated boxes, 0 failed" in capsys.readouterr().out
 
 
 def test_detections_are_compared_with_annotations(run, tmp_path, annotations):
-    picture(tmp_path / "cat.png")
+    image(tmp_path / "cat.png")
     _, output = run(tmp_path / "cat.png", "--annotations", annotations)
-    assert all("verdict" in d["truth"] for d in report_data(output)["pictures"][0]["detections"])
+    assert all("verdict" in d["truth"] for d in report_data(output)["images"][0]["detections"])
 
 
-def test_a_picture_that_the_annotations_do_not_know(run, tmp_path, annotations):
-    picture(tmp_path / "stranger.png")
+def test_a_image_that_the_annotations_do_not_know(run, tmp_path, annotations):
+    image(tmp_path / "stranger.png")
     code, output = run(tmp_path / "stranger.png", "--annotations", annotations, "--explain", "annotations")
-    assert code == 1 and "must know the picture" in run_json(output)["failures"][0]["error"]
+    assert code == 1 and "must know the image" in run_json(output)["failures"][0]["error"]
     code, output = run(tmp_path / "stranger.png", "--annotations", annotations)
-    assert code == 0 and report_data(output)["pictures"][0]["annotations"] is None
+    assert code == 0 and report_data(output)["images"][0]["annotations"] is None
 
 
 @pytest.mark.parametrize(
@@ -320,11 +320,11 @@ def test_a_picture_that_the_annotations_do_not_know(run, tmp_path, annotations):
         (("--strips", "-1"), "must be at least 0; got -1"),
     ],
 )
-def test_wrong_arguments_end_before_any_picture(run, tool, tmp_path, monkeypatch, capsys, options, known):
+def test_wrong_arguments_end_before_any_image(run, tool, tmp_path, monkeypatch, capsys, options, known):
     read = []
     monkeypatch.setattr(tool, "read_image_bgr", read.append)
     with pytest.raises(SystemExit) as stop:
-        run(picture(tmp_path / "cat.png"), *options, "--output", tmp_path / "out")
+        run(image(tmp_path / "cat.png"), *options, "--output", tmp_path / "out")
     assert stop.value.code == 2 and re.search(known, capsys.readouterr().err)
     assert read == [] and not (tmp_path / "out").exists()
 
@@ -348,7 +348,7 @@ BIAS = "roi_heads.box_predictor.cls_score.bias"
     ],
 )
 def test_a_checkpoint_that_does_not_fit(run, weights, tmp_path, capsys, edit, named):
-    code, output = run(picture(tmp_path / "cat.png"), checkpoint=change(weights, tmp_path, edit))
+    code, output = run(image(tmp_path / "cat.png"), checkpoint=change(weights, tmp_path, edit))
     assert code == 1 and named in capsys.readouterr().err and not output.exists()
 
 
@@ -356,7 +356,7 @@ def test_weights_that_are_not_numbers(run, weights, tmp_path, capsys):
     def edit(content):
         content["backbone.fpn_output2.bias"][0] = float("nan")
 
-    code, output = run(picture(tmp_path / "cat.png"), checkpoint=change(weights, tmp_path, edit))
+    code, output = run(image(tmp_path / "cat.png"), checkpoint=change(weights, tmp_path, edit))
     (failure,) = run_json(output)["failures"]
     assert code == 1 and failure["type"] == "FloatingPointError" and "backbone.fpn_output2.bias" in failure["error"]
 
@@ -364,7 +364,7 @@ def test_weights_that_are_not_numbers(run, weights, tmp_path, capsys):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"source": "empty"}, r"a folder with pictures; got '.*empty'"),
+        ({"source": "empty"}, r"a folder with images; got '.*empty'"),
         ({"source": "none/*.jpg"}, r"a pattern that matches files; got '.*none/\*\.jpg'"),
         ({"config": "synthetic/nonsense"}, f"got 'synthetic/nonsense': .*{ZOO_NAME}"),
         ({"checkpoint": "none.pth"}, r"must be a checkpoint file; got 'none\.pth'"),
@@ -380,7 +380,7 @@ def test_a_set_up_that_fails(run, tmp_path, capsys, changes, message):
     (tmp_path / "empty").mkdir()
     changes = dict(changes)
     options = changes.pop("options", [])
-    source = tmp_path / changes.pop("source") if "source" in changes else picture(tmp_path / "cat.png")
+    source = tmp_path / changes.pop("source") if "source" in changes else image(tmp_path / "cat.png")
     code, output = run(source, *options, **changes)
     assert code == 1 and re.search(f"error: .*{message}", capsys.readouterr().err, re.DOTALL)
     assert not output.exists()
@@ -394,13 +394,13 @@ def test_an_import_comes_before_the_config(run, tmp_path):
         "def build_my_test_backbone(cfg, shape):\n"
         "    return build_compact_resnet_fpn_backbone(cfg, shape)\n"
     )
-    source, opts = picture(tmp_path / "cat.png"), ["MODEL.BACKBONE.NAME", "build_my_test_backbone"]
+    source, opts = image(tmp_path / "cat.png"), ["MODEL.BACKBONE.NAME", "build_my_test_backbone"]
     assert run(source, "--import", tmp_path / "my_backbone.py", opts=opts)[0] == 0
 
 
 def test_options_come_from_the_config_where_not_given(run, tmp_path):
     opts = ["ODAM.ATTRIBUTES", "('logit',)", "ODAM.SMOOTHING", "0.2", "ODAM.ENGINE", "autograd"]
-    source = picture(tmp_path / "cat.png")
+    source = image(tmp_path / "cat.png")
     _, output = run(source, opts=opts)
     told = run_json(output)
     assert (told["attributes"], told["smoothing"], told["engine"]) == (["logit"], 0.2, "autograd")
@@ -415,7 +415,7 @@ def test_options_come_from_the_config_where_not_given(run, tmp_path):
 )
 def test_a_method_with_its_options(run, tmp_path, method, options):
     given = [f"--method-option={name}={json.dumps(value)}" for name, value in options.items()]
-    code, output = run(picture(tmp_path / "cat.png"), "--method", method, *given)
+    code, output = run(image(tmp_path / "cat.png"), "--method", method, *given)
     told = run_json(output)
     assert code == 0 and told["failures"] == []
     assert (told["method"], told["method_options"]) == (method, options)
@@ -445,5 +445,5 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
 @needs(f"weights of {ZOO_NAME}", ZOO_NAME in model_zoo.available())
 @pytest.mark.parametrize("config", [ZOO_NAME, model_zoo.get_config_file(ZOO_NAME)], ids=["by name", "by path"])
 def test_bundled_weights_are_found(run, tmp_path, config):
-    code, output = run(picture(tmp_path / "cat.png"), config=config, checkpoint=None)
+    code, output = run(image(tmp_path / "cat.png"), config=config, checkpoint=None)
     assert code == 0 and run_json(output)["weights"] == model_zoo.get_checkpoint_url(ZOO_NAME)

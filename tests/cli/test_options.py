@@ -56,7 +56,7 @@ def test_watching_heeds_them():
     from tests.helpers import zoo_config
 
     cfg = zoo_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "DATASETS.TEST", ("synthetic_scene_val",), *KEYS)
-    cfg.ODAM.TRAIN.WATCH_PICTURES = 0
+    cfg.ODAM.TRAIN.WATCH_IMAGES = 0
     hook = WatchExplanations.from_config(cfg)
     assert hook.options == {
         "method": "odam", "attributes": ("score",), "engine": "dense", "layer": "", "group_norm": "exact",

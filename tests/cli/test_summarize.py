@@ -10,14 +10,14 @@ from tests.helpers import load_command
 
 @pytest.fixture
 def run(tmp_path):
-    """One picture with two objects; the rival is worse by .25 on both."""
+    """One image with two objects; the rival is worse by .25 on both."""
     folder = tmp_path / "a_run"
     folder.mkdir()
     means = {"odam": {"mean": 0.75, "interval": [0.7, 0.8]}, "b": {"mean": 0.5, "interval": [0.4, 0.6]}}
     nothing = {"higher_is_better": True, "objects": 0, "methods": {}, "why_none": "no masks"}
     measured = {
         "metrics": {"energy_box": {"higher_is_better": True, "objects": 2, "methods": means}, "vea": nothing},
-        "counts": {"pictures": 1, "objects": 3, "matched": 2, "detections": 5, "low_iou": 3, "crowd": 6},
+        "counts": {"images": 1, "objects": 3, "matched": 2, "detections": 5, "low_iou": 3, "crowd": 6},
         "run": {"command": "tools/evaluate.py --seed 4", "seed": 4, "methods": {"odam": {}, "b": {}},
                 "iou_threshold": 0.5, "score_threshold": 0.3, "attribute": "score", "device": "cpu",
                 "versions": {"odam_d2": "0.9", "torch": "2.5", "detectron2": "0.6"}},
@@ -39,7 +39,7 @@ def test_means_and_differences(run, capsys):
     text = capsys.readouterr().out
     assert "### a_run\n\n    tools/evaluate.py --seed 4\n" in text
     assert "Seed 4, maps of `score`, cpu, odam_d2 0.9, torch 2.5, detectron2 0.6. " in text
-    assert "detectron2 0.6. Matched: IoU > 0.5, score >= 0.3. 1 pictures. " in text
+    assert "detectron2 0.6. Matched: IoU > 0.5, score >= 0.3. 1 images. " in text
     assert "6 are crowds" in text and "3 are objects, of which 2 matched. Of 5 detections" in text
     assert cells(text, "method") == ["method", "energy_box + (n 2)"]
     assert cells(text, "odam") == ["odam", "**0.750** [0.700, 0.800]"]
@@ -87,7 +87,7 @@ def test_precision_is_told_where_the_detector_was_asked(run, capsys, amp, method
     measured["metrics"] = {metric: {"higher_is_better": True, "objects": 2, "methods": means}}
     (run / "metrics.json").write_text(json.dumps(measured))
     assert load_command("summarize").main([str(run), "--rivals", "none"]) == 0
-    sentence = f"; the detector was asked about changed pictures {told}. " if told else ". "
+    sentence = f"; the detector was asked about changed images {told}. " if told else ". "
     assert f"detectron2 0.6{sentence}Matched: " in capsys.readouterr().out
 
 
@@ -130,7 +130,7 @@ def test_what_is_kept_of_runs_prints_the_same(run, tmp_path, capsys):
     assert tool.main(files) == 0
     assert capsys.readouterr().out == printed and "odam passes." in printed and "+0.250" in printed
     content = json.loads((kept / "a_run.json").read_text())
-    # .7 - .45 and .8 - .55, of one picture.
+    # .7 - .45 and .8 - .55, of one image.
     found = content["differences"]["odam"]["b"]["energy_box"]
     assert found["mean"] == pytest.approx(0.25) and found["interval"] == pytest.approx([0.25, 0.25])
     assert found["objects"] == 2

@@ -1,4 +1,4 @@
-"""tools/train_net.py, end to end on a handful of small synthetic pictures."""
+"""tools/train_net.py, end to end on a handful of small synthetic images."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The CrowdHuman recipes with data laid out as CrowdHuman is, here synthetic pictures in its format."""
+"""The CrowdHuman recipes with data laid out as CrowdHuman is, here synthetic images in its format."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic.scenes import SyntheticScenes
-from odam_d2.data.synthetic.writers import encode_jpeg, write_pictures
+from odam_d2.data.synthetic.writers import encode_jpeg, write_images
 
 ROOT = Path(__file__).parents[2]
 # What the recipes and the bundled detectors, which know people as their first class, don't share.
@@ -40,7 +40,7 @@ def datasets(tmp_path_factory):
         (encode_jpeg(image), {**record, "file_name": f"27{number},c9db.jpg"})
         for number, (image, record) in enumerate(scenes[index] for index in range(2))
     ]
-    write_pictures(samples, str(folder), ["person"])
+    write_images(samples, str(folder), ["person"])
     (folder / "annotations.odgt").rename(folder / "annotation_val.odgt")
     (folder / "images").rename(folder / "Images")
     (folder / "coco.json").unlink()
@@ -70,7 +70,7 @@ def test_eval_only_prints_the_table(family, odam_nms, datasets, tmp_path):
         assert int(table[name][0]) == written[name]["objects"] > 0
         figures = [written[name][figure] for figure in ("AP", "recall", "MR", "JI")]
         assert table[name][1:5] == [f"{figure:.3f}" for figure in figures]
-    # Trained on other pictures and on what is visible of people, they find many of them all the same.
+    # Trained on other images and on what is visible of people, they find many of them all the same.
     assert written["all"]["recall"] > 50 and written["all"]["AP"] > 30 and 0 < written["all"]["MR"] < 100
     detected = (tmp_path / "inference" / "crowdhuman_val_detections.odgt").read_text().splitlines()
     assert [json.loads(line)["ID"] for line in detected] == ["270,c9db", "271,c9db"]

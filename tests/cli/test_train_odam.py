@@ -58,7 +58,7 @@ def test_quick_recipes_train_log_and_draw(tool, dataset, tmp_path, recipe):
     assert 0 < found["odam/ODI_box"] < 1 and 0 < found["odam/ODI_mask"] < 1 and found["odam/watched_objects"] > 10
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
     assert set(events.Tags()["scalars"]) >= {"loss_odam_consistency", "loss_odam_separation", "odam/ODI_box"}
-    images = [tag for tag in events.Tags()["images"] if tag.startswith("odam/picture_")]
+    images = [tag for tag in events.Tags()["images"] if tag.startswith("odam/image_")]
     assert len(images) == 2
     # Drawn after the second and the fourth iteration.
     assert all([one.step for one in events.Images(tag)] == [1, 3] for tag in images)

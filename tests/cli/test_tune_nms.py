@@ -1,4 +1,4 @@
-"""tools/tune_nms.py from end to end, on a handful of small synthetic pictures."""
+"""tools/tune_nms.py from end to end, on a handful of small synthetic images."""
 
 import json
 
@@ -9,7 +9,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.modeling import build_model
 
 from odam_d2.cli.config import read_run_config
-from odam_d2.data.inputs import PictureInputs
+from odam_d2.data.inputs import ImageInputs
 from odam_d2.data.synthetic import catalog
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from tests.helpers import load_command
@@ -42,7 +42,7 @@ def run(tool, output, *more, opts=()):
 
 @pytest.fixture(scope="module")
 def tuned(tool, dataset, tmp_path_factory):
-    """A folder that was tuned on the first three pictures."""
+    """A folder that was tuned on the first three images."""
     output = tmp_path_factory.mktemp("tuned") / "out"
     assert run(tool, output, *GRID, "--max-images", "3") == 0
     return output
@@ -53,7 +53,7 @@ def rows_of(output):
 
 
 def as_detected(suppressed):
-    """COCO's figures of the detector itself on the first three pictures."""
+    """COCO's figures of the detector itself on the first three images."""
     options = [*OPTIONS, "ODAM.NMS.ENABLED", str(suppressed)]
     cfg = read_run_config(CONFIG, options, score_threshold=0.05, max_detections=100)
     model = build_model(cfg).eval()
@@ -61,7 +61,7 @@ def as_detected(suppressed):
     records = DatasetCatalog.get(NAME)[:3]
     evaluator = COCOEvaluator(NAME, output_dir=None, use_fast_impl=False)
     evaluator.reset()
-    for entry in PictureInputs(records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST):
+    for entry in ImageInputs(records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST):
         with torch.no_grad():
             evaluator.process([entry], model([entry]))
     return evaluator.evaluate([record["image_id"] for record in records])["bbox"]
@@ -89,7 +89,7 @@ def test_every_setting_is_there_and_the_best_is_chosen(tuned, capsys):
         most = max(row["figures"]["AP"] for row in mine)
         assert [row["figures"]["AP"] for row in mine if row["thresholds"] == thresholds][0] == most
     table = (tuned / "table.md").read_text()
-    assert table.count("published") >= 3 and "3 pictures of test_tune_nms, chosen by AP" in table
+    assert table.count("published") >= 3 and "3 images of test_tune_nms, chosen by AP" in table
     assert {"grid.json", "settings.json", "table.md", "thresholds.json", "tune.png"} <= {
         p.name for p in tuned.iterdir()
     }
@@ -99,7 +99,7 @@ def test_every_setting_is_there_and_the_best_is_chosen(tuned, capsys):
 def test_resuming_detects_nothing_again_and_a_longer_run_only_what_is_new(tool, tuned, monkeypatch):
     before = rows_of(tuned)
     asked = []
-    monkeypatch.setattr(tool.PictureInputs, "__getitem__", _counting(tool.PictureInputs.__getitem__, asked))
+    monkeypatch.setattr(tool.ImageInputs, "__getitem__", _counting(tool.ImageInputs.__getitem__, asked))
     (tuned / "candidates" / "000001.npz").write_bytes(b"cut short")
     assert run(tool, tuned, *GRID, "--max-images", "3", "--resume") == 0
     assert asked == [1] and rows_of(tuned) == before
@@ -116,7 +116,7 @@ def _counting(method, asked):
     return counted
 
 
-def test_chosen_thresholds_are_reported_on_other_pictures(tool, dataset, tmp_path):
+def test_chosen_thresholds_are_reported_on_other_images(tool, dataset, tmp_path):
     chosen = {"nms": {"iou_threshold": 0.45}, "odam_nms": {"iou_threshold": 0.5, "low": 0.1, "high": 0.9}}
     (tmp_path / "thresholds.json").write_text(json.dumps({"thresholds": chosen}))
     output = tmp_path / "out"
@@ -135,7 +135,7 @@ def test_chosen_thresholds_are_reported_on_other_pictures(tool, dataset, tmp_pat
     "arguments, opts, message",
     [
         (["--dataset", "nobodys"], [], "`dataset` must be registered; got 'nobodys'"),
-        (["--skip-images", "9"], [], "`skip_images` must leave pictures; got 9 of 4"),
+        (["--skip-images", "9"], [], "`skip_images` must leave images; got 9 of 4"),
         (["--thresholds", "none.json"], [], "`thresholds` must be a file that this tool wrote; got 'none.json'"),
         (["--metric", "JI", "--max-images", "1", "--ways", "nms"], [], "`metric` must be one that the evaluator gives"),
         ([], ["ODAM.NMS.LOW", "0.9"], "`low` must be at most `high`"),

@@ -24,7 +24,7 @@ def dataset(tmp_path_factory):
     MetadataCatalog.remove(name)
 
 
-def test_writes_pictures_and_a_montage(tool, dataset, tmp_path):
+def test_writes_images_and_a_montage(tool, dataset, tmp_path):
     sheet = tmp_path / "sheet.png"
     arguments = [
         "--dataset-name",
@@ -39,9 +39,9 @@ def test_writes_pictures_and_a_montage(tool, dataset, tmp_path):
     tool.main([*arguments, "--columns", "2", "--cell", "80", "60"])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [f"{dataset}_{k:06d}.jpg" for k in range(3)]
-    picture = cv2.imread(str(sheet))
-    assert picture.shape == (120, 160, 3)
-    assert (picture[60:, 80:] == 255).all()  # three pictures in two columns: the last cell is empty
+    image = cv2.imread(str(sheet))
+    assert image.shape == (120, 160, 3)
+    assert (image[60:, 80:] == 255).all()  # three images in two columns: the last cell is empty
     drawn = cv2.imread(str(tmp_path / "out" / names[0])).astype(int)
     plain = cv2.imread(DatasetCatalog.get(dataset)[0]["file_name"]).astype(int)
     assert drawn.shape == plain.shape and np.abs(drawn - plain).max() > 60
@@ -52,8 +52,8 @@ def test_shows_what_training_sees(tool, dataset, tmp_path):
     config.write_text(f"DATASETS: {{TRAIN: ['{dataset}']}}\nINPUT: {{MIN_SIZE_TRAIN: [240]}}\n")
     out = tmp_path / "out"
     tool.main(["--source", "dataloader", "--config-file", str(config), "--num", "2", "--output-dir", str(out)])
-    pictures = [cv2.imread(str(path)) for path in sorted(out.iterdir())]
-    assert [picture.shape for picture in pictures] == [(240, 320, 3)] * 2
+    images = [cv2.imread(str(path)) for path in sorted(out.iterdir())]
+    assert [image.shape for image in images] == [(240, 320, 3)] * 2
 
 
 def test_draws_boxes_where_they_are(tool):

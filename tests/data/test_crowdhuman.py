@@ -29,7 +29,7 @@ def person(full, visible=None, tag="person", head=(1, 2, 3, 4), head_attr=None, 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Writes lines and pictures: `folder({"a": [boxes], ...})` gives (odgt, image root)."""
+    """Writes lines and images: `folder({"a": [boxes], ...})` gives (odgt, image root)."""
 
     def write(lines, size=(30, 20)):
         images = tmp_path / "Images"
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 def test_a_line_by_hand(folder):
     boxes = [
-        person([-5, 2, 10, 30], [0, 2, 5, 18], box_id=7, occ=1),  # the feet are below the picture, 20 pixels high
+        person([-5, 2, 10, 30], [0, 2, 5, 18], box_id=7, occ=1),  # the feet are below the image, 20 pixels high
         person([1, 1, 4, 4], ignore=1, box_id=8),
         person([2, 2, 6, 6], tag="mask", head_attr={}, ignore=1, box_id=9),
         person([3, 3, 6, 6], head_attr={"ignore": 1, "occ": 0, "unsure": 0}),  # only the head is to be ignored
@@ -94,16 +94,16 @@ def test_what_is_not_required_may_be_missing(folder):
     assert none["annotations"] == []
 
 
-def test_sizes_are_read_once_and_again_where_a_picture_changed(folder, monkeypatch):
+def test_sizes_are_read_once_and_again_where_a_image_changed(folder, monkeypatch):
     odgt, images = folder({"a": [], "b": []})
     assert [record["width"] for record in load_crowdhuman(odgt, images)] == [30, 30]
     kept = odgt.with_name("annotation.sizes.json")
     assert json.loads(kept.read_text())["a"] == [20, 30, (images / "a.jpg").stat().st_size]
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)).save(images / "b.jpg")
     read = []
-    real = crowdhuman.picture_sizes.__globals__["read_image_size"]
+    real = crowdhuman.image_sizes.__globals__["read_image_size"]
     monkeypatch.setitem(
-        crowdhuman.picture_sizes.__globals__, "read_image_size", lambda path: read.append(path) or real(path)
+        crowdhuman.image_sizes.__globals__, "read_image_size", lambda path: read.append(path) or real(path)
     )
     assert [(r["height"], r["width"]) for r in load_crowdhuman(odgt, images)] == [(20, 30), (12, 16)]
     assert read == [str(images / "b.jpg")]
@@ -111,7 +111,7 @@ def test_sizes_are_read_once_and_again_where_a_picture_changed(folder, monkeypat
     assert [record["width"] for record in load_crowdhuman(odgt, images)] == [30, 16]
 
 
-def test_sizes_of_the_line_go_before_and_need_no_picture(tmp_path):
+def test_sizes_of_the_line_go_before_and_need_no_image(tmp_path):
     line = {"ID": "a", "gtboxes": [], "width": 7, "height": 5}
     (tmp_path / "x.odgt").write_text(json.dumps(line))
     (record,) = load_crowdhuman(tmp_path / "x.odgt", tmp_path)
@@ -119,7 +119,7 @@ def test_sizes_of_the_line_go_before_and_need_no_picture(tmp_path):
     assert not (tmp_path / "x.sizes.json").exists()
 
 
-def test_a_picture_on_its_side_has_the_size_that_the_mapper_sees(folder):
+def test_a_image_on_its_side_has_the_size_that_the_mapper_sees(folder):
     odgt, images = folder({"a": [person([0, 0, 9, 9])]})
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
@@ -143,7 +143,7 @@ BAD = {
     '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4], "vbox": [1, 2, 3, 4], "hbox": null}]}': "as `hbox` of box 0",
     '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4], "vbox": [1, 2, 3, 4], "extra": 0}]}': "as `extra` or `head_attr`",
     '{"ID": "good", "gtboxes": []}': "repeats the `ID` 'good' of line 1",
-    '{"ID": "gone", "gtboxes": []}': r"has no readable picture \('.*gone\.jpg': No such file or directory\)",
+    '{"ID": "gone", "gtboxes": []}': r"has no readable image \('.*gone\.jpg': No such file or directory\)",
 }  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_to_only_costs_time(folder, monkeypatch,
     def refuse(path, text):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setitem(crowdhuman.picture_sizes.__globals__, "write_text", refuse)
+    monkeypatch.setitem(crowdhuman.image_sizes.__globals__, "write_text", refuse)
     assert load_crowdhuman(odgt, images)[0]["width"] == 30
     assert "Permission denied" in caplog.text
 
@@ -203,7 +203,7 @@ def test_reads_what_the_synthetic_writer_wrote(registered):
             assert item["head_box"] == (other["head_box"] or other["full_box"])
             assert item["head_ignore"] == item["iscrowd"]
     assert sum(item["iscrowd"] for record in read for item in record["annotations"]) > 0
-    # Whole bodies reach beyond the picture, and stay so.
+    # Whole bodies reach beyond the image, and stay so.
     assert any(item["full_box"][3] > 480 or item["full_box"][0] < 0 for r in read for item in r["annotations"])
     metadata = MetadataCatalog.get(odgt)
     assert (metadata.evaluator_type, metadata.thing_classes, metadata.box) == ("crowdhuman", ["person"], "full")

@@ -1,4 +1,4 @@
-"""Pictures of every kind that users have, each built here pixel by pixel."""
+"""Images of every kind that users have, each built here pixel by pixel."""
 
 import os
 import struct
@@ -95,7 +95,7 @@ def test_exif_orientation(tmp_path, orientation, expected):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK"])
-def test_ordinary_pictures_read_as_in_detectron2(tmp_path, mode):
+def test_ordinary_images_read_as_in_detectron2(tmp_path, mode):
     noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     Image.fromarray(noise).convert(mode).save(path)
@@ -113,9 +113,9 @@ def test_zero_bytes(tmp_path):
         read_image_bgr(tmp_path / "a.jpg")
 
 
-def test_no_picture_at_all(tmp_path):
+def test_no_image_at_all(tmp_path):
     (tmp_path / "a.jpg").write_text("hello")
-    with pytest.raises(ValueError, match=r"a\.jpg': its content is of no known picture format$"):
+    with pytest.raises(ValueError, match=r"a\.jpg': its content is of no known image format$"):
         read_image_bgr(tmp_path / "a.jpg")
 
 
@@ -136,7 +136,7 @@ def test_broken_inside(tmp_path):
     header = struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"nonsense") + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"`path` must be a readable picture; got .*a\.png': ."):
+    with pytest.raises(ValueError, match=r"`path` must be a readable image; got .*a\.png': ."):
         read_image_bgr(tmp_path / "a.png")
 
 
@@ -148,18 +148,18 @@ def test_missing_file_and_folder(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_size_is_that_of_the_picture_as_it_is_read(tmp_path, orientation):
+def test_size_is_that_of_the_image_as_it_is_read(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (5, 3)).save(tmp_path / "a.jpg", exif=exif)
     assert read_image_size(tmp_path / "a.jpg") == read_image_bgr(tmp_path / "a.jpg").shape[:2]
 
 
-def test_size_of_no_picture(tmp_path):
-    with pytest.raises(ValueError, match=r"`path` must be a readable picture; got .*a\.jpg': No such file"):
+def test_size_of_no_image(tmp_path):
+    with pytest.raises(ValueError, match=r"`path` must be a readable image; got .*a\.jpg': No such file"):
         read_image_size(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_text("text")
-    with pytest.raises(ValueError, match=r"a\.jpg': its content is of no known picture format"):
+    with pytest.raises(ValueError, match=r"a\.jpg': its content is of no known image format"):
         read_image_size(tmp_path / "a.jpg")
 
 
@@ -169,7 +169,7 @@ def touch(*paths):
         path.touch()
 
 
-def test_find_one_picture_whatever_its_suffix(tmp_path):
+def test_find_one_image_whatever_its_suffix(tmp_path):
     touch(tmp_path / "a.strange")
     assert find_images(tmp_path / "a.strange") == [tmp_path / "a.strange"]
 
@@ -195,9 +195,9 @@ def test_a_name_that_looks_like_a_glob_is_a_name_first(tmp_path):
 @pytest.mark.parametrize(
     "source, reason",
     [
-        ("empty", r"a folder with pictures; got .*empty': of its files none ends in \.bmp"),
+        ("empty", r"a folder with images; got .*empty': of its files none ends in \.bmp"),
         ("*.jpg", r"a pattern that matches files; got .*\*\.jpg': no file has such a path"),
-        ("a.jpg", r"a picture, a folder or a glob pattern; got .*a\.jpg': there is no such file or folder"),
+        ("a.jpg", r"an image, a folder or a glob pattern; got .*a\.jpg': there is no such file or folder"),
     ],
 )
 def test_nothing_found(tmp_path, source, reason):

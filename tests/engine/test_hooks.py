@@ -12,7 +12,7 @@ from odam_d2.engine.hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEa
 
 
 class Toy(nn.Module):
-    """Losses from the pictures' own numbers."""
+    """Losses from the images' own numbers."""
 
     def __init__(self):
         super().__init__()
@@ -38,10 +38,10 @@ def entry(image_id, value):
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
-def test_a_loss_that_is_no_number_stops_with_iteration_and_pictures(broken):
+def test_a_loss_that_is_no_number_stops_with_iteration_and_images(broken):
     batches = [[entry(1, 1.0)], [entry(5, 1.0), entry("x7", broken)], [entry(9, 1.0)]]
     run = trainer(batches, RequireFiniteLosses())
-    message = rf"losses must be finite; got loss_a = {broken} at iteration 1 for the pictures .*\[5, 'x7'\]"
+    message = rf"losses must be finite; got loss_a = {broken} at iteration 1 for the images .*\[5, 'x7'\]"
     with pytest.raises(FloatingPointError, match=message):
         run.train(0, 3)
     # One step was taken: 1 - .1 * (1 + .5). The broken one did not reach the weight, and nothing listens any more.

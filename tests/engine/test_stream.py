@@ -92,7 +92,7 @@ def seen(loader, count):
 
 def test_a_loader_can_begin_in_the_middle_and_workers_change_nothing(dataset):
     whole = seen(build_train_loader(config(dataset)), 6)
-    assert len({picture for batch in whole for picture in batch}) > 8  # sizes and flips vary
+    assert len({image for batch in whole for image in batch}) > 8  # sizes and flips vary
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     loader = build_train_loader(config(dataset))
     loader.batch_sampler.start = 4

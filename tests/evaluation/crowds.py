@@ -7,7 +7,7 @@ import numpy as np
 
 from odam_d2.evaluation import CrowdObjects
 
-# One picture with three people and a region to ignore, and five detections by falling score.
+# One image with three people and a region to ignore, and five detections by falling score.
 SIZE = (100, 100)
 PEOPLE = [[0.0, 0, 10, 10], [20.0, 0, 30, 10], [40.0, 0, 50, 10]]
 REGION = [60.0, 0, 100, 40]
@@ -32,8 +32,8 @@ def record(people=PEOPLE, regions=(REGION,), size=SIZE, image_id=0):
     return {"image_id": image_id, "height": size[0], "width": size[1], "annotations": annotations}
 
 
-def random_picture(rng, image_id=0):
-    """A record and detections, (R, 4) and (R,), with ties, boxes beyond the picture and detections in regions."""
+def random_image(rng, image_id=0):
+    """A record and detections, (R, 4) and (R,), with ties, boxes beyond the image and detections in regions."""
 
     def boxes(count):
         corners = rng.integers(-8, 40, (count, 2))
@@ -75,10 +75,10 @@ def cut(box, size):
     return [min(max(v, 0), limit) for v, limit in zip(box, (width, height, width, height))]
 
 
-def plain_people(picture):
-    """(boxes, regions, subsets of each person), cut to the picture; what lies outside is gone."""
-    size = (picture["height"], picture["width"])
-    people = [item for item in picture["annotations"] if not item["iscrowd"]]
+def plain_people(image):
+    """(boxes, regions, subsets of each person), cut to the image; what lies outside is gone."""
+    size = (image["height"], image["width"])
+    people = [item for item in image["annotations"] if not item["iscrowd"]]
     boxes, names = [], []
     for number, item in enumerate(people):
         box = cut(item["full_box"], size)
@@ -90,14 +90,14 @@ def plain_people(picture):
         mine.add("crowd_bare" if crowd <= 0.3 else "crowd_partial" if crowd <= 0.5 else "crowd_heavy")
         boxes.append(box)
         names.append(mine)
-    regions = [cut(item["full_box"], size) for item in picture["annotations"] if item["iscrowd"]]
+    regions = [cut(item["full_box"], size) for item in image["annotations"] if item["iscrowd"]]
     return boxes, regions, names
 
 
-def plain_walk(picture, found, scores):
+def plain_walk(image, found, scores):
     """By falling score: (score, number of a person, or "false", or "ignored")."""
-    boxes, regions, _ = plain_people(picture)
-    size = (picture["height"], picture["width"])
+    boxes, regions, _ = plain_people(image)
+    size = (image["height"], image["width"])
     taken, result = set(), []
     for index in sorted(range(len(scores)), key=lambda k: (-scores[k], k)):
         box = cut(found[index], size)
@@ -115,10 +115,10 @@ def plain_walk(picture, found, scores):
     return result
 
 
-def plain_pairs(picture, found):
+def plain_pairs(image, found):
     """The largest one-to-one set of pairs with IoU > .5, of the largest sum of IoU: tries all of them."""
-    boxes, _, _ = plain_people(picture)
-    size = (picture["height"], picture["width"])
+    boxes, _, _ = plain_people(image)
+    size = (image["height"], image["width"])
     cuts = [cut(box, size) for box in found]
     for count in range(min(len(cuts), len(boxes)), 0, -1):
         options = []
@@ -132,15 +132,15 @@ def plain_pairs(picture, found):
     return {}
 
 
-def plain_table(pictures, detections, subset):
+def plain_table(images, detections, subset):
     """AP, recall, MR, JI in percent of a subset, from the definitions."""
-    names = [plain_people(picture)[2] for picture in pictures]
-    total = sum(subset in mine for picture in names for mine in picture)
+    names = [plain_people(image)[2] for image in images]
+    total = sum(subset in mine for image in names for mine in image)
     if not total:
         return dict.fromkeys(("AP", "recall", "MR", "JI"), math.nan)
     events = []  # (score, whether somebody of the subset was found)
-    for picture, mine, (found, scores) in zip(pictures, names, detections):
-        for score, outcome in plain_walk(picture, found, scores):
+    for image, mine, (found, scores) in zip(images, names, detections):
+        for score, outcome in plain_walk(image, found, scores):
             if outcome == "false":
                 events.append((score, False))
             elif outcome != "ignored" and subset in mine[outcome]:
@@ -155,15 +155,15 @@ def plain_table(pictures, detections, subset):
     logs = []
     for step in range(9):
         bound = 10 ** (-2 + step / 4)
-        missed = [1 - true / total for true, false in points if false / len(pictures) <= bound]
+        missed = [1 - true / total for true, false in points if false / len(images) <= bound]
         logs.append(math.log(max(min(missed, default=1.0), 1e-10)))
     indices = []
     for step in range(10):
         values = []
-        for picture, mine, (found, scores) in zip(pictures, names, detections):
+        for image, mine, (found, scores) in zip(images, names, detections):
             kept = [box for box, score in zip(found, scores) if score >= step / 10]
-            pairs, (_, regions, _) = plain_pairs(picture, kept), plain_people(picture)
-            cuts = [cut(box, (picture["height"], picture["width"])) for box in kept]
+            pairs, (_, regions, _) = plain_pairs(image, kept), plain_people(image)
+            cuts = [cut(box, (image["height"], image["width"])) for box in kept]
             rest = [box for k, box in enumerate(cuts) if k not in pairs]
             false = [b for b in rest if not any(area(b) and common(b, r) / area(b) > 0.5 for r in regions)]
             right = sum(subset in mine[person] for person in pairs.values())
@@ -179,5 +179,5 @@ def plain_table(pictures, detections, subset):
     }
 
 
-def objects_of(*pictures):
-    return [CrowdObjects.of(picture) for picture in pictures]
+def objects_of(*images):
+    return [CrowdObjects.of(image) for image in images]

@@ -1,4 +1,4 @@
-"""Hand-made maps of a picture of 4 x 4 pixels with two objects, whose every number is known."""
+"""Hand-made maps of an image of 4 x 4 pixels with two objects, whose every number is known."""
 
 import torch
 from detectron2.structures import Boxes, BoxMode, Instances
@@ -19,10 +19,10 @@ def record(image_id=7, masks=True, boxes=BOXES):
     return {"file_name": f"{image_id}.png", "image_id": image_id, "height": 4, "width": 4, "annotations": items}
 
 
-def heatmaps(*pictures):
+def heatmaps(*images):
     """Maps whose cells are the pixels: lists of 4 x 4 numbers."""
-    values = torch.tensor(pictures, dtype=torch.float32).view(len(pictures), 16).reshape(1, -1)
-    count = len(pictures)
+    values = torch.tensor(images, dtype=torch.float32).view(len(images), 16).reshape(1, -1)
+    count = len(images)
     return HeatMaps(
         values, torch.tensor([[0, 0, 4, 4]]).repeat(count, 1), torch.tensor([[4, 4]]).repeat(count, 1),
         torch.ones(count, 2), ("score",), (4, 4), (4, 4),
@@ -30,9 +30,9 @@ def heatmaps(*pictures):
 
 
 def delta(y, x):
-    picture = torch.zeros(4, 4)
-    picture[y, x] = 2.0
-    return picture.tolist()
+    image = torch.zeros(4, 4)
+    image[y, x] = 2.0
+    return image.tolist()
 
 
 UNIFORM = torch.ones(4, 4).tolist()

@@ -12,8 +12,8 @@ def test_equal_values_leave_no_doubt():
     assert bootstrap_interval(np.full(9, 0.25), np.arange(9)) == (0.25, 0.25)
 
 
-def test_one_picture_leaves_no_doubt_either():
-    # Objects of a picture are drawn together, so every resampling is the picture itself: mean 2.
+def test_one_image_leaves_no_doubt_either():
+    # Objects of an image are drawn together, so every resampling is the image itself: mean 2.
     assert bootstrap_interval(np.array([1.0, 2.0, 3.0]), np.array(["a", "a", "a"])) == (2.0, 2.0)
 
 
@@ -25,21 +25,21 @@ def test_nan_is_left_out_and_nothing_gives_nan():
 
 
 def test_the_width_is_that_of_the_standard_error():
-    # 400 pictures with one value each, variance 1: the interval is 2 * 1.96 / 20 = .196 wide, but for the draws.
+    # 400 images with one value each, variance 1: the interval is 2 * 1.96 / 20 = .196 wide, but for the draws.
     values = np.random.default_rng(0).standard_normal(400)
     values = (values - values.mean()) / values.std()
     low, high = bootstrap_interval(values, np.arange(400))
     assert low < 0 < high and high - low == pytest.approx(0.196, rel=0.1)
 
 
-def test_pictures_of_several_objects_against_a_plain_loop():
+def test_images_of_several_objects_against_a_plain_loop():
     generator = np.random.default_rng(1)
-    values, pictures = generator.random(30), generator.integers(0, 8, 30)
-    names = np.unique(pictures)
+    values, images = generator.random(30), generator.integers(0, 8, 30)
+    names = np.unique(images)
     means = []
     for _ in range(4000):
-        drawn = np.concatenate([values[pictures == name] for name in generator.choice(names, len(names))])
+        drawn = np.concatenate([values[images == name] for name in generator.choice(names, len(names))])
         means.append(drawn.mean())
-    found = bootstrap_interval(values, pictures, resamplings=4000)
+    found = bootstrap_interval(values, images, resamplings=4000)
     assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.01)
-    assert found == bootstrap_interval(values, pictures, resamplings=4000)  # seeded
+    assert found == bootstrap_interval(values, images, resamplings=4000)  # seeded

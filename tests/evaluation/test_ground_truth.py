@@ -57,7 +57,7 @@ def test_masks_of_every_kind(tmp_path):
 @pytest.mark.parametrize(
     "segmentation, message",
     [
-        ({"size": [3, 6], "counts": [0, 18]}, "must be of the picture's size 6 x 4; got 6 x 3"),
+        ({"size": [3, 6], "counts": [0, 18]}, "must be of the image's size 6 x 4; got 6 x 3"),
         ("what", "must be COCO's polygons or run lengths"),
     ],
 )
@@ -66,7 +66,7 @@ def test_masks_that_can_not_be_used(tmp_path, segmentation, message):
         _ = truth_of(tmp_path, {"segmentation": segmentation}).masks
 
 
-def test_a_picture_without_annotations(tmp_path):
+def test_a_image_without_annotations(tmp_path):
     truth = TrueObjects.of(records_from_coco(coco(tmp_path, []), tmp_path, None, 2)[1])
     assert truth.boxes.shape == (0, 4) and truth.masks.shape == (0, 4, 6) and truth.has_mask.shape == (0,)
 

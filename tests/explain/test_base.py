@@ -98,9 +98,9 @@ def test_a_frozen_model_can_be_explained(model):
     assert torch.equal(free.values, frozen.values)
 
 
-def test_pictures_of_a_batch_do_not_touch_each_other(model):
+def test_images_of_a_batch_do_not_touch_each_other(model):
     explainer = build_explainer(model)
-    # Batch norm in eval mode and padding below and to the right: one picture alone has the same features, if the
+    # Batch norm in eval mode and padding below and to the right: one image alone has the same features, if the
     # padded size is the same.
     both = explainer([INPUTS[0], random_input(128, 160, seed=2)])[0]["instances"]
     alone = explainer([INPUTS[0]])[0]["instances"]
@@ -149,7 +149,7 @@ def test_inf_in_features_is_said(model):
     ],
 )
 @pytest.mark.parametrize("boxes", [None, [[0, 0, 99, 99]]])
-def test_nan_anywhere_is_not_a_picture_without_objects(model, name, boxes):
+def test_nan_anywhere_is_not_a_image_without_objects(model, name, boxes):
     with torch.no_grad():
         model.state_dict()[name].view(-1)[0] = float("nan")
     chosen = None if boxes is None else [given((256, 320), boxes, [0])]
@@ -163,7 +163,7 @@ def test_nothing_found_by_sound_weights_is_no_error(model):
     assert [len(r["instances"].heatmaps) for r in found] == [0, 0]
 
 
-def test_no_pictures_give_no_results(model):
+def test_no_images_give_no_results(model):
     assert build_explainer(model)([]) == []
 
 
@@ -192,7 +192,7 @@ class Stubborn(torch.nn.BatchNorm2d):
         (Stubborn(64), "a Stubborn that stays in training mode"),
     ],
 )
-def test_a_batch_norm_that_lets_pictures_see_each_other(model, norm, why):
+def test_a_batch_norm_that_lets_images_see_each_other(model, norm, why):
     model.backbone.fpn_output3.norm = norm
     before = state_of(model)
     with pytest.raises(ValueError, match=rf"got 'backbone.fpn_output3.norm', {why}: .*FrozenBatchNorm2d"):

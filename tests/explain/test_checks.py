@@ -54,9 +54,9 @@ def test_wrappers_that_change_nothing_are_taken_off(model, wrap):
     assert build_explainer(wrapped, layer="backbone.bottom_up.res4").model is model
     assert known_attributes(wrapped) == known_attributes(model)
     assert OdamProposalNetwork.of(wrapped).backbone is model.backbone
-    picture, label = INPUT["image"][None], torch.tensor([1])
-    score = object_scorer(wrapped)(picture, label, BOXES[0].pred_boxes.tensor, torch.tensor([0]))
-    assert torch.equal(score, object_scorer(model)(picture, label, BOXES[0].pred_boxes.tensor, torch.tensor([0])))
+    image, label = INPUT["image"][None], torch.tensor([1])
+    score = object_scorer(wrapped)(image, label, BOXES[0].pred_boxes.tensor, torch.tensor([0]))
+    assert torch.equal(score, object_scorer(model)(image, label, BOXES[0].pred_boxes.tensor, torch.tensor([0])))
 
 
 def test_a_predictor_made_from_a_config():

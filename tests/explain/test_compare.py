@@ -1,4 +1,4 @@
-"""Several methods at once: pictures whose maps nobody wants cost no explanation."""
+"""Several methods at once: images whose maps nobody wants cost no explanation."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def comparison(request):
 
 @pytest.fixture
 def asked(comparison, monkeypatch):
-    """How many pictures went through the detector, call by call."""
+    """How many images went through the detector, call by call."""
     sizes, stock = [], type(comparison.model).trace
     monkeypatch.setattr(
         type(comparison.model), "trace", lambda self, x, *more: sizes.append(len(x)) or stock(self, x, *more)
@@ -28,7 +28,7 @@ def asked(comparison, monkeypatch):
     return sizes
 
 
-def test_nobody_wants_a_picture(comparison, asked):
+def test_nobody_wants_a_image(comparison, asked):
     seen = []
     comparison.wanted = lambda entry, found: seen.append((entry, len(found)))
     (result,) = comparison(INPUTS[:1])
@@ -36,13 +36,13 @@ def test_nobody_wants_a_picture(comparison, asked):
     assert asked == [1] and seen == [(INPUTS[0], 3)] and len(result["instances"]) == 3
 
 
-def test_a_batch_with_a_wanted_picture_is_explained(comparison, asked):
+def test_a_batch_with_a_wanted_image_is_explained(comparison, asked):
     without = comparison(INPUTS)
     comparison.wanted = lambda entry, found: entry is INPUTS[1]
     for one, other in zip(comparison(INPUTS), without, strict=True):
         for name, maps in other["heatmaps"].items():
             assert torch.equal(one["heatmaps"][name].values, maps.values)
-    assert asked == [2, 2, 2] * 2  # detection, and two masks on each of two pictures
+    assert asked == [2, 2, 2] * 2  # detection, and two masks on each of two images
 
 
 def test_given_boxes_are_always_wanted(comparison):

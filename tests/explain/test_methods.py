@@ -78,7 +78,7 @@ def test_maps_of_given_boxes_and_of_none(model, method):
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_pictures_of_a_batch_do_not_touch_each_other(model, method):
+def test_images_of_a_batch_do_not_touch_each_other(model, method):
     # Of one size, so that there is no padding, which the means over a level would see.
     inputs = [random_input(64, 96, seed=seed) for seed in (0, 1)]
     explainer = build(model, method)

@@ -1,4 +1,4 @@
-"""Maps sit where the evidence is: a bright spot in the picture, a detector that looks for brightness alone."""
+"""Maps sit where the evidence is: a bright spot in the image, a detector that looks for brightness alone."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ class Brightness(Backbone):
 
     @property
     def size_divisibility(self):
-        return 64  # far more padding than the picture needs
+        return 64  # far more padding than the image needs
 
     def output_shape(self):
         return {"p2": ShapeSpec(channels=1, stride=self.stride)}
@@ -35,7 +35,7 @@ BINS = 14
 
 
 def whole_cells(stride, scale, height, width):
-    """A box from the picture's corner over BINS x `samples` cells each way, and `samples`: RoIAlign then takes one
+    """A box from the image's corner over BINS x `samples` cells each way, and `samples`: RoIAlign then takes one
     sample at the centre of every cell, so that all cells count alike."""
     samples = -(-max(height, width) * scale // (stride * BINS))
     side = BINS * samples * stride / scale
@@ -82,7 +82,7 @@ def test_the_maximum_is_on_the_spot(stride, scale, spot):
 
     for name in ("score", "right", "bottom"):
         at = int(found.heatmaps.to_image(name)[0].argmax())
-        # half a stride, in pixels of the original picture
+        # half a stride, in pixels of the original image
         assert abs(at // width + 0.5 - y) <= stride / scale / 2, name
         assert abs(at % width + 0.5 - x) <= stride / scale / 2, name
 
@@ -94,8 +94,8 @@ def test_a_cell_of_the_grid_is_drawn_around_its_centre():
     box, samples = whole_cells(stride, 1.0, height, width)
     explainer = build_explainer(brightness_detector(stride, samples), attributes=("score",))
     inputs = [{"image": image, "height": height, "width": width}]
-    picture = explainer(inputs, [given((height, width), [box], [0])])[0]["instances"]
-    picture = picture.heatmaps.to_image("score")[0].double()
+    drawn = explainer(inputs, [given((height, width), [box], [0])])[0]["instances"]
+    drawn = drawn.heatmaps.to_image("score")[0].double()
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    centre = ((picture * y).sum() / picture.sum(), (picture * x).sum() / picture.sum())
+    centre = ((drawn * y).sum() / drawn.sum(), (drawn * x).sum() / drawn.sum())
     assert abs(centre[0] - 40) < 0.01 and abs(centre[1] - 72) < 0.01

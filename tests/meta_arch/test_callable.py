@@ -40,7 +40,7 @@ class Tiny(nn.Module):
 
 
 def tiny_input(*cells, size=None):
-    """A picture of 8 x 8 px whose four quarters have these brightnesses."""
+    """An image of 8 x 8 px whose four quarters have these brightnesses."""
     image = torch.tensor(cells, dtype=torch.float32).view(1, 2, 2).repeat_interleave(4, 1).repeat_interleave(4, 2)
     return {"image": image, **({"height": size[0], "width": size[1]} if size else {})}
 
@@ -68,10 +68,10 @@ def test_maps_are_literals():
 
 @pytest.mark.parametrize("frame, boxes, right", [("input", [0, 0, 12, 24], 6.0), ("original", [0, 0, 6, 8], 3.0)])
 def test_frames(frame, boxes, right):
-    # A picture of 16 px wide and 24 px high, seen at 8 x 8. `predict` says x2 = 6 in one frame or in the other.
+    # An image of 16 px wide and 24 px high, seen at 8 x 8. `predict` says x2 = 6 in one frame or in the other.
     found = build_explainer(tiny(frame=frame))([tiny_input(0.8, 0.4, 0.2, 3.0, size=(24, 16))])[0]["instances"]
     assert found.pred_boxes.tensor[0].tolist() == boxes and found.image_size == (24, 16)
-    # Sides are in model-input pixels: an x2 of 6 there, of 3 if 6 was meant in a picture twice as wide.
+    # Sides are in model-input pixels: an x2 of 6 there, of 3 if 6 was meant in an image twice as wide.
     assert float(found.heatmaps.window(0, "right")[1, 1]) == pytest.approx(right)
     assert found.heatmaps.to_image("score").shape == (2, 24, 16)
 
@@ -84,7 +84,7 @@ def test_attributes_are_those_that_predict_gives():
         build_explainer(without, attributes=("logit",))
     found = build_explainer(with_logits, attributes=("logit",))([tiny_input(0.8, 0.4, 0.2, 3.0)])[0]["instances"]
     assert torch.allclose(found.heatmaps.window(0, "logit"), torch.tensor([[0.4, 0.6], [0.0, 0.0]]))
-    with pytest.raises(ValueError, match=r"got \['boxes', 'classes', 'scores'\] for picture 0: add \['logits'\]"):
+    with pytest.raises(ValueError, match=r"got \['boxes', 'classes', 'scores'\] for image 0: add \['logits'\]"):
         CallableDetector(
             Tiny(), lambda x: [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "classes": torch.zeros(0)}],
             layer="conv", stride=4, frame="input", logits=True,
@@ -93,7 +93,7 @@ def test_attributes_are_those_that_predict_gives():
 
 def test_given_boxes_name_their_predictions():
     inputs = [tiny_input(0.8, 0.4, 0.2, 3.0, size=(16, 16)), tiny_input(0.4, 0.4, 0.4, 3.0)]
-    # Twice the size of the prediction [0, 0, 4, 4] of class 7, a little off; then both of the second picture.
+    # Twice the size of the prediction [0, 0, 4, 4] of class 7, a little off; then both of the second image.
     boxes = [given((16, 16), [[0, 0, 8, 7]], [7]), given((8, 8), [[0, 0, 6, 8], [0, 0, 4, 4]], [3, 7])]
     first, second = (result["instances"] for result in build_explainer(tiny(), attributes=("score",))(inputs, boxes))
     assert first.prediction_index.tolist() == [1] and second.prediction_index.tolist() == [0, 1]
@@ -129,9 +129,9 @@ def test_no_predictions():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda found: None, r"list with one mapping for each of 1 pictures; got NoneType"),
+        (lambda found: None, r"list with one mapping for each of 1 images; got NoneType"),
         (lambda found: found * 2, "got 2 of them"),
-        (lambda found: [found[0]["boxes"]], "got Tensor for picture 0"),
+        (lambda found: [found[0]["boxes"]], "got Tensor for image 0"),
         (lambda found: [{**found[0], "boxes": found[0]["boxes"][:1]}], r"'boxes'.*\(R, 4\) with R = 2.*got \(1, 4\)"),
         (lambda found: [{**found[0], "scores": torch.tensor(0.5)}], r"'boxes'.*R = 0.*got \(2, 4\)"),
         (lambda found: [{**found[0], "classes": [3, 7]}], r"'classes'.*got list"),
@@ -157,23 +157,23 @@ def test_a_predict_that_changes_its_mind():
         return [{k: v[len(calls) % 2 :] for k, v in found.items()} for found in net(batched_inputs)]
 
     model = CallableDetector(net, predict, layer="conv", stride=4, frame="input").eval()
-    with pytest.raises(RuntimeError, match="1 predictions for picture 0, then 2 others"):
+    with pytest.raises(RuntimeError, match="1 predictions for image 0, then 2 others"):
         build_explainer(model)([tiny_input(1, 1, 1, 1)])
 
 
 def test_layers_that_cannot_be_explained_on():
-    picture = tiny_input(1, 1, 1, 1)
+    image = tiny_input(1, 1, 1, 1)
     with pytest.raises(ValueError, match=r"'convs'.*among \['conv', 'other'\]"):
         tiny(layer="convs")
     with pytest.raises(ValueError, match=r"'other' must give one \(1, C, H, W\).*got nothing"):
-        build_explainer(tiny(layer="other"))([picture])
+        build_explainer(tiny(layer="other"))([image])
     net = Tiny()
     one_by_one = CallableDetector(
         net, lambda x: [net([one])[0] for one in x], layer="conv", stride=4, frame="input"
     ).eval()
     with pytest.raises(ValueError, match=r"one \(2, C, H, W\).*got \[\(1, 1, 2, 2\), \(1, 1, 2, 2\)\]"):
-        build_explainer(one_by_one)([picture, picture])
-    assert len(build_explainer(one_by_one)([picture])[0]["instances"]) == 2
+        build_explainer(one_by_one)([image, image])
+    assert len(build_explainer(one_by_one)([image])[0]["instances"]) == 2
 
     def aside(x):
         net.other(torch.stack([one["image"] for one in x]))
@@ -181,13 +181,13 @@ def test_layers_that_cannot_be_explained_on():
 
     beside = CallableDetector(net, aside, layer="other", stride=1, frame="input").eval()
     with pytest.raises(ValueError, match="'other', on which no score and no box depends"):
-        build_explainer(beside)([picture])
+        build_explainer(beside)([image])
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"frame": "picture"}, "`frame`.*'picture'"),
+        ({"frame": "image"}, "`frame`.*'image'"),
         ({"stride": 0}, "`stride`.*got 0"),
         ({"min_iou": 0}, "`min_iou`.*got 0"),
     ],
@@ -197,7 +197,7 @@ def test_arguments_that_are_wrong(options, message):
         tiny(**options)
 
 
-def test_a_stride_that_leaves_the_picture_uncovered():
+def test_a_stride_that_leaves_the_image_uncovered():
     with pytest.raises(ValueError, match="2 cells along y cover 4 of 8 pixels"):
         build_explainer(tiny(stride=2))([tiny_input(1, 1, 1, 1)])
 
@@ -256,7 +256,7 @@ def test_torchvision_against_gradients_by_hand(torchvision_detector):
 
 
 def test_another_layer_belongs_to_the_detector(torchvision_detector):
-    # Beside a layer nearer to the picture there may be ways to the score that the trace's own layer does not see.
+    # Beside a layer nearer to the image there may be ways to the score that the trace's own layer does not see.
     model, _ = torchvision_detector
     with pytest.raises(ValueError, match="`layer` of the explainer must be None.*'backbone.body.12'"):
         build_explainer(model, layer="model.backbone.body.4")(INPUTS[:1])

@@ -95,7 +95,7 @@ def test_inference_of_ones_own_is_named():
     ours = dense_detector("RetinaNet", "")
 
     class FirstOnly(type(ours)):
-        """Keeps one box a picture."""
+        """Keeps one box an image."""
 
         def forward_inference(self, images, features, predictions):
             return [result[:1] for result in super().forward_inference(images, features, predictions)]

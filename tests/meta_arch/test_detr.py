@@ -13,7 +13,7 @@ from tests.helpers import ROUNDING, given, query_config, random_input
 from tests.wants import require_package
 
 NAMES = sorted(ARCHITECTURES)
-# Two sizes, so that one picture is padded.
+# Two sizes, so that one image is padded.
 INPUTS = [random_input(96, 128, 192, 256), random_input(64, 96, seed=1)]
 
 
@@ -68,7 +68,7 @@ def test_pretrained_weights_load_as_they_are_and_detect_what_transformers_detect
     with torch.no_grad():
         output = theirs(pixel_values=images.tensor, pixel_mask=mask)
         found = ours(INPUTS)
-    # Boxes are fractions of the picture, in RT-DETR of the padded batch; the first picture is shown at twice its size.
+    # Boxes are fractions of the image, in RT-DETR of the padded batch; the first image is shown at twice its size.
     padded = name.startswith("RTDetr")
     sizes = torch.tensor([[192, 256], [96, 128] if padded else [64, 96]])
     expected = processor.post_process_object_detection(output, threshold=0.0, target_sizes=sizes)
@@ -79,7 +79,7 @@ def test_pretrained_weights_load_as_they_are_and_detect_what_transformers_detect
         assert_no_place_hangs_on_rounding(wanted["scores"][order][:6])
         boxes = Boxes(wanted["boxes"][order])
         boxes.clip((height, width))
-        keep = [k for k, whole in enumerate(boxes.nonempty().tolist()[:5]) if whole]  # five a picture
+        keep = [k for k, whole in enumerate(boxes.nonempty().tolist()[:5]) if whole]  # five an image
         assert torch.allclose(instances.scores, wanted["scores"][order][keep], atol=1e-6)
         assert instances.pred_classes.tolist() == wanted["labels"][order][keep].tolist()
         assert torch.allclose(instances.pred_boxes.tensor, boxes.tensor[keep], atol=1e-3)
@@ -145,7 +145,7 @@ def test_predictions_said_again_are_those_of_detection(model, layer, monkeypatch
     assert torch.allclose(clipped, trace.boxes, atol=1e-2)
 
 
-def test_a_picture_is_detected_alone_as_in_a_batch(model):
+def test_a_image_is_detected_alone_as_in_a_batch(model):
     # The larger of the two is not padded, whoever comes with it.
     alone, together = model.trace(INPUTS[:1]).instances[0], model.trace(INPUTS).instances[0]
     assert_no_place_hangs_on_rounding(alone.scores)
@@ -176,7 +176,7 @@ def test_given_boxes_are_explained_through_the_query_that_overlaps_most_and_is_n
 
 def test_a_box_that_no_query_overlaps_is_named(model, monkeypatch):
     decode = model.decode
-    # Every query's box on the left side of the picture.
+    # Every query's box on the left side of the image.
     monkeypatch.setattr(model, "decode", lambda boxes, images: decode(boxes, images) * torch.tensor([0.1, 1, 0.1, 1]))
     with pytest.raises(ValueError, match=r"box 1 of `instances\[0\]` must overlap the box of a query; got \[100.0"):
         model.trace(INPUTS[:1], [given((192, 256), [[0, 0, 200, 190], [200, 20, 250, 120]], [0, 0])])

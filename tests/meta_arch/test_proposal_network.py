@@ -17,7 +17,7 @@ SMALL = ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODE
 FEW = ("MODEL.RPN.PRE_NMS_TOPK_TEST", 40, "MODEL.RPN.POST_NMS_TOPK_TEST", 8)
 INPUTS = [random_input(224, 320, 448, 640), random_input(256, 192, seed=1)]
 SIDES = ("left", "top", "right", "bottom")
-# One for every size of anchor, and over every border of the 448 x 640 picture.
+# One for every size of anchor, and over every border of the 448 x 640 image.
 GIVEN = given(
     (448, 640),
     [
@@ -191,7 +191,7 @@ def test_the_proposals_of_a_detector_that_one_has(traced):
 
 
 class FirstOnly(OdamRPN):
-    """Proposes one box a picture."""
+    """Proposes one box an image."""
 
     def predict_proposals(self, *args):
         return [found[:1] for found in super().predict_proposals(*args)]

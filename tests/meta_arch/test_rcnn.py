@@ -138,7 +138,7 @@ def test_given_boxes_become_the_rois(pair):
     assert torch.allclose(trace.instances[0].scores, probabilities[[0, 1], [7, 3]], atol=1e-6)
 
 
-def test_one_picture_without_any_detection(pair, monkeypatch):
+def test_one_image_without_any_detection(pair, monkeypatch):
     ours, _ = pair
     monkeypatch.setattr(ours.roi_heads.box_predictor, "test_score_thresh", 2.0)
     trace = ours.trace(INPUTS)

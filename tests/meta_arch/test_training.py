@@ -25,18 +25,18 @@ EXTRA = {"loss_odam_consistency", "loss_odam_separation"}
 
 def batch():
     """Two neighbours, one object, no object."""
-    pictures = [
+    images = [
         training_input(128, 160, [[10, 10, 70, 110], [50, 20, 110, 115]], [0, 3], seed=0),
         training_input(128, 160, [[20, 20, 120, 100]], [4], seed=1),
         training_input(128, 160, [], seed=2),
     ]
-    for picture in pictures:
-        boxes = picture["instances"].gt_boxes.tensor.int().tolist()
+    for image in images:
+        boxes = image["instances"].gt_boxes.tensor.int().tolist()
         masks = torch.zeros(len(boxes), 128, 160, dtype=torch.bool)
         for mask, (x1, y1, x2, y2) in zip(masks, boxes):
             mask[y1:y2, x1:x2] = True
-        picture["instances"].gt_masks = BitMasks(masks)
-    return pictures
+        image["instances"].gt_masks = BitMasks(masks)
+    return images
 
 
 def step(model, inputs, iteration=0):
@@ -130,7 +130,7 @@ def test_batches_without_objects_and_with_one(name):
     assert float(losses["loss_odam_consistency"]) > 0 and float(losses["loss_odam_separation"]) == 0
 
 
-def test_at_most_three_hundred_positives_of_a_picture():
+def test_at_most_three_hundred_positives_of_a_image():
     boxes = [[x, y, x + 40, y + 40] for x in range(0, 200, 25) for y in range(0, 200, 25)]
     inputs = [training_input(256, 256, boxes), training_input(256, 256, boxes[:1])]
     model = compact_detector("retinanet", "ODAM.TRAIN.WEIGHT", 0.5)

@@ -22,7 +22,7 @@ DETECTORS = {
     "faster_rcnn": ("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 2000, "ODAM.TRAIN.SECOND_ORDER", True),
     "retinanet": (),
 }
-PICTURES = [
+IMAGES = [
     [[10, 10, 70, 110], [50, 20, 110, 115]],  # two neighbours
     [],
     [[20, 20, 120, 100]],
@@ -35,7 +35,7 @@ class ExplanationsAlone(nn.Module):
 
     def __init__(self, name):
         super().__init__()
-        # Batch norm in training would look at the other pictures.
+        # Batch norm in training would look at the other images.
         self.detector = compact_detector(name, "MODEL.RESNETS.NORM", "FrozenBN", "ODAM.TRAIN.WEIGHT", 0.5,
                                          *DETECTORS[name]).train()  # fmt: skip
 
@@ -44,7 +44,7 @@ class ExplanationsAlone(nn.Module):
 
 
 def inputs_of(numbers):
-    return [training_input(128, 160, PICTURES[k], [0] * len(PICTURES[k]), seed=k) for k in numbers]
+    return [training_input(128, 160, IMAGES[k], [0] * len(IMAGES[k]), seed=k) for k in numbers]
 
 
 def learn(model, numbers):
@@ -58,8 +58,8 @@ def learn(model, numbers):
 
 
 def train(folder):
-    """The whole tool, on two pictures that are there."""
-    catalog.register_synthetic("test_distributed", "crowd", "demo", f"{folder}/pictures", 2)
+    """The whole tool, on two images that are there."""
+    catalog.register_synthetic("test_distributed", "crowd", "demo", f"{folder}/images", 2)
     tool = load_command("train")
     options = ["DATASETS.TRAIN", "('test_distributed',)", "DATASETS.TEST", "()", "SOLVER.MAX_ITER", "2", "MODEL.DEVICE",
                "cpu", "MODEL.WEIGHTS", "", "OUTPUT_DIR", f"{folder}/run", "ODAM.TRAIN.WATCH_PERIOD", "0"]  # fmt: skip
@@ -86,7 +86,7 @@ def folder(tmp_path_factory):
     """What two processes leave: a finished training, and what they learn from their shares."""
     folder, workers = tmp_path_factory.mktemp("distributed"), catalog._WORKERS
     catalog._WORKERS = 0
-    catalog.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "pictures"))
+    catalog.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "images"))
     catalog._WORKERS = workers
     launch_on_cpu(work, 2, (str(folder), SHARES))
     return folder

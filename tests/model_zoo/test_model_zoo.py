@@ -71,7 +71,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
 
 
 def test_trained_detector_finds_what_is_in_a_scene():
-    """A picture that training never saw: most objects are found, and most of what is found is there."""
+    """An image that training never saw: most objects are found, and most of what is found is there."""
     model, found, there, right = model_zoo.get(NAME, device="cpu"), 0, 0, 0
     for image, record in (SyntheticScenes("scene", "val")[index] for index in range(4)):
         tensor = torch.as_tensor(image.transpose(2, 0, 1).astype("float32"))

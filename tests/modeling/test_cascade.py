@@ -22,7 +22,7 @@ WEIGHTS = ((10.0, 10, 5, 5), (20.0, 20, 10, 10), (30.0, 30, 15, 15))
 
 @pytest.fixture(scope="module")
 def model():
-    """A cascade that doubles each box: a square of 80 px is read from p2, then from p3, and the picture from p4."""
+    """A cascade that doubles each box: a square of 80 px is read from p2, then from p3, and the image from p4."""
     torch.manual_seed(0)
     cfg = zoo_config("Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml", *SMALL, *R18, "MODEL.MASK_ON", False)
     model = build_model(cfg).eval()
@@ -57,8 +57,8 @@ def by_hand(model):
     return leaves, boxes, strides, logits, decoded
 
 
-def picture_of(target, leaves, cut_cells=False):
-    """Gradient times features on every level, each brought to the picture, added, and only then cut at zero.
+def image_of(target, leaves, cut_cells=False):
+    """Gradient times features on every level, each brought to the image, added, and only then cut at zero.
 
     With `cut_cells` also before: the paper's rule, which holds where a single level speaks.
     """
@@ -81,7 +81,7 @@ def test_maps_are_those_of_three_stages(model, engine):
     assert float(found.scores[0]) == pytest.approx(float(score), rel=1e-5)
     targets = {"score": score, "logit": torch.stack(logits)[:, LABEL].mean(), "left": -decoded[0], "y2": decoded[3]}
     for name, target in targets.items():
-        expected = picture_of(target, leaves, cut_cells=name in ("left", "y2"))
+        expected = image_of(target, leaves, cut_cells=name in ("left", "y2"))
         assert bool(expected.any())
         assert relative_error(found.heatmaps.to_image(name, normalize=False), expected) < 1e-4, name
     # A cut before the sum would be another map.
@@ -91,7 +91,7 @@ def test_maps_are_those_of_three_stages(model, engine):
 def test_the_sum_is_cut_not_its_parts(model):
     leaves, _, _, logits, _ = by_hand(model)
     score = torch.stack([said.softmax(0)[LABEL] for said in logits]).mean()
-    assert relative_error(picture_of(score, leaves, cut_cells=True), picture_of(score, leaves)) > 1e-2
+    assert relative_error(image_of(score, leaves, cut_cells=True), image_of(score, leaves)) > 1e-2
 
 
 def test_the_trace_knows_boxes_and_levels_of_all_stages(model):

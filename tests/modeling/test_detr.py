@@ -84,7 +84,7 @@ def test_rt_detr_begins_with_norms_and_layers_that_let_a_signal_pass():
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_backbone_norms_are_frozen_so_that_pictures_do_not_depend_on_each_other(name):
+def test_backbone_norms_are_frozen_so_that_images_do_not_depend_on_each_other(name):
     backbone = find_architecture(name).backbone(network_of(name))
     assert not [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert [m for m in backbone.modules() if "FrozenBatchNorm" in type(m).__name__]

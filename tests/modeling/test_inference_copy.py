@@ -16,14 +16,14 @@ from odam_d2.modeling.lookup_pooler import LookupROIPooler
 from tests.helpers import random_input
 
 DEMO = Path(__file__).parents[2] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
-PICTURE = {"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}
+IMAGE = {"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}
 NAMES = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "rtdetr")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_bundled_detector_says_the_same(name):
     model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
-    before, inputs = copy.deepcopy(model.state_dict()), [PICTURE, random_input(*PICTURE["image"].shape[1:])]
+    before, inputs = copy.deepcopy(model.state_dict()), [IMAGE, random_input(*IMAGE["image"].shape[1:])]
     quick = inference_copy(model)
     with torch.no_grad():
         expected, found = model.candidates(inputs), quick.candidates(inputs)
@@ -80,10 +80,10 @@ def test_a_norm_with_its_numbers(bias, norm, folded):
     model = nn.Sequential(Conv2d(3, 4, 3, padding=1, bias=bias, norm=norm(4), activation=torch.relu))
     for name in ("weight", "bias", "running_mean", "running_var"):
         getattr(model[0].norm, name).data.uniform_(0.5, 2.0)
-    picture = torch.randn(2, 3, 6, 7)
+    image = torch.randn(2, 3, 6, 7)
     quick = inference_copy(model.eval())
     assert (quick[0].norm is None) == folded
-    assert torch.allclose(quick(picture), model(picture), atol=1e-5) and bool(model(picture).any())
+    assert torch.allclose(quick(image), model(image), atol=1e-5) and bool(model(image).any())
 
 
 def test_a_norm_of_the_batch_stays():

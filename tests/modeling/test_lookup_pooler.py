@@ -25,9 +25,9 @@ def poolers(size, levels, ratio, kind):
     return stock, LookupROIPooler.of(stock)
 
 
-def levels_of(count, pictures, channels=5):
+def levels_of(count, images, channels=5):
     torch.manual_seed(0)
-    return [torch.randn(pictures, channels, 128 // s, 256 // s) for s in STRIDES[:count]]
+    return [torch.randn(images, channels, 128 // s, 256 // s) for s in STRIDES[:count]]
 
 
 @pytest.mark.parametrize("kind", ["ROIAlign", "ROIAlignV2"])

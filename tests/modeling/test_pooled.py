@@ -33,8 +33,8 @@ def mask_logits(model, features, box, label):
     return model.roi_heads.mask_head.layers(pooled)[0, label]
 
 
-def picture_of(model, box, label):
-    """The map of the mean logit over the cells taken for the object, in the picture."""
+def image_of(model, box, label):
+    """The map of the mean logit over the cells taken for the object, in the image."""
     with torch.no_grad():
         features = model.backbone(model.preprocess_image([INPUT]).tensor)
     leaves = {name: feature.requires_grad_() for name, feature in features.items()}
@@ -55,7 +55,7 @@ def test_mask_maps_of_detections_are_pooled_at_the_predicted_boxes(model, engine
     maps = found.heatmaps.to_image("mask", normalize=False)
     assert len(found) == 2
     for index, (box, label) in enumerate(zip(found.pred_boxes.tensor, found.pred_classes.tolist(), strict=True)):
-        expected, share = picture_of(model, box, label)
+        expected, share = image_of(model, box, label)
         assert 0 < share < 1 and bool(expected.any())
         assert relative_error(maps[index : index + 1], expected) < 1e-4
 
@@ -71,7 +71,7 @@ def test_masks_that_take_nothing_or_everything(model, engine, shift, share):
         found = build_explainer(model, attributes=("mask",), engine=engine)([INPUT], [boxes])[0]["instances"]
         maps = found.heatmaps.to_image("mask", normalize=False)
         for index, (box, label) in enumerate(zip(boxes.pred_boxes.tensor, boxes.pred_classes.tolist(), strict=True)):
-            expected, inside = picture_of(model, box, label)
+            expected, inside = image_of(model, box, label)
             assert inside == share and bool(expected.any())
             assert relative_error(maps[index : index + 1], expected) < 1e-4
     finally:

@@ -47,7 +47,7 @@ def test_given_boxes_come_to_the_model_input_frame():
     [
         ([[20, 10, 20, 30]], [0], "x1 < x2"),
         ([[5, 5, 9, 9], [60, 10, 20, 30]], [0, 0], "box 1 .* x1 < x2"),
-        ([[210, 10, 260, 30]], [0], "overlap the picture of 200 x 100"),
+        ([[210, 10, 260, 30]], [0], "overlap the image of 200 x 100"),
         ([[-50, -50, -1, -1]], [0], "overlap"),
         ([[0, 0, float("nan"), 9]], [0], "finite"),
         ([[0, 0, 9, 9]], [3], r"0 \.\. 2; got 3"),
@@ -112,7 +112,7 @@ def test_fractions_are_told_to_be_multiplied():
     use([given((2, 2), [[0, 0, 1, 1]], [0])], ((2, 2),), ((2, 2),))
 
 
-def test_instances_that_do_not_fit_the_pictures():
+def test_instances_that_do_not_fit_the_images():
     with pytest.raises(ValueError, match="got 0"):
         use([])
     with pytest.raises(ValueError, match="image_size"):

@@ -47,7 +47,7 @@ def test_sum_can_be_differentiated_twice():
 
 
 def test_weighted_features_by_hand():
-    # Picture 1 has the channels [1 2] and [3 -1]: weights 2 and -1 give [-1 5]; picture 0 is zero.
+    # Image 1 has the channels [1 2] and [3 -1]: weights 2 and -1 give [-1 5]; image 0 is zero.
     features = torch.tensor([[[[0.0, 0.0]], [[0.0, 0.0]]], [[[1.0, 2.0]], [[3.0, -1.0]]]])
     weights = torch.tensor([[[2.0, -1.0]], [[2.0, -1.0]]])
     found = weighted_features(weights, features, torch.tensor([1, 0]))

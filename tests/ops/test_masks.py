@@ -12,7 +12,7 @@ def pixels(size: int) -> torch.Tensor:
 
 
 def test_masks_are_an_enlarged_grid_cut_at_the_shift():
-    """RISE's own way: 4 cells are enlarged to 5 cells of the picture's, then the picture's size is cut out."""
+    """RISE's own way: 4 cells are enlarged to 5 cells of the image's, then the image's size is cut out."""
     height, width, cells = 24, 40, 4  # cells of 6 x 10 pixels
     grids, _ = draw_masks(3, cells, 0.5, torch.Generator().manual_seed(1))
     corner = torch.tensor([[0, 0], [5, 9], [2, 4]])
@@ -24,7 +24,7 @@ def test_masks_are_an_enlarged_grid_cut_at_the_shift():
 
 
 def test_a_mask_by_hand():
-    # A 1 x 2 picture of one cell 0 | 1 along x; without shift the place f is at position 2 f * 2/3 - .5 of the cells:
+    # A 1 x 2 image of one cell 0 | 1 along x; without shift the place f is at position 2 f * 2/3 - .5 of the cells:
     # f = .375: 0;  f = .75: .5;  f = 1: .8333, and at f = 0 the border goes on.
     grids = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
     found = masks_at(grids, torch.zeros(1, 2), torch.tensor([0.5]), torch.tensor([0.0, 0.375, 0.75, 1.0]))

@@ -125,7 +125,7 @@ def test_many_boxes_are_batched_nmss_either_way_it_takes(count):
     assert torch.equal(odam_nms(boxes, scores, classes, torch.rand(count, count), 0.5, -1.0, 2.0), expected)
 
 
-def test_classes_do_not_meet_beyond_the_pictures_border():
+def test_classes_do_not_meet_beyond_the_images_border():
     # batched_nms moves class 1 by max + 1 = 11: its box then lies on that of class 0.
     boxes, scores = torch.tensor([[0.0, 0, 10, 10], [-11.0, -11, -1, -1]]), torch.tensor([0.9, 0.8])
     assert odam_nms(boxes, scores, torch.tensor([0, 1]), torch.ones(2, 2), 0.5, 0.3, 0.7).tolist() == [0, 1]

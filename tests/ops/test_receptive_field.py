@@ -33,7 +33,7 @@ def test_a_cell_of_several_windows_is_looked_up_once():
     assert index[:, :, 1].tolist() == [[6, 6, 6], [0, 1, 2], [3, 4, 5]]
 
 
-def test_windows_of_several_pictures_and_channels():
+def test_windows_of_several_images_and_channels():
     maps = torch.randn(2, 3, 5, 7)
     found = crop(maps, torch.tensor([1]), torch.tensor([2]), torch.tensor([3]), 2)
     assert torch.equal(found[0], maps[1, :, 0:5, 1:6])

@@ -13,7 +13,7 @@ STRIDE = 8.0
 BOXES = torch.tensor(
     [
         [10.0, 20.0, 90.0, 100.0],  # inside
-        [0.0, 0.0, 184.0, 136.0],  # the whole picture
+        [0.0, 0.0, 184.0, 136.0],  # the whole image
         [-30.0, -20.0, 40.0, 60.0],  # over the top left corner
         [150.0, 100.0, 260.0, 190.0],  # over the bottom right corner
         [33.0, 41.0, 34.5, 41.5],  # smaller than a cell

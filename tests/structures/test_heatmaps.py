@@ -1,4 +1,4 @@
-"""HeatMaps: windows in and pictures out."""
+"""HeatMaps: windows in and images out."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from odam_d2.structures import HeatMaps, heatmaps
 
 ATTRIBUTES = ("score", "left", "top", "right", "bottom")
-GRID, STRIDE = (6, 8), 8.0  # 48 x 64 px with padding; the picture takes 44 x 60 of it
+GRID, STRIDE = (6, 8), 8.0  # 48 x 64 px with padding; the image takes 44 x 60 of it
 IMAGE, OUTPUT = (44, 60), (88, 120)
 WINDOWS = torch.tensor([[1, 2, 3, 4], [0, 0, 6, 8], [4, 5, 2, 3], [2, 2, 0, 0]])
 
@@ -43,15 +43,15 @@ def dense(maps: HeatMaps, attribute: str) -> torch.Tensor:
 def test_to_image_is_interpolation_of_the_whole_grid_with_the_padding_cut_off():
     maps = make()
     padded = interpolate(dense(maps, "top")[None], (96, 128), mode="bilinear", align_corners=False)[0]
-    # 2 x the model input: the picture is the top left 88 x 120 of the padded 96 x 128.
+    # 2 x the model input: the image is the top left 88 x 120 of the padded 96 x 128.
     assert torch.allclose(maps.to_image("top", normalize=False), padded[:, :88, :120], atol=1e-6)
 
 
 def test_to_image_normalises_each_map_and_leaves_empty_windows_zero():
-    pictures = make().to_image("score")
-    assert pictures.shape == (4, 88, 120) and pictures.dtype == torch.float32
-    assert torch.allclose(pictures[:3].amax((1, 2)), torch.ones(3))
-    assert pictures[:3].amin() == 0 and not pictures[3].any()
+    images = make().to_image("score")
+    assert images.shape == (4, 88, 120) and images.dtype == torch.float32
+    assert torch.allclose(images[:3].amax((1, 2)), torch.ones(3))
+    assert images[:3].amin() == 0 and not images[3].any()
 
 
 def test_combined_is_the_maximum_of_the_normalised_parts():
@@ -92,7 +92,7 @@ def test_several_attributes_at_once_are_those_one_by_one():
     assert maps.to_images([]) == {}
 
 
-def test_a_size_of_ones_own_stretches_the_picture():
+def test_a_size_of_ones_own_stretches_the_image():
     maps = make()
     # At the model input's own resolution cells of 8 px are sampled 8 times.
     expected = interpolate(dense(maps, "left")[None], (48, 64), mode="bilinear", align_corners=False)[0][:, :44, :60]
@@ -127,8 +127,8 @@ def test_index_out_of_range():
         make()[4]
 
 
-def test_cells_of_the_padding_never_enter_the_picture():
-    # Stride 8, a picture of 24 px: cells 0 .. 2; cell 3 is padding, and all the heat is there.
+def test_cells_of_the_padding_never_enter_the_image():
+    # Stride 8, an image of 24 px: cells 0 .. 2; cell 3 is padding, and all the heat is there.
     maps = HeatMaps(
         torch.tensor([[0.0, 0.0, 1.0, 100.0]]),
         torch.tensor([[0, 0, 1, 4]]),
@@ -225,9 +225,9 @@ def test_errors_name_what_is_wrong():
 
 
 def of_two_levels() -> HeatMaps:
-    """Three detections of a picture of 16 x 32 px: the first and the last have a window on stride 8 and one on 16.
+    """Three detections of an image of 16 x 32 px: the first and the last have a window on stride 8 and one on 16.
 
-    In one row of the picture, cells at stride 8 are centred at x = 4, 12, 20, 28, at stride 16 at x = 8 and 24.
+    In one row of the image, cells at stride 8 are centred at x = 4, 12, 20, 28, at stride 16 at x = 8 and 24.
     """
     return HeatMaps(
         torch.tensor([
@@ -241,7 +241,7 @@ def of_two_levels() -> HeatMaps:
     )  # fmt: skip
 
 
-def test_windows_of_a_detection_are_added_in_the_picture_and_then_cut():
+def test_windows_of_a_detection_are_added_in_the_image_and_then_cut():
     maps = of_two_levels()
     assert len(maps) == 3 and len(maps[0].windows) == 2 and len(maps[1].windows) == 1
     found = maps.to_image("score", normalize=False)

@@ -19,7 +19,7 @@ from tests.training.twins import slow_losses, slow_maps
 
 SIZE = (96, 128)
 BOXES = [[8.0, 10, 50, 90], [40.0, 16, 84, 92], [20.0, 20, 100, 80]]
-# (picture, level, row, column, class, object) of positives; borders among them. Picture 2 has none.
+# (image, level, row, column, class, object) of positives; borders among them. Image 2 has none.
 POSITIVES = [
     (0, 0, 0, 0, 0, 0), (0, 0, 5, 4, 0, 0), (0, 0, 6, 4, 0, 0), (0, 0, 6, 7, 2, 1), (0, 1, 3, 4, 2, 1),
     (1, 0, 11, 15, 1, 2), (1, 1, 2, 4, 1, 2), (1, 2, 1, 1, 1, 2),

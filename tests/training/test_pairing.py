@@ -37,7 +37,7 @@ def test_by_hand():
 
 
 def test_every_object_has_an_anchor_of_its_own():
-    # The best overlap of the picture is RIGHT's; LEFT's anchor is its own best all the same.
+    # The best overlap of the image is RIGHT's; LEFT's anchor is its own best all the same.
     pairs = pair_positives(positives([[0, 0, 10, 5], [0, 0, 10, 4], RIGHT], [LEFT, LEFT, RIGHT]), weigh=False)
     assert as_sets(pairs) == ({(0, 1): 1.0}, {(0, 2), (2, 0), (2, 1)}, 0)
 
@@ -74,8 +74,8 @@ def test_none_one_and_predictions_that_miss():
     assert as_sets(missing) == ({(0, 1): 0.0}, set(), 0)  # 0 / 0 counts nothing
 
 
-def test_the_best_of_each_picture_are_kept():
-    widths = [5, 9, 8, 9, 1, 2, 3]  # IoUs .5, .9, .8, .9 in picture 0; .1, .2, .3 in picture 2
+def test_the_best_of_each_image_are_kept():
+    widths = [5, 9, 8, 9, 1, 2, 3]  # IoUs .5, .9, .8, .9 in image 0; .1, .2, .3 in image 2
     everyone = positives([[0, 0, w, 10] for w in widths], [LEFT] * 7, images=[0, 0, 0, 0, 2, 2, 2])
     assert everyone.keep_best(2).tolist() == [1, 3, 5, 6]
     assert everyone.keep_best(1).tolist() == [1, 6]  # the first of equals

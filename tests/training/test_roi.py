@@ -19,7 +19,7 @@ from tests.helpers import compact_detector, random_input
 from tests.training.twins import slow_losses, slow_maps
 
 SIZE = (96, 128)
-# Two neighbours of other classes in the first picture, one object in the second, none in the third.
+# Two neighbours of other classes in the first image, one object in the second, none in the third.
 OBJECTS = [
     [([8.0, 10, 50, 90], 0), ([40.0, 16, 84, 92], 2)],
     [([20.0, 20, 100, 80], 1)],
@@ -28,7 +28,7 @@ OBJECTS = [
 
 
 def samples(objects=OBJECTS, shifts=(0.0, 4.0, -3.0)):
-    """Proposals around the objects, and one of background in each picture, labelled as Detectron2 does."""
+    """Proposals around the objects, and one of background in each image, labelled as Detectron2 does."""
     out = []
     for mine in objects:
         boxes, classes, truths = [[1.0, 1, 30, 30]], [3], [[1.0, 1, 30, 30]]

@@ -29,7 +29,7 @@ def slow_pairs(boxes, truths, classes, duplicate_iou):
 
 
 def on_grid(signed, stride, image_size, cell=8):
-    """A map of a level averaged to cells of 8 pixels over the picture, for strides that divide 8 or that 8 divides."""
+    """A map of a level averaged to cells of 8 pixels over the image, for strides that divide 8 or that 8 divides."""
     if stride < cell:
         signed = F.avg_pool2d(signed[None], cell // stride)[0]
     else:
@@ -55,7 +55,7 @@ def slow_maps(logits, features, strides, image_index, image_size, second_order=F
 
 
 def slow_losses(maps, positives, weigh, duplicate_iou=1.0):
-    """(consistency, separation, number of pairs) from (P, T) maps with a graph, over all pictures."""
+    """(consistency, separation, number of pairs) from (P, T) maps with a graph, over all images."""
     same_loss = other_loss = maps.sum() * 0.0
     count = 0
     for image in positives.image_index.unique():

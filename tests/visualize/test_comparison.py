@@ -1,4 +1,4 @@
-"""The comparison: the right object in the right row, the same part of the picture for every detector."""
+"""The comparison: the right object in the right row, the same part of the image for every detector."""
 
 import base64
 import io
@@ -79,7 +79,7 @@ def test_crops_of_a_row_show_the_same_part(entry):
 
 def test_heat_lies_where_the_map_has_it(entry):
     # The cat's crop: 1.5 * (40, 60) + 16 = 76 x 106 px around (40, 60), which in a cell's shape of 220 x 190 is 122.7 x
-    # 106, moved right by 21.4 to begin at the picture's border. So x runs from 0 to 123, y from 7 to 113.
+    # 106, moved right by 21.4 to begin at the image's border. So x runs from 0 to 123, y from 7 to 113.
     heated, plain = pixels(entry["rows"][0]["cells"][1]["crops"]["score"]), pixels(entry["rows"][0]["crop"])
     height, width, _ = heated.shape
     y, x = round((65 - 7) / 106 * height), round(45 / 123 * width)
@@ -111,5 +111,5 @@ def test_the_page_is_whole_and_fetches_nothing(tmp_path, entry):
     outside = {address for address in page.addresses if not address.startswith("data:")}
     assert outside == {"a/report.html", "b/report.html", f"{NASTY}/report.html", "r/report.html#det=0"}
     assert "3 annotated objects, 1 of them found by no detector" in page.text
-    assert page.text.count("not found") == 2 and "1 of 3" in page.text and "picture not explained" in page.text
+    assert page.text.count("not found") == 2 and "1 of 3" in page.text and "image not explained" in page.text
     assert "score 0.90" in page.text and "IoU 0.82" in page.text

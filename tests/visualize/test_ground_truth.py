@@ -1,4 +1,4 @@
-"""Annotations are found for the right picture, and detections are judged as COCO judges them."""
+"""Annotations are found for the right image, and detections are judged as COCO judges them."""
 
 import json
 
@@ -35,11 +35,11 @@ def test_the_detectors_own_names_come_first(tmp_path):
     assert annotations.class_names == ("bird", "dog")
 
 
-def test_folders_tell_pictures_of_one_name_apart(tmp_path):
+def test_folders_tell_images_of_one_name_apart(tmp_path):
     items = [{"image_id": k, "bbox": [k, 0, 1, 1], "category_id": 3} for k in range(2)]
     annotations = CocoAnnotations(coco(tmp_path, [{"file_name": "a/x.jpg"}, {"file_name": "b/x.jpg"}], items))
     assert annotations.find("root/b/x.jpg", 5, 5)[0].box[0] == 1.0
-    with pytest.raises(ValueError, match=r"name a picture once; got \['a/x\.jpg', 'b/x\.jpg'\] for 'root/c/x\.jpg'"):
+    with pytest.raises(ValueError, match=r"name an image once; got \['a/x\.jpg', 'b/x\.jpg'\] for 'root/c/x\.jpg'"):
         annotations.find("root/c/x.jpg", 5, 5)
 
 

@@ -8,7 +8,7 @@ from tests.visualize.test_report import Page
 CURVE = {"axis": "threshold", "places": [0.1, 0.5, 0.9], "methods": {"odam": [1.0, 0.5, 0.0], "<b>": [0.0, 0.0, 0.0]}}
 
 
-def test_curves_are_a_picture(tmp_path):
+def test_curves_are_a_image(tmp_path):
     draw_curves(tmp_path / "curve.png", "vea", CURVE)
     with Image.open(tmp_path / "curve.png") as one:
         assert one.format == "PNG" and one.width > one.height > 300
@@ -24,7 +24,7 @@ def test_the_page_shows_means_and_objects(tmp_path):
         "odi_mask": {"higher_is_better": False, "objects": 0, "methods": {}, "why_none": "no neighbours"},
     }
     cells = [{"crop": "data:image/jpeg;base64,AA==", "value": 0.75}, {"crop": None, "value": None}]
-    row = {"side": "worst", "label": "cat, score 0.90", "picture": "a.jpg", "crop": None, "cells": cells}
+    row = {"side": "worst", "label": "cat, score 0.90", "image": "a.jpg", "crop": None, "cells": cells}
     sections = [{"metric": "vea", "rows": [row]}, {"metric": "odi_mask", "rows": []}]
     summary = {"metrics": table, "curves": {"vea": CURVE}}
     write_examples(tmp_path / "index.html", sections, summary, ["odam", "<b>"], ["a note"])

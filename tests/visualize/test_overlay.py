@@ -21,7 +21,7 @@ def grey(height, width, value=100):
 
 
 def detections(boxes, windows, values, size, grid=(10, 10), stride=10.0, attributes=("score",)):
-    """Instances in a picture of `size` that is its own model input."""
+    """Instances in an image of `size` that is its own model input."""
     n = len(boxes)
     heatmaps = HeatMaps(
         torch.tensor(values, dtype=torch.float32).reshape(len(attributes), -1),
@@ -41,9 +41,9 @@ def detections(boxes, windows, values, size, grid=(10, 10), stride=10.0, attribu
     )
 
 
-def warmth(picture):
-    """(h, w) bool: pixels with a colour of their own, which a grey picture and white or black lines don't have."""
-    return (picture.max(2).astype(int) - picture.min(2)) > 40
+def warmth(image):
+    """(h, w) bool: pixels with a colour of their own, which a grey image and white or black lines don't have."""
+    return (image.max(2).astype(int) - image.min(2)) > 40
 
 
 def test_heat_is_mixed_in_by_its_height():
@@ -76,13 +76,13 @@ def test_bad_heat_is_refused(heat, colormap, message):
 
 
 def test_boxes_are_drawn_at_their_place():
-    picture = grey(80, 100)
-    drawn = draw_boxes(picture, np.array([[20.0, 30.0, 70.0, 60.0]]), colors=[(1.0, 0.0, 0.0)])
+    image = grey(80, 100)
+    drawn = draw_boxes(image, np.array([[20.0, 30.0, 70.0, 60.0]]), colors=[(1.0, 0.0, 0.0)])
     warm = warmth(drawn)
     assert warm[45, 20] and warm[45, 70] and warm[30, 45] and warm[60, 45]  # the four sides
     assert not warm[36:54, 26:64].any() and not warm[:, :14].any() and not warm[:, 77:].any()
-    assert (drawn[36:54, 26:64] == 100).all() and (picture == 100).all()
-    np.testing.assert_array_equal(draw_boxes(picture, np.zeros((0, 4))), picture)
+    assert (drawn[36:54, 26:64] == 100).all() and (image == 100).all()
+    np.testing.assert_array_equal(draw_boxes(image, np.zeros((0, 4))), image)
 
 
 def test_detection_has_heat_box_and_label():

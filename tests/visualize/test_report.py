@@ -16,7 +16,7 @@ from PIL import Image
 import odam_d2.visualize.report as report_module
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize.ground_truth import Annotation
-from odam_d2.visualize.report import failure_entry, picture_entry, script_json, write_report
+from odam_d2.visualize.report import failure_entry, image_entry, script_json, write_report
 from tests.wants import find_program, needs
 
 TEMPLATES = Path(report_module.__file__).parent / "templates"
@@ -100,7 +100,7 @@ def heatmaps():
 
 @pytest.fixture
 def entry(heatmaps):
-    return picture_entry(NASTY, np.full((120, 150, 3), 90, np.uint8), instances_of(heatmaps), ["<b>dog</b>"])
+    return image_entry(NASTY, np.full((120, 150, 3), 90, np.uint8), instances_of(heatmaps), ["<b>dog</b>"])
 
 
 def decoded(detection, attribute):
@@ -112,22 +112,22 @@ def test_windows_come_back(tmp_path, heatmaps, entry):
     write_report(tmp_path / "r.html", [entry], NAMES, {})
     data = Page(tmp_path / "r.html").data
     assert data["attributes"] == list(NAMES) and data["names"] == [*NAMES, "combined"]
-    picture = data["pictures"][0]
-    assert picture["size"] == [150, 120] and picture["input"] == [60, 75]
-    for index, detection in enumerate(picture["detections"]):
+    image = data["images"][0]
+    assert image["size"] == [150, 120] and image["input"] == [60, 75]
+    for index, detection in enumerate(image["detections"]):
         assert detection["window"] == WINDOWS[index] and detection["grid"] == [8, 10] and detection["stride"] == [8, 8]
         for k, name in enumerate(NAMES):
             raw = heatmaps.window(index, name).numpy()
             assert detection["peaks"][k] == 127.5
             np.testing.assert_array_equal(decoded(detection, name), raw * 2)
-    first = picture["detections"][0]
+    first = image["detections"][0]
     assert first["box"] == [2.0, 3.0, 20.5, 30.12] and first["score"] == 0.9
-    assert [d["label"] for d in picture["detections"]] == ["<b>dog</b>", "class 1"]
+    assert [d["label"] for d in image["detections"]] == ["<b>dog</b>", "class 1"]
 
 
-def test_pictures_are_jpegs_of_bounded_size(heatmaps):
+def test_images_are_jpegs_of_bounded_size(heatmaps):
     large = np.full((1000, 4000, 3), 200, np.uint8)
-    entry = picture_entry("x", large, instances_of(heatmaps))
+    entry = image_entry("x", large, instances_of(heatmaps))
     sizes = []
     for key in ("image", "thumb"):
         head, content = entry[key].split(",")
@@ -143,7 +143,7 @@ def test_no_text_can_break_out(tmp_path, entry):
     write_report(tmp_path / "r.html", entries, NAMES, run, title=NASTY, empty=NASTY)
     page = Page(tmp_path / "r.html")
     assert len(page.scripts) == 2  # the data and the page's own, none that a name has opened
-    assert page.data["pictures"][0]["name"] == page.data["pictures"][1]["error"] == NASTY
+    assert page.data["images"][0]["name"] == page.data["images"][1]["error"] == NASTY
     assert page.data["run"] == run
     assert page.text.count("alert(1)") == 2  # the title, twice, as text
 
@@ -165,7 +165,7 @@ def test_nothing_is_fetched(tmp_path, entry):
 
 def test_combined_needs_its_parts(tmp_path):
     maps = heat_maps(WINDOWS, (8, 10), (8.0, 8.0), (60, 75), (120, 150), ("score", "left"))
-    entry = picture_entry("x", np.zeros((120, 150, 3), np.uint8), instances_of(maps))
+    entry = image_entry("x", np.zeros((120, 150, 3), np.uint8), instances_of(maps))
     write_report(tmp_path / "r.html", [entry], ("score", "left"), {})
     data = Page(tmp_path / "r.html").data
     assert data["names"] == ["score", "left"] and data["combined"] is None
@@ -174,23 +174,23 @@ def test_combined_needs_its_parts(tmp_path):
 def test_ground_truth_is_shown_and_judged(heatmaps):
     image = np.zeros((120, 150, 3), np.uint8)
     truth = [Annotation((2.0, 3.0, 20.5, 30.123), "dog", 0), Annotation((0.0, 0.0, 1.0, 1.0), "cat", -1, True)]
-    entry = picture_entry("x", image, instances_of(heatmaps), ["dog"], truth)
+    entry = image_entry("x", image, instances_of(heatmaps), ["dog"], truth)
     assert entry["detections"][0]["truth"]["verdict"] == "match" and entry["detections"][0]["truth"]["iou"] > 0.999
     assert entry["detections"][1]["truth"] == {"iou": 0.0, "verdict": "miss"}  # another class
     assert entry["annotations"][1] == {"label": "cat", "box": [0.0, 0.0, 1.0, 1.0], "crowd": True}
-    unjudged = picture_entry("x", image, instances_of(heatmaps), ["dog"], truth, judge=False)
+    unjudged = image_entry("x", image, instances_of(heatmaps), ["dog"], truth, judge=False)
     assert "truth" not in unjudged["detections"][0] and len(unjudged["annotations"]) == 2
-    assert picture_entry("x", image, instances_of(heatmaps))["annotations"] is None
+    assert image_entry("x", image, instances_of(heatmaps))["annotations"] is None
 
 
-def test_no_detection_and_no_picture(tmp_path):
+def test_no_detection_and_no_image(tmp_path):
     empty = instances_of(HeatMaps.empty(NAMES, (60, 75), (120, 150)))
-    entry = picture_entry("x", np.zeros((120, 150, 3), np.uint8), empty)
+    entry = image_entry("x", np.zeros((120, 150, 3), np.uint8), empty)
     assert entry["detections"] == []
     for name, entries in (("one", [entry]), ("none", [])):
         write_report(tmp_path / f"{name}.html", entries, NAMES, {}, empty="Nothing scored .5 or more.")
         data = Page(tmp_path / f"{name}.html").data
-        assert data["empty"] == "Nothing scored .5 or more." and len(data["pictures"]) == len(entries)
+        assert data["empty"] == "Nothing scored .5 or more." and len(data["images"]) == len(entries)
 
 
 def test_a_failed_report_leaves_the_old_one(tmp_path, entry):
@@ -211,8 +211,8 @@ def run_node(script, value):
 RENDER = """
 const { detections, input, size, combine } = JSON.parse(require("fs").readFileSync(0));
 const draw = (d, map) => OdamHeat.normalise(OdamHeat.render(d, OdamHeat.decode(map), input, ...size));
-const pictures = detections.map((d) => combine ? OdamHeat.maximum(d.maps.map((m) => draw(d, m))) : draw(d, d.maps[0]));
-console.log(JSON.stringify(pictures.map((p) => Array.from(p))));
+const images = detections.map((d) => combine ? OdamHeat.maximum(d.maps.map((m) => draw(d, m))) : draw(d, d.maps[0]));
+console.log(JSON.stringify(images.map((p) => Array.from(p))));
 """
 CASES = {
     "inside": ([[2, 3, 3, 4]], (8, 10), (8.0, 8.0), (64, 80), (47, 61)),
@@ -230,7 +230,7 @@ CASES = {
 def test_the_page_interpolates_as_heat_maps_do(combine):
     for name, (windows, grid, stride, input_size, size) in CASES.items():
         maps = heat_maps(windows, grid, stride, input_size, (300, 400), seed=len(name))
-        entry = picture_entry("x", np.zeros((300, 400, 3), np.uint8), instances_of(maps))
+        entry = image_entry("x", np.zeros((300, 400, 3), np.uint8), instances_of(maps))
         value = {"detections": entry["detections"], "input": entry["input"], "size": size, "combine": combine}
         drawn = np.array(run_node(RENDER, value)).reshape(len(windows), *size)
         expected = maps.to_image("combined" if combine else "score", size=size).numpy()

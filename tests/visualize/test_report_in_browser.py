@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from odam_d2.structures import HeatMaps
-from odam_d2.visualize.report import failure_entry, picture_entry, write_report
+from odam_d2.visualize.report import failure_entry, image_entry, write_report
 from tests.wants import find_program, needs
 
 CHROMIUM = find_program("chromium", "chromium-browser", "google-chrome")
@@ -41,7 +41,7 @@ def element(dom, identity):
 
 @pytest.fixture
 def report(tmp_path):
-    """A grey picture with two detections, hot all over a box in its middle, and one that could not be explained."""
+    """A grey image with two detections, hot all over a box in its middle, and one that could not be explained."""
     heatmaps = HeatMaps(
         torch.tensor([[*[1.0] * 6, 1.0, 0.5]]),
         torch.tensor([[2, 3, 2, 3], [0, 0, 1, 2]]),
@@ -59,7 +59,7 @@ def report(tmp_path):
         heatmaps=heatmaps,
     )
     grey = np.full((96, 128, 3), 90, np.uint8)
-    entries = [picture_entry("street.jpg", grey, instances, ["dog", "cat"]), failure_entry("torn.jpg", "no picture")]
+    entries = [image_entry("street.jpg", grey, instances, ["dog", "cat"]), failure_entry("torn.jpg", "no image")]
     write_report(tmp_path / "report.html", entries, ("score",), {"method": "odam"})
     return tmp_path / "report.html"
 
@@ -67,9 +67,9 @@ def report(tmp_path):
 def test_lists_and_boxes_are_in_the_page(report, tmp_path):
     dom, console = browse(report, tmp_path, "--dump-dom")
     assert console == []
-    assert element(dom, "summary") == "2 pictures · 2 detections · odam"
-    pictures, detections = (element(dom, f"{name}-list").split("<li>")[1:] for name in ("picture", "detection"))
-    assert len(pictures) == 2 and "street.jpg" in pictures[0] and "torn.jpg" in pictures[1]
+    assert element(dom, "summary") == "2 images · 2 detections · odam"
+    images, detections = (element(dom, f"{name}-list").split("<li>")[1:] for name in ("image", "detection"))
+    assert len(images) == 2 and "street.jpg" in images[0] and "torn.jpg" in images[1]
     assert len(detections) == 2 and "dog" in detections[0] and "0.500" in detections[1]
     found = re.findall(
         r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" class="box', element(dom, "boxes")

@@ -10,7 +10,7 @@ SIDES = ("left", "top", "right", "bottom")
 
 
 def test_panel_shows_each_attribute_where_it_is_hot():
-    # A picture of 100 x 100, a 10 x 10 grid; the box is (20, 20, 80, 80), its window cells 2 .. 7. Each side's map has
+    # An image of 100 x 100, a 10 x 10 grid; the box is (20, 20, 80, 80), its window cells 2 .. 7. Each side's map has
     # one hot cell, in the middle of that side; "score" has none.
     names = ("score", *SIDES)
     maps = np.zeros((5, 6, 6))
@@ -18,7 +18,7 @@ def test_panel_shows_each_attribute_where_it_is_hot():
     instances = detections([[20, 20, 80, 80]], [[2, 2, 6, 6]], maps, (100, 100), attributes=names)
     strip = draw_attribute_panel(grey(100, 100), instances, 0, class_names=["dog"])
     # Around box and heat (cell borders 15 .. 85 with half a cell on each side) come 10 % of 70 and 8 pixels of air:
-    # the part from 0 to 100, so every panel is the whole picture at 320 x 320, behind a gap of 6, below 24 of title.
+    # the part from 0 to 100, so every panel is the whole image at 320 x 320, behind a gap of 6, below 24 of title.
     assert strip.shape == (320 + 24 + 6, 7 * (320 + 6) + 6, 3)
     panels = [strip[24:-6, 6 + k * 326 : 326 + k * 326] for k in range(7)]
     assert not warmth(panels[1]).any()  # score
@@ -55,7 +55,7 @@ def test_panel_of_chosen_attributes():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (600, 8000), (8000, 600), (1, 500)])
-def test_panel_of_extreme_pictures(size):
+def test_panel_of_extreme_images(size):
     height, width = size
     box = [[0, 0, width, height]]
     instances = detections(box, [[0, 0, 10, 10]], np.arange(100.0), size, stride=max(size) / 10)

@@ -1,4 +1,4 @@
-"""The picture of a grid over thresholds."""
+"""The image of a grid over thresholds."""
 
 import cv2
 
@@ -27,9 +27,9 @@ def test_a_row_of_panels_for_each_metric(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "tune.png"]
 
 
-def test_other_values_are_another_picture_and_missing_ones_are_none(tmp_path):
-    pictures = []
+def test_other_values_are_another_image_and_missing_ones_are_none(tmp_path):
+    images = []
     for rows in (ROWS, ROWS[:-1], ROWS[:2], [{**ROWS[0], "figures": {}}]):
         write_tuning_chart(tmp_path / "tune.png", rows, ["AP"], [])
-        pictures.append((tmp_path / "tune.png").read_bytes())
-    assert len(set(pictures)) == 4
+        images.append((tmp_path / "tune.png").read_bytes())
+    assert len(set(images)) == 4

@@ -64,7 +64,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="process: the CPU's seconds, which other work on the machine touches less; with --threads 1 "
         "(default: wall)")  # fmt: skip
     add("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, picture and boxes (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, image and boxes (default: %(default)s)")
     add("--skip-loop", action="store_true", help="leave out the per-map loop, which takes minutes")
     add("--output", metavar="JSON", help="also write the figures with versions to this file")
     add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE", help="import this first")
@@ -89,7 +89,7 @@ def read_config(args: argparse.Namespace, traced: bool) -> CfgNode:
 
 
 def random_boxes(count: int, height: int, width: int, generator: torch.Generator) -> Boxes:
-    """Boxes with sides log-uniform from 16 pixels to the whole picture, clipped to it."""
+    """Boxes with sides log-uniform from 16 pixels to the whole image, clipped to it."""
     longest = torch.tensor([float(width), float(height)])
     sides = torch.exp(torch.rand(count, 2, generator=generator) * (longest / 16).log()) * 16
     centres = torch.rand(count, 2, generator=generator) * longest
@@ -99,7 +99,7 @@ def random_boxes(count: int, height: int, width: int, generator: torch.Generator
 
 
 def random_objects(count: int, height: int, width: int, generator: torch.Generator) -> Boxes:
-    """Boxes inside the picture that fit an anchor: areas log-uniform from 32^2 pixels on, sides at most 2 : 1."""
+    """Boxes inside the image that fit an anchor: areas log-uniform from 32^2 pixels on, sides at most 2 : 1."""
     shortest = min(height, width)
     size = torch.exp(torch.rand(count, generator=generator) * torch.tensor(shortest / 1.5 / 32).log()) * 32
     shape = torch.exp((torch.rand(count, generator=generator) - 0.5) * torch.tensor(2.0).log())
@@ -109,7 +109,7 @@ def random_objects(count: int, height: int, width: int, generator: torch.Generat
 
 
 class Subjects:
-    """The picture and the boxes of a run, and detectors with the same weights, all from one seed."""
+    """The image and the boxes of a run, and detectors with the same weights, all from one seed."""
 
     def __init__(self, args: argparse.Namespace):
         torch.set_num_threads(args.threads)
@@ -130,7 +130,7 @@ class Subjects:
         """The traced or the stock detector."""
         torch.manual_seed(self.args.seed)
         model = build_model(read_config(self.args, traced)).eval()
-        # On a corner of the picture: statistics don't need more, and the peak of memory shall be the job's own.
+        # On a corner of the image: statistics don't need more, and the peak of memory shall be the job's own.
         calibrate_frozen_norms(model, [{"image": self.inputs[0]["image"][:, :256, :256]}])
         return model
 

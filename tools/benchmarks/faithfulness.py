@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Times deletion and insertion: one object, one step, one picture after the other, and all of them together.
+"""Times deletion and insertion: one object, one step, one image after the other, and all of them together.
 
     tools/benchmarks/faithfulness.py --output output/faithfulness.json
     tools/benchmarks/faithfulness.py --config-file synthetic/retinanet_compact_FPN --objects 5 --repeats 5
 
-All sides score the same pictures from candidates before suppression; the first asks the detector, the others a copy of
+All sides score the same images from candidates before suppression; the first asks the detector, the others a copy of
 it that is made for being asked. They give the same numbers, but for the last, which asks in mixed precision: how far
 apart they are stands in the table. Rounds alternate between them, so that a busy machine is busy for all, and the ratio
-is the median over the rounds after a warm-up. Objects are the detector's own best candidates in a picture of smooth
+is the median over the rounds after a warm-up. Objects are the detector's own best candidates in an image of smooth
 blobs, heat is random.
 """
 
@@ -39,28 +39,28 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="synthetic/faster_rcnn_compact_FPN", metavar="NAME",
         help="a name of the model zoo (default: %(default)s)")  # fmt: skip
     add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="model input (default: 480 640)")
-    add("--objects", type=int, default=5, help="in the picture (default: %(default)s)")
-    add("--batch-size", type=int, default=8, help="pictures at a time (default: %(default)s)")
+    add("--objects", type=int, default=5, help="in the image (default: %(default)s)")
+    add("--batch-size", type=int, default=8, help="images at a time (default: %(default)s)")
     add("--repeats", type=int, default=5, help="timed rounds (default: %(default)s)")
     add("--warmup", type=int, default=1, help="rounds before them (default: %(default)s)")
     add("--threads", type=int, default=2, help="torch threads, and parts side by side (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, picture and heat (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, image and heat (default: %(default)s)")
     add("--output", metavar="JSON", help="also write the figures with versions to this file")
     return parser
 
 
 class Subject:
-    """A detector with a picture, objects that it sees there, and random heat."""
+    """A detector with an image, objects that it sees there, and random heat."""
 
     def __init__(self, args: argparse.Namespace):
         generator = torch.Generator().manual_seed(args.seed)
         height, width = args.size
         coarse = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=generator)
-        self.picture = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
+        self.image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
         self.heat = torch.rand(args.objects, height, width, generator=generator)
         self.model = model_zoo.get(args.config_file, trained=args.config_file in model_zoo.available())
         with torch.inference_mode():
-            ((boxes, scores),) = self.model.candidates([{"image": self.picture}])
+            ((boxes, scores),) = self.model.candidates([{"image": self.image}])
         rows = scores.amax(1).topk(args.objects).indices
         self.classes = scores[rows].argmax(1)
         chosen = boxes[rows] if boxes.dim() == 2 else boxes[rows, self.classes]
@@ -68,10 +68,10 @@ class Subject:
         self.quick = inference_copy(self.model)
 
     def one_by_one(self) -> FaithfulnessCurves:
-        """A forward pass for each picture of each object."""
+        """A forward pass for each image of each object."""
         score = object_scorer(self.model, workers=1)
         alone = [
-            faithfulness_curves(score, self.picture, self.heat[[k]], self.classes[[k]], self.boxes[[k]], batch_size=1)
+            faithfulness_curves(score, self.image, self.heat[[k]], self.classes[[k]], self.boxes[[k]], batch_size=1)
             for k in range(len(self.boxes))
         ]
         return FaithfulnessCurves(
@@ -79,9 +79,9 @@ class Subject:
         )
 
     def together(self, batch_size: int, workers: int, amp: bool = False) -> FaithfulnessCurves:
-        """All at once, each different picture one time."""
+        """All at once, each different image one time."""
         score = object_scorer(self.quick, workers, amp)
-        return faithfulness_curves(score, self.picture, self.heat, self.classes, self.boxes, batch_size)
+        return faithfulness_curves(score, self.image, self.heat, self.classes, self.boxes, batch_size)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Times the methods on one picture: each alone, all gradient methods together, and D-RISE beside ODAM.
+"""Times the methods on one image: each alone, all gradient methods together, and D-RISE beside ODAM.
 
     tools/benchmarks/methods.py --masks 5000 --output output/methods.json
     tools/benchmarks/methods.py --config-file synthetic/retinanet_compact_FPN --size 320 416 --boxes 10
 
-Explained are given boxes, by whole calls from the picture to the maps, all for the attribute that every method has,
+Explained are given boxes, by whole calls from the image to the maps, all for the attribute that every method has,
 ``score``. Times of gradient methods are the median over the repeats after a warm-up; D-RISE runs once, with as many
 masks as are asked for. Weights are random where none are bundled: times hardly depend on them.
 """
@@ -38,18 +38,18 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--config-file", default="synthetic/faster_rcnn_compact_FPN", metavar="NAME",
         help="a name of the model zoo (default: %(default)s)")  # fmt: skip
     add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="model input (default: 480 640)")
-    add("--boxes", type=int, default=20, help="boxes explained in the picture (default: %(default)s)")
+    add("--boxes", type=int, default=20, help="boxes explained in the image (default: %(default)s)")
     add("--masks", type=int, default=5000, help="masks of D-RISE; 0 leaves it out (default: %(default)s)")
-    add("--batch-size", type=int, default=8, help="masked pictures at a time (default: %(default)s)")
+    add("--batch-size", type=int, default=8, help="masked images at a time (default: %(default)s)")
     add("--repeats", type=int, default=5, help="timed runs of each gradient method (default: %(default)s)")
     add("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, picture and boxes (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, image and boxes (default: %(default)s)")
     add("--output", metavar="JSON", help="also write the figures with versions to this file")
     return parser
 
 
-def picture_and_boxes(args: argparse.Namespace) -> tuple[list[dict], list[Instances]]:
-    """Smooth blobs of colour, and boxes with sides from an eighth to a half of the picture's shorter side."""
+def image_and_boxes(args: argparse.Namespace) -> tuple[list[dict], list[Instances]]:
+    """Smooth blobs of colour, and boxes with sides from an eighth to a half of the image's shorter side."""
     generator = torch.Generator().manual_seed(args.seed)
     height, width = args.size
     coarse = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=generator)
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     model = model_zoo.get(args.config_file, trained=args.config_file in model_zoo.available())
-    subject = picture_and_boxes(args)
+    subject = image_and_boxes(args)
     names = [name for name, cls in METHODS.items() if cls.uses_gradients]
     cfg, about = model_zoo.get_config(args.config_file, trained=False), {"attributes": ATTRIBUTES}
     rows = {

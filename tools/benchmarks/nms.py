@@ -5,7 +5,7 @@
     tools/benchmarks/nms.py --config-file COCO-Detection/retinanet_R_50_FPN_3x.yaml --candidates 300
 
 Weights are random, with norms calibrated so that outputs are finite. For each number of candidates the score threshold
-is set so that this many boxes of the picture pass, for both detectors. Whole inferences, from the picture to the
+is set so that this many boxes of the image pass, for both detectors. Whole inferences, from the image to the
 detections, take turns, so that whatever else the machine does strikes all of them; each row is the median over the
 repeats after a warm-up. The per-map loop is extrapolated from a sample of single autograd calls. Memory is the peak of
 a process of its own that does one thing only.
@@ -54,7 +54,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--warmup", type=int, default=2, help="runs before them (default: %(default)s)")
     add("--sample", type=int, default=8, help="single autograd calls timed; 0 leaves them out (default: %(default)s)")
     add("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights and picture (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights and image (default: %(default)s)")
     add("--output", metavar="JSON", help="also write the figures with versions to this file")
     add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE", help="import this first")
     add("--memory-job", choices=(STOCK, SUPPRESSED), help=argparse.SUPPRESS)
@@ -64,7 +64,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 class Subjects:
-    """The picture of a run, and detectors with the same weights that find as many candidates in it as they are told."""
+    """The image of a run, and detectors with the same weights that find as many candidates in it as they are told."""
 
     def __init__(self, args: argparse.Namespace):
         torch.set_num_threads(args.threads)
@@ -86,7 +86,7 @@ class Subjects:
         return model
 
     def threshold(self, model: torch.nn.Module, count: int) -> float:
-        """The score that `count` boxes of the picture pass, fewer where scores are equal."""
+        """The score that `count` boxes of the image pass, fewer where scores are equal."""
         let_pass(model, 0.0)
         return float(best_candidates(model, self.inputs, count + 1).instances[0].scores.min())
 

@@ -98,7 +98,7 @@ class Subject:
         if self.tool.main([*command, "--strips", str(self.args.strips), *self.opts]):
             raise RuntimeError("tools/explain.py failed; what it printed says why")
         about = json.loads((output / "run.json").read_text(encoding="utf-8"))
-        return sum(one["detections"] for one in about["pictures"])
+        return sum(one["detections"] for one in about["images"])
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config-file", default="synthetic/faster_rcnn_compact_FPN_odam_train", metavar="NAME",
         help="of the model zoo, with ODAM.TRAIN.WEIGHT above 0 (default: %(default)s)")  # fmt: skip
-    add("--profile", default="crowd", choices=("crowd", "scene"), help="of pictures (default: %(default)s)")
+    add("--profile", default="crowd", choices=("crowd", "scene"), help="of images (default: %(default)s)")
     add("--repeats", type=int, default=9, help="timed iterations of each way (default: %(default)s)")
     add("--warmup", type=int, default=2, help="iterations before them (default: %(default)s)")
     add("--threads", type=int, default=2, help="torch threads (default: %(default)s)")
@@ -84,7 +84,7 @@ def read_config(args: argparse.Namespace, way: str) -> CfgNode:
 
 
 def make_batch(cfg: CfgNode, profile: str) -> list[dict]:
-    """One batch of synthetic pictures, at their own size, as a data loader gives it."""
+    """One batch of synthetic images, at their own size, as a data loader gives it."""
     scenes = SyntheticScenes(profile, "train", cfg.SOLVER.IMS_PER_BATCH)
     batch = []
     for image, record in scenes:
@@ -93,8 +93,8 @@ def make_batch(cfg: CfgNode, profile: str) -> list[dict]:
         for one in kept:
             one["bbox"] = np.clip(one["bbox"], 0, [width, height] * 2).tolist()
         objects = detection_utils.annotations_to_instances(kept, (height, width), "bitmask")
-        picture = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        batch.append({"image": picture, "image_id": record["image_id"], "instances": objects})
+        pixels = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        batch.append({"image": pixels, "image_id": record["image_id"], "instances": objects})
     return batch
 
 
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "rows": rows,
         "peak_mib": {} if args.skip_memory else {name: peak_memory(args, name) for name in WAYS},
         "work": logged,
-        "pictures": len(batch),
+        "images": len(batch),
         "amp": cfg.SOLVER.AMP.ENABLED,
         "device": cfg.MODEL.DEVICE,
         "settings": {k: v for k, v in vars(args).items() if k not in ("output", "memory_job")},
@@ -194,7 +194,7 @@ def table(figures: dict[str, Any]) -> str:
         [
             tabulate(body, ["iteration", "seconds", "spread", "of stock", "peak memory"], tablefmt="github"),
             "",
-            f"{figures['pictures']} pictures, {work['odam/maps']:.0f} maps, {pairs}; device: {figures['device']}, "
+            f"{figures['images']} images, {work['odam/maps']:.0f} maps, {pairs}; device: {figures['device']}, "
             f"{'mixed' if figures['amp'] else 'single'} precision.",
             f"Ratios are medians over rounds. Aims: {aims}, memory at most {MEMORY_AIM} x.",
         ]

@@ -3,7 +3,7 @@
 
     tools/research/draw_differences.py output/fcos --metric pointing_mask --rival gradcam_box --output differences.jpg
 
-A row for each object, the furthest behind first: the picture with the annotated box, and both maps with the outline of
+A row for each object, the furthest behind first: the image with the annotated box, and both maps with the outline of
 the annotated mask, a cross on the map's maximum and the values. The maps are made anew by the run's own command, whose
 data must lie where they lay.
 """
@@ -39,15 +39,15 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="NAME", help="what is compared")  # fmt: skip
     add("--method", default="odam", metavar="NAME", help="the one that does worse (default: odam)")
     add("--rival", required=True, metavar="NAME", help="the one that does better")
-    add("--count", type=int, default=4, metavar="N", help="most objects, of different pictures (default: 4)")
-    add("--output", required=True, metavar="JPG", help="the picture to write")
+    add("--count", type=int, default=4, metavar="N", help="most objects, of different images (default: 4)")
+    add("--output", required=True, metavar="JPG", help="the image to write")
     return parser
 
 
 def furthest_behind(
     rows: Sequence[dict[str, str]], metric: str, method: str, rival: str, count: int
 ) -> list[dict[str, Any]]:
-    """The objects where `method` is furthest behind `rival`, at most one of each picture.
+    """The objects where `method` is furthest behind `rival`, at most one of each image.
 
     Args:
         rows: of ``per_object.csv``.
@@ -98,14 +98,14 @@ def draw_object(setup: MeasuredRun, one: dict[str, Any], methods: Sequence[str])
         )
     detection = found_by[0]
     pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
-    picture = np.ascontiguousarray(pixels if setup.cfg.INPUT.FORMAT == "RGB" else pixels[:, :, ::-1])
-    size = picture.shape[:2]
+    image = np.ascontiguousarray(pixels if setup.cfg.INPUT.FORMAT == "RGB" else pixels[:, :, ::-1])
+    size = image.shape[:2]
     scale = np.array([size[1] / entry["width"], size[0] / entry["height"]] * 2)
     box = truth.boxes[row].numpy() * scale
     region = region_around(box, *size)
-    panels = [crop(picture, region, box, color=_TRUTH)]
+    panels = [crop(image, region, box, color=_TRUTH)]
     titles = [f"{one['image_id']} / {one['annotation_id']}, score {float(found.scores[detection]):.2f}"]
-    outlined = picture.copy()
+    outlined = image.copy()
     if bool(truth.has_mask[row]):
         mask = cv2.resize(truth.masks[row].numpy().astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
         lines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

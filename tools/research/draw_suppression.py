@@ -4,7 +4,7 @@
     tools/research/draw_suppression.py output/reported --won 8 --lost 4 --output suppression.jpg
 
 First objects that --way finds and --rival doesn't, then mistakes of --way: objects that it loses beside the rival, and
-boxes that it keeps on nothing new. A row for each, of different pictures, the surest first: the object (or the
+boxes that it keeps on nothing new. A row for each, of different images, the surest first: the object (or the
 superfluous box) in green, the rival's boxes near it, and those of --way, of detections above --score-threshold.
 Thresholds are those that the run was given by --thresholds, or else the published ones.
 """
@@ -35,7 +35,7 @@ from odam_d2.visualize.strips import label_panels
 
 _OBJECT, _DETECTED = (0.49, 1.0, 0.61), (1.0, 0.62, 0.2)
 MATCH_IOU = 0.5
-NEAR_IOU = 0.3  # boxes that overlap what happened by less are left out of the picture
+NEAR_IOU = 0.3  # boxes that overlap what happened by less are left out of the image
 SAME_IOU = 0.9  # above this, a box of one way is a box of the other too
 
 
@@ -49,7 +49,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--won", type=int, default=8, metavar="N", help="most objects that it finds and the rival doesn't (default: 8)")
     add("--lost", type=int, default=4, metavar="N", help="most of its mistakes (default: 4)")
     add("--score-threshold", type=float, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
-    add("--output", required=True, metavar="JPG", help="the picture to write")
+    add("--output", required=True, metavar="JPG", help="the image to write")
     return parser
 
 
@@ -58,7 +58,7 @@ class Difference:
     """Something that one way found and the other didn't.
 
     Attributes:
-        number: of the picture in its data set.
+        number: of the image in its data set.
         box: (4,) XYXY in the original frame.
         words: what happened to it.
         won: whether it speaks for --way.
@@ -73,10 +73,10 @@ class Difference:
 
 
 def differences(number: int, record: dict[str, Any], own: Instances, rival: Instances) -> Iterator[Difference]:
-    """What two sets of detections of a picture disagree on.
+    """What two sets of detections of an image disagree on.
 
     Args:
-        number: of the picture.
+        number: of the image.
         record: its annotations.
         own: detections of the one way, in the original frame.
         rival: of the other.
@@ -101,7 +101,7 @@ def differences(number: int, record: dict[str, Any], own: Instances, rival: Inst
 
 
 def surest(found: Sequence[Difference], won: bool, count: int) -> list[Difference]:
-    """At most `count` of one kind by falling score, one of each picture."""
+    """At most `count` of one kind by falling score, one of each image."""
     chosen: dict[int, Difference] = {}
     for one in sorted((d for d in found if d.won == won), key=lambda d: -d.score):
         chosen.setdefault(one.number, one)
@@ -112,11 +112,11 @@ def draw_difference(
     one: Difference, record: dict[str, Any], own: Instances, rival: Instances, ways: tuple[str, str]
 ) -> np.ndarray:
     """(h, w, 3) uint8 RGB row of three panels: the object, the boxes of the rival, and those of the way itself."""
-    picture = np.ascontiguousarray(read_image_bgr(record["file_name"])[:, :, ::-1])
-    region = region_around(one.box, *picture.shape[:2])
-    panels, titles = [crop(picture, region, one.box, color=_OBJECT)], [f"{one.words}, score {one.score:.2f}"]
+    image = np.ascontiguousarray(read_image_bgr(record["file_name"])[:, :, ::-1])
+    region = region_around(one.box, *image.shape[:2])
+    panels, titles = [crop(image, region, one.box, color=_OBJECT)], [f"{one.words}, score {one.score:.2f}"]
     for name, detected in zip(ways, (rival, own), strict=True):
-        drawn, boxes = picture, detected.pred_boxes.tensor.numpy()
+        drawn, boxes = image, detected.pred_boxes.tensor.numpy()
         for box in boxes[overlaps(boxes, one.box[None]).max(axis=1, initial=0) > NEAR_IOU]:
             drawn = outline_box(drawn, box, _DETECTED)
         panels.append(crop(drawn, region, one.box, color=_OBJECT))
@@ -138,7 +138,7 @@ def thresholds_of(rows: Sequence[dict[str, Any]], way: str) -> dict[str, float]:
 
 
 def find_differences(folder: Path, args: argparse.Namespace) -> tuple[list[dict], dict[int, tuple], list[Difference]]:
-    """The records of the run, by picture the detections of both ways, and all that they disagree on."""
+    """The records of the run, by image the detections of both ways, and all that they disagree on."""
     if not (folder / "grid.json").is_file():
         raise ValueError(f"`run` must be finished; got {folder} without grid.json: run tools/tune_nms.py --resume")
     about = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
@@ -146,12 +146,10 @@ def find_differences(folder: Path, args: argparse.Namespace) -> tuple[list[dict]
     records, store = DatasetCatalog.get(about["dataset"]), CandidateStore(folder / "candidates")
     detected: dict[int, tuple] = {}
     found: list[Difference] = []
-    for number in range(about["skip_images"], about["skip_images"] + about["pictures"]):
+    for number in range(about["skip_images"], about["skip_images"] + about["images"]):
         candidates = store.read(number)
         if candidates is None:
-            raise ValueError(
-                f"`run` must keep its candidates; got none of picture {number}: run tools/tune_nms.py again"
-            )
+            raise ValueError(f"`run` must keep its candidates; got none of image {number}: run tools/tune_nms.py again")
         both = tuple(_sure(candidates, way, settings[way], about["most"], args.score_threshold) for way in settings)
         detected[number] = both
         found += differences(number, records[number], *both)

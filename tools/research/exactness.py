@@ -3,10 +3,10 @@
 
     tools/research/exactness.py --config-file synthetic/faster_rcnn_compact_FPN
     tools/research/exactness.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml MODEL.MASK_ON True
-    tools/research/exactness.py --config-file synthetic/fcos_compact_FPN --group-norm --pictures 20
+    tools/research/exactness.py --config-file synthetic/fcos_compact_FPN --group-norm --images 20
 
 A name of the model zoo comes with its trained weights and looks at a synthetic scene; other configs get random weights,
-with norms calibrated so that outputs are finite, and a random picture. Differences are relative to each map's maximum.
+with norms calibrated so that outputs are finite, and a random image. Differences are relative to each map's maximum.
 
 With --group-norm it tells instead how far maps with group norm at its frozen statistics are from exact ones, for what
 is detected, by level: the L2 norm of the difference relative to the exact map's, and its maximum relative to that
@@ -47,21 +47,21 @@ def argument_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of either model zoo")
     add("--boxes", type=int, default=24, help="boxes over all sizes and borders (default: %(default)s)")
-    add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of the random picture")
+    add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of the random image")
     add("--group-norm", action="store_true", help="compare group norm at its frozen statistics with group norm in full")
-    add("--pictures", type=int, default=1, help="with --group-norm, synthetic scenes (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, picture and boxes (default: %(default)s)")
+    add("--images", type=int, default=1, help="with --group-norm, synthetic scenes (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, image and boxes (default: %(default)s)")
     add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE", help="import this first")
     add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
     return parser
 
 
 def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, CfgNode, list[dict]]:
-    """The detector, its config and its pictures."""
+    """The detector, its config and its images."""
     torch.manual_seed(args.seed)
     if args.config_file in model_zoo.available():
         scenes = SyntheticScenes("scene", "val")
-        images = [torch.as_tensor(scenes[k][0].transpose(2, 0, 1).astype("float32")) for k in range(args.pictures)]
+        images = [torch.as_tensor(scenes[k][0].transpose(2, 0, 1).astype("float32")) for k in range(args.images)]
         cfg = model_zoo.get_config(args.config_file)
         cfg.merge_from_list(args.opts)
         model = build_model(cfg).eval()
@@ -84,7 +84,7 @@ def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, CfgNode, l
 
 
 def boxes_everywhere(count: int, height: int, width: int) -> Instances:
-    """Boxes with sides log-uniform from 8 pixels to 1.2 pictures, centred anywhere in it: many cross its borders."""
+    """Boxes with sides log-uniform from 8 pixels to 1.2 images, centred anywhere in it: many cross its borders."""
     longest = torch.tensor([float(width), float(height)])
     sides = torch.exp(torch.rand(count, 2) * (1.2 * longest / 8).log()) * 8
     centres = torch.rand(count, 2) * longest
@@ -99,13 +99,13 @@ def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor
 
 
 def group_norm_table(model: torch.nn.Module, cfg: CfgNode, inputs: list[dict], attributes: list[str]) -> str:
-    """How far frozen group norm is from exact, by the stride of the level, for what is detected in the pictures."""
+    """How far frozen group norm is from exact, by the stride of the level, for what is detected in the images."""
     explainers = [
         explainer_from_config(model, cfg, method="odam", attributes=attributes, group_norm=name)
         for name in ("frozen", "exact")
     ]
     rows: dict[int, list[tuple[float, float]]] = {}
-    for entry in tqdm(inputs, desc="pictures"):
+    for entry in tqdm(inputs, desc="images"):
         frozen, exact = (explain([entry])[0]["instances"].heatmaps for explain in explainers)
         for name in attributes if len(exact) else ():
             found, expected = (m.to_image(name, normalize=False, size=m.image_size).flatten(1) for m in (frozen, exact))

@@ -8,20 +8,20 @@ import argparse
 
 from .profiles import PROFILES, SPLITS
 from .scenes import SyntheticScenes
-from .writers import encode_jpeg, write_pictures
+from .writers import encode_jpeg, write_images
 
 
 def demo_samples(profiles: list[str], counts: list[int], split: str, seed: int):
-    """Yields pictures of one or several profiles with running numbers.
+    """Yields images of one or several profiles with running numbers.
 
     Args:
         profiles: names of profiles. The first one's classes and kind of `bbox` hold for all, so that one annotation
             file serves them.
-        counts: number of pictures of each.
+        counts: number of images of each.
         split, seed: as for `SyntheticScenes`.
 
     Yields:
-        (JPEG bytes, record with `file_name`), as `write_pictures` takes them.
+        (JPEG bytes, record with `file_name`), as `write_images` takes them.
     """
     first = PROFILES[profiles[0]]
     number = 0
@@ -39,7 +39,7 @@ def demo_samples(profiles: list[str], counts: list[int], split: str, seed: int):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes pictures with annotations: `images/*.jpg`, `annotations.json` (COCO) and `annotations.odgt`."""
+    """Writes images with annotations: `images/*.jpg`, `annotations.json` (COCO) and `annotations.odgt`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--profile", nargs="+", choices=sorted(PROFILES), default=["scene"], help="one or several")
     parser.add_argument("--split", choices=sorted(SPLITS), default="demo")
@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     if len(args.profile) != len(args.num_images):
         parser.error(f"--num-images must give one number for each of {args.profile}; got {args.num_images}")
     samples = demo_samples(args.profile, args.num_images, args.split, args.seed)
-    records = write_pictures(samples, args.output, PROFILES[args.profile[0]].thing_classes, "annotations.json")
-    print(f"wrote {len(records)} pictures and their annotations to {args.output}")
+    records = write_images(samples, args.output, PROFILES[args.profile[0]].thing_classes, "annotations.json")
+    print(f"wrote {len(records)} images and their annotations to {args.output}")
 
 
 if __name__ == "__main__":

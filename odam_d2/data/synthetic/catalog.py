@@ -22,14 +22,14 @@ from ...utils.files import safe_name
 from ..crowdhuman import load_crowdhuman, set_crowdhuman_metadata
 from .profiles import GENERATOR_VERSION, PROFILES, SPLITS
 from .scenes import SyntheticScenes
-from .writers import encode_jpeg, write_pictures
+from .writers import encode_jpeg, write_images
 
 EXTRA_FIELDS = ("full_box", "visible_box", "head_box", "visible_fraction")
 _WORKERS = 2
 
 
 class _Encoded(torch.utils.data.Dataset):
-    """Pictures of a `SyntheticScenes` as (JPEG bytes, record with a file name), for worker processes."""
+    """Images of a `SyntheticScenes` as (JPEG bytes, record with a file name), for worker processes."""
 
     def __init__(self, scenes, name):
         self.scenes, self.name = scenes, safe_name(name)
@@ -51,7 +51,7 @@ def _as_is(sample):
 
 
 def render_dataset(scenes, name: str, folder: str) -> bool:
-    """Makes sure that `folder` holds the pictures and annotations of `scenes`.
+    """Makes sure that `folder` holds the images and annotations of `scenes`.
 
     Args:
         scenes: a `SyntheticScenes`.
@@ -90,7 +90,7 @@ def render_dataset(scenes, name: str, folder: str) -> bool:
                 collate_fn=_as_is,
                 worker_init_fn=_one_thread,
             )
-            write_pictures(tqdm(loader, desc=f"rendering {name}", unit="picture"), aside, scenes.thing_classes)
+            write_images(tqdm(loader, desc=f"rendering {name}", unit="image"), aside, scenes.thing_classes)
             with open(os.path.join(aside, "manifest.json"), "w", encoding="utf-8") as file:
                 json.dump(manifest, file)
             os.chmod(aside, 0o755)
@@ -117,7 +117,7 @@ def load_synthetic(
     Args:
         name: name in the catalogs.
         profile, split, num_images, seed: as for `SyntheticScenes`.
-        folder: where the pictures live.
+        folder: where the images live.
 
     Returns:
         list of dicts with `file_name`, `height`, `width`, `image_id` and `annotations` (see `SyntheticScenes`).
@@ -144,7 +144,7 @@ def register_synthetic(
     Args:
         name: name in the catalogs.
         profile, split, num_images, seed: as for `SyntheticScenes`.
-        folder: where the pictures will live.
+        folder: where the images will live.
     """
     DatasetCatalog.register(name, lambda: load_synthetic(name, profile, split, folder, num_images, seed))
     classes = list(PROFILES[profile].thing_classes)

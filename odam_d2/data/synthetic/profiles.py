@@ -1,27 +1,27 @@
-"""What the two kinds of synthetic pictures contain, and how many there are."""
+"""What the two kinds of synthetic images contain, and how many there are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .rendering.placement import place_crowd, place_scene
 
-GENERATOR_VERSION = 1  # goes up with every change of the pictures, so that rendered folders are known to be stale
+GENERATOR_VERSION = 1  # goes up with every change of the images, so that rendered folders are known to be stale
 WIDTH, HEIGHT = 640, 480
 SPLITS = {"train": 0, "val": 1, "demo": 2}
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a kind of picture contains.
+    """What a kind of image contains.
 
     Attributes:
         ident: enters the random seed.
         thing_classes: class names in the order of `category_id`.
-        place: function of (rng, width, height) that lays a picture out.
+        place: function of (rng, width, height) that lays an image out.
         box: annotation field that `bbox` repeats: "visible_box" or "full_box".
         least_visible: what shows a smaller share of itself is an ignore region.
         least_area: so is what shows fewer pixels.
-        num_images: default number of pictures per split.
+        num_images: default number of images per split.
         evaluator_type: how detectors are scored on it, a name in `odam_d2.engine.evaluators`.
     """
 

@@ -1,13 +1,13 @@
-"""Seeded synthetic pictures of streets and crowds, as Detectron2 dicts.
+"""Seeded synthetic images of streets and crowds, as Detectron2 dicts.
 
 Two profiles, both 640 x 480:
 
 - `scene`: three to eight people, dogs and cars (3 classes), moderate overlaps. `bbox` is the box of what is visible,
   as in COCO.
-- `crowd`: people only, about 20 in a picture, at least two pairs with an IoU of whole boxes above .5. `bbox` is the
-  box of the whole body, which may go beyond the picture, as in CrowdHuman.
+- `crowd`: people only, about 20 in an image, at least two pairs with an IoU of whole boxes above .5. `bbox` is the
+  box of the whole body, which may go beyond the image, as in CrowdHuman.
 
-Every picture is a function of (seed, profile, split, index): neither order nor number of the pictures matters.
+Every image is a function of (seed, profile, split, index): neither order nor number of the images matters.
 """
 
 import numpy as np
@@ -23,19 +23,19 @@ from .rendering.placement import Item, far_to_near, visible_ids
 
 
 class SyntheticScenes:
-    """A sequence of synthetic pictures, drawn when they are asked for.
+    """A sequence of synthetic images, drawn when they are asked for.
 
     Args:
         profile: "scene" or "crowd".
-        split: "train", "val" or "demo"; splits share no picture.
+        split: "train", "val" or "demo"; splits share no image.
         num_images: length; the profile's default when None.
-        seed: another seed, other pictures.
+        seed: another seed, other images.
 
     `scenes[i]` is `(image, record)`: image (480, 640, 3) uint8 BGR; record a Detectron2 dict without `file_name`, with
     `height`, `width`, `image_id` (= i) and `annotations`. Each annotation holds
 
     - `bbox`, `bbox_mode` (XYXY_ABS), `category_id`, `iscrowd` (1: ignore region), `segmentation` (RLE of what is seen);
-    - `full_box`, `visible_box`, `head_box` (None but for people), XYXY pixel edges in the picture frame, and
+    - `full_box`, `visible_box`, `head_box` (None but for people), XYXY pixel edges in the image frame, and
       `visible_fraction`, the share of the whole object's pixels that is seen.
     """
 

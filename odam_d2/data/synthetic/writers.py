@@ -1,4 +1,4 @@
-"""Writes pictures and their annotations as COCO json and as CrowdHuman `.odgt`, the formats of the real data sets."""
+"""Writes images and their annotations as COCO json and as CrowdHuman `.odgt`, the formats of the real data sets."""
 
 import json
 import os
@@ -26,20 +26,20 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-def write_pictures(
+def write_images(
     samples: Iterable[tuple[bytes, dict]], folder: str, thing_classes: Sequence[str], json_name: str = "coco.json"
 ) -> list[dict]:
-    """Writes pictures one by one as they come, then both annotation files.
+    """Writes images one by one as they come, then both annotation files.
 
     Args:
         samples: iterable of (JPEG bytes, record); record as `SyntheticScenes` gives it, plus `file_name`, the bare name
-            of the picture's file.
+            of the image's file.
         folder: gets `images/`, the json and the odgt file; made when missing.
         thing_classes: class names in the order of `category_id`.
         json_name: name of the COCO file; the other one is always `annotations.odgt`.
 
     Returns:
-        The records, without the pictures.
+        The records, without the images.
 
     Raises:
         ValueError: if a `file_name` names another folder.
@@ -93,7 +93,7 @@ def to_coco(records: list[dict], thing_classes: Sequence[str]) -> dict:
                 }
             )
     return {
-        "info": {"description": "synthetic pictures of odam_d2"},
+        "info": {"description": "synthetic images of odam_d2"},
         "images": [
             {"id": r["image_id"], "file_name": r["file_name"], "height": r["height"], "width": r["width"]}
             for r in records
@@ -104,17 +104,17 @@ def to_coco(records: list[dict], thing_classes: Sequence[str]) -> dict:
 
 
 def to_odgt(records: list[dict], thing_classes: Sequence[str]) -> list[dict]:
-    """CrowdHuman lines of some records, one dict a picture.
+    """CrowdHuman lines of some records, one dict an image.
 
     The format knows people only, so other classes are left out. Ignore regions have the tag "mask" and
-    `extra.ignore` 1, as in CrowdHuman. Boxes are XYWH in pixels; full boxes may go beyond the picture.
+    `extra.ignore` 1, as in CrowdHuman. Boxes are XYWH in pixels; full boxes may go beyond the image.
 
     Args:
         records: list of Detectron2 dicts with XYXY boxes.
         thing_classes: class names; the class "person" is written.
 
     Returns:
-        list of {"ID", "gtboxes"}; the picture's file is `<ID>.jpg`.
+        list of {"ID", "gtboxes"}; the image's file is `<ID>.jpg`.
     """
     person = list(thing_classes).index("person")
     lines = []

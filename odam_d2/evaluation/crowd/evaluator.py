@@ -30,12 +30,12 @@ class CrowdHumanEvaluator(DatasetEvaluator):
     Args:
         dataset_name: a data set in Detectron2's catalogs whose annotations have ``full_box`` and ``visible_box``:
             CrowdHuman, what :func:`odam_d2.data.crowdhuman.register_crowdhuman` enters, a synthetic crowd.
-        output_dir: gets ``<dataset_name>_detections.odgt``, a line of JSON a picture with ``ID``, ``height``,
+        output_dir: gets ``<dataset_name>_detections.odgt``, a line of JSON an image with ``ID``, ``height``,
             ``width`` and ``dtboxes`` (``box`` as x, y, width, height in pixels, ``score``, ``tag`` 1), and
             ``<dataset_name>_metrics.json``, the table; None to write nothing.
         box: which boxes are to be found, "full" or "visible"; None for what the data set's metadata say under ``box``,
             or "full".
-        max_dets_per_image: the best so many of a picture count; None for all that the detector gives, which
+        max_dets_per_image: the best so many of an image count; None for all that the detector gives, which
             ``TEST.DETECTIONS_PER_IMAGE`` bounds.
 
     Attributes:
@@ -66,11 +66,11 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         self._detections: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Takes the people that were detected in some pictures.
+        """Takes the people that were detected in some images.
 
         Args:
             inputs: entries of the data loader, with ``image_id``.
-            outputs: of the detector, each with ``instances`` in the frame of the original picture.
+            outputs: of the detector, each with ``instances`` in the frame of the original image.
         """
         for entry, output in zip(inputs, outputs, strict=True):
             people = output["instances"].to("cpu")
@@ -84,7 +84,7 @@ class CrowdHumanEvaluator(DatasetEvaluator):
 
         Returns:
             ``{"crowd": {"AP", "recall", "MR", "JI", "AP-bare", ...}}`` in percent, NaN for subsets without people;
-            empty in other processes than the main one, and where no picture was processed.
+            empty in other processes than the main one, and where no image was processed.
         """
         logger = logging.getLogger(__name__)
         parts = comm.gather(self._detections)
@@ -94,16 +94,16 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         # The order of the data set: whoever processed what, the figures come out the same to the last digit.
         detections = {image_id: gathered[image_id] for image_id in self.records if image_id in gathered}
         if not detections:
-            logger.warning(f"No picture of {self.dataset_name!r} was processed, so there is nothing to evaluate")
+            logger.warning(f"No image of {self.dataset_name!r} was processed, so there is nothing to evaluate")
             return {}
         if len(detections) < len(self.records):
-            logger.warning(f"Figures are of the {len(detections)} processed pictures out of {len(self.records)}")
+            logger.warning(f"Figures are of the {len(detections)} processed images out of {len(self.records)}")
         objects = [CrowdObjects.of(self.records[image_id], self.box) for image_id in detections]
         self.table = crowd_table(detections.values(), objects)
         if self.output_dir is not None:
             self._write(self.output_dir, detections)
         logger.info(
-            f"CrowdHuman results on {self.dataset_name}, {self.box} boxes, {len(detections)} pictures:\n"
+            f"CrowdHuman results on {self.dataset_name}, {self.box} boxes, {len(detections)} images:\n"
             + format_table(self.table)
         )
         return OrderedDict(crowd=_flat(self.table))
@@ -123,7 +123,7 @@ class CrowdHumanEvaluator(DatasetEvaluator):
             name: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
             for name, row in self.table.items()
         }
-        about = {"dataset": self.dataset_name, "box": self.box, "pictures": len(detections)}
+        about = {"dataset": self.dataset_name, "box": self.box, "images": len(detections)}
         write_json(folder / f"{name}_metrics.json", {**about, "percent": plain})
 
 

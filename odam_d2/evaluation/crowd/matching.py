@@ -1,6 +1,6 @@
 """Which detection is which person, where some regions are to be ignored.
 
-Shape letters: R detections, G people of one picture.
+Shape letters: R detections, G people of one image.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from .objects import CrowdObjects, clip_to_picture, overlaps
+from .objects import CrowdObjects, clip_to_image, overlaps
 
 FALSE, IGNORED = -1, -2  # in place of the number of a person
 IOU_THRESHOLD = 0.5
@@ -19,7 +19,7 @@ SCORE_THRESHOLDS = tuple(step / 10 for step in range(10))
 
 @dataclass
 class CrowdMatches:
-    """What became of a picture's detections.
+    """What became of an image's detections.
 
     Attributes:
         scores: (R,) float64, falling.
@@ -60,12 +60,12 @@ def match_crowd(
 
     Who takes nobody is ignored if more than `iou_threshold` of its own area lies on one ignore region, and else false.
     As in CrowdHuman's toolkit a person goes before an ignore region, any number of detections fit into one of those,
-    and boxes are cut to the picture.
+    and boxes are cut to the image.
 
     Args:
-        boxes: (R, 4) XYXY of the detections, in the frame of the picture.
+        boxes: (R, 4) XYXY of the detections, in the frame of the image.
         scores: (R,) in any order; of equal ones the earlier row chooses first.
-        objects: of the picture.
+        objects: of the image.
         iou_threshold: a pair must overlap by *more* than this.
 
     Raises:
@@ -82,7 +82,7 @@ def match_crowd(
     if not (np.isfinite(found).all() and np.isfinite(confidence).all()):
         raise ValueError("`boxes` and `scores` must be finite; got NaN or infinity: leave such detections out")
     order = np.argsort(-confidence, kind="stable")
-    found = clip_to_picture(found[order], objects.size)
+    found = clip_to_image(found[order], objects.size)
     iou = overlaps(found, objects.boxes)
     on_ignored = np.asarray((overlaps(found, objects.ignored, of_box=True) > iou_threshold).any(axis=1))
     taken = np.where(on_ignored, IGNORED, FALSE)

@@ -1,6 +1,6 @@
 """AP, log-average miss rate and Jaccard index, the figures by which detectors of crowds are compared.
 
-Shape letters: N detections of all pictures, P pictures, G people of one picture.
+Shape letters: N detections of all images, P images, G people of one image.
 """
 
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from numpy.typing import ArrayLike
 
 from .matching import FALSE, SCORE_THRESHOLDS, CrowdMatches
 
-# False positives a picture at which the miss rate is read: nine, evenly spaced in the logarithm from .01 to 1.
+# False positives an image at which the miss rate is read: nine, evenly spaced in the logarithm from .01 to 1.
 REFERENCE_FPPI = np.logspace(-2, 0, 9)
 _LEAST_MISS_RATE = 1e-10  # in place of 0, which has no logarithm
 
 
 def pool_matches(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The detections of all pictures that count for a subset of the people.
+    """The detections of all images that count for a subset of the people.
 
     One that found somebody outside the subset counts neither way, as one on an ignore region does. False positives
     count for every subset. Caltech's protocol prefers people of the subset to others; in a crowd one detection of the
     person in front would then count as having found the person behind, so here everybody is matched at once.
 
     Args:
-        matches: of P pictures.
+        matches: of P images.
         within: P times (G,) bool, who belongs to the subset.
 
     Returns:
@@ -75,15 +75,15 @@ def average_precision(scores: ArrayLike, found: ArrayLike, num_objects: int) -> 
 
 
 def log_average_miss_rate(scores: ArrayLike, found: ArrayLike, num_objects: int, num_images: int) -> float:
-    """MR^-2: the geometric mean of the miss rate at nine numbers of false positives a picture, .01 to 1.
+    """MR^-2: the geometric mean of the miss rate at nine numbers of false positives an image, .01 to 1.
 
-    At each of the nine it is the rate at the loosest threshold with at most so many false positives a picture, 1 where
+    At each of the nine it is the rate at the loosest threshold with at most so many false positives an image, 1 where
     there is none, and at least 1e-10. Source: Dollar et al., "Pedestrian Detection: An Evaluation of the State of the
     Art", TPAMI 2012. (CrowdHuman's toolkit takes the first threshold with at least so many.)
 
     Args:
         scores, found, num_objects: as for :func:`average_precision`.
-        num_images: P, pictures without people included.
+        num_images: P, images without people included.
 
     Returns:
         In [0, 1], less is better; NaN without people.
@@ -101,12 +101,12 @@ def jaccard_index(
 ) -> tuple[float, float | None]:
     """JI: how well the set of detections above a threshold and the set of people agree, at the best threshold.
 
-    In a picture it is pairs / (detections + people - pairs) of the largest one-to-one matching; ignored detections
-    don't count. The mean is over the pictures in which there is a detection or a person. Source: its use by Chu et al.,
+    In an image it is pairs / (detections + people - pairs) of the largest one-to-one matching; ignored detections
+    don't count. The mean is over the images in which there is a detection or a person. Source: its use by Chu et al.,
     "Detection in Crowded Scenes", CVPR 2020 (arXiv 2003.09163).
 
     Args:
-        matches: of P pictures.
+        matches: of P images.
         within: P times (G,) bool, a subset of the people, see :func:`pool_matches`; everybody when None.
 
     Returns:

@@ -1,6 +1,6 @@
-"""The people of a picture as a crowd's figures need them, and how much each is hidden.
+"""The people of an image as a crowd's figures need them, and how much each is hidden.
 
-Shape letters: G people, I ignore regions of one picture.
+Shape letters: G people, I ignore regions of one image.
 """
 
 from collections.abc import Sequence
@@ -30,21 +30,21 @@ def overlaps(boxes: np.ndarray, others: np.ndarray, of_box: bool = False) -> np.
     return mask_util.iou(xywh(boxes), xywh(others), [of_box] * len(others))
 
 
-def clip_to_picture(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(N, 4) XYXY boxes cut to a picture of (h, w) `size`."""
+def clip_to_image(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(N, 4) XYXY boxes cut to an image of (h, w) `size`."""
     height, width = size
     return np.clip(boxes, 0, [width, height, width, height])
 
 
 @dataclass
 class CrowdObjects:
-    """People and ignore regions of one picture, in its frame.
+    """People and ignore regions of one image, in its frame.
 
-    As in CrowdHuman's toolkit, boxes are cut to the picture: detectors can't see beyond it, and Detectron2's cut
+    As in CrowdHuman's toolkit, boxes are cut to the image: detectors can't see beyond it, and Detectron2's cut
     their boxes too. What lies outside altogether is left out.
 
     Attributes:
-        size: (h, w) of the picture.
+        size: (h, w) of the image.
         boxes: (G, 4) float64 XYXY.
         ignored: (I, 4) float64 XYXY of the ignore regions.
         visible: (G,) float64, visible ratio in [0, 1]: area of the visible box over that of the full box.
@@ -77,9 +77,9 @@ class CrowdObjects:
         among = overlaps(full, full)
         np.fill_diagonal(among, 0)
         ratio = np.minimum(_areas(visible) / np.maximum(_areas(full), np.finfo(float).tiny), 1)
-        boxes = clip_to_picture(_boxes(people, BOX_FIELDS[box]), size)
+        boxes = clip_to_image(_boxes(people, BOX_FIELDS[box]), size)
         inside = _areas(boxes) > 0
-        ignored = clip_to_picture(_boxes([item for item in annotations if item["iscrowd"]], BOX_FIELDS[box]), size)
+        ignored = clip_to_image(_boxes([item for item in annotations if item["iscrowd"]], BOX_FIELDS[box]), size)
         crowding = among.max(axis=1, initial=0)
         return cls(size, boxes[inside], ignored[_areas(ignored) > 0], ratio[inside], crowding[inside])
 

@@ -23,8 +23,8 @@ def crowd_table(
     """Every figure for every subset of the people.
 
     Args:
-        detections: of each picture boxes (R, 4) XYXY in its frame and scores (R,), of people alone.
-        objects: of the same pictures in the same order.
+        detections: of each image boxes (R, 4) XYXY in its frame and scores (R,), of people alone.
+        objects: of the same images in the same order.
         iou_threshold: more than this is a match.
         subsets: names out of :meth:`CrowdObjects.subsets`; None for all of them.
 
@@ -34,18 +34,18 @@ def crowd_table(
         subset is empty.
 
     Raises:
-        ValueError: if detections and objects are of different numbers of pictures, or as :func:`match_crowd` says.
+        ValueError: if detections and objects are of different numbers of images, or as :func:`match_crowd` says.
     """
     detections = list(detections)
     if len(detections) != len(objects):
         raise ValueError(
-            f"`detections` must be of as many pictures as `objects`, {len(objects)}; got {len(detections)}: give an "
-            "empty pair of arrays for a picture without any"
+            f"`detections` must be of as many images as `objects`, {len(objects)}; got {len(detections)}: give an "
+            "empty pair of arrays for an image without any"
         )
     pairs = zip(detections, objects)
     matches = [
         match_crowd(boxes, scores, one, iou_threshold)
-        for (boxes, scores), one in tqdm(pairs, desc="matching people", total=len(objects), unit="picture", delay=5)
+        for (boxes, scores), one in tqdm(pairs, desc="matching people", total=len(objects), unit="image", delay=5)
     ]
     members = [one.subsets() for one in objects]
     names = subsets if subsets is not None else list(members[0]) if members else []

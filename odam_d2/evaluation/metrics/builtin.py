@@ -1,6 +1,6 @@
 """The metrics by name: each pairs a function of this package with its direction.
 
-Shape letters: R explained objects, G objects of the picture, P pairs.
+Shape letters: R explained objects, G objects of the image, P pairs.
 """
 
 import torch
@@ -98,7 +98,7 @@ class ObjectDiscriminationIndex(Metric):
 
 @register_metric("odi_mask")
 class MaskObjectDiscriminationIndex(ObjectDiscriminationIndex):
-    """The object discrimination index with masks; all objects of the picture need one."""
+    """The object discrimination index with masks; all objects of the image need one."""
 
     needs_masks = True
 
@@ -137,7 +137,7 @@ class Runtime(Metric):
 
 
 class _Faithfulness(Metric):
-    """What :func:`faithfulness_curves` gives, over the score of the untouched picture."""
+    """What :func:`faithfulness_curves` gives, over the score of the untouched image."""
 
     needs_detector = True
 
@@ -173,7 +173,7 @@ class Overall(_Faithfulness):
 
 @register_metric("untouched")
 class Untouched(_Faithfulness):
-    """The score of the object in the untouched picture, which unnormalised areas follow; the same for all methods."""
+    """The score of the object in the untouched image, which unnormalised areas follow; the same for all methods."""
 
     higher_is_better = None
 

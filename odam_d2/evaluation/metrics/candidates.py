@@ -1,6 +1,6 @@
 """What a detector says of given objects, read off its candidates before non-max suppression.
 
-Shape letters: P candidates of a picture, K classes, B objects, M pictures, (h, w) the model input.
+Shape letters: P candidates of an image, K classes, B objects, M images, (h, w) the model input.
 """
 
 import math
@@ -17,26 +17,26 @@ from .faithfulness import ScoreObjects
 
 # A candidate speaks for an object that its box overlaps by more than this.
 MIN_IOU = 0.5
-# On a CPU more pictures at a time take longer each: what a layer leaves is out of the cache when the next comes.
+# On a CPU more images at a time take longer each: what a layer leaves is out of the cache when the next comes.
 _AT_ONCE_ON_CPU = 4
 
 
 def object_scorer(model: UntypedModule, workers: int | None = None, amp: bool = False) -> ScoreObjects:
-    """What asks a detector for its confidence in objects of perturbed pictures.
+    """What asks a detector for its confidence in objects of perturbed images.
 
     Args:
         model: a detector in eval mode with ``candidates(batched_inputs)``: all of this project's, but for
             ``CallableDetector``, which knows only what is left after suppression. What
             :func:`odam_d2.modeling.inference_copy` gives of one answers sooner.
-        workers: how many parts of a call's pictures go through the detector side by side; default as many as torch has
-            threads on a CPU, one elsewhere. On a CPU a part has at most four pictures.
+        workers: how many parts of a call's images go through the detector side by side; default as many as torch has
+            threads on a CPU, one elsewhere. On a CPU a part has at most four images.
         amp: ask in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, at about two thirds of the
             price on a CPU that knows bfloat16. Most scores move by thousandths; where a candidate's IoU is a hair from
             .5 the object's score jumps to that of another candidate, either way.
 
     Returns:
         See :data:`~odam_d2.evaluation.metrics.faithfulness.ScoreObjects`: for each object the best score of its class
-        among the candidates whose box, clipped to the picture, has an IoU above .5 with the object's; 0 where there is
+        among the candidates whose box, clipped to the image, has an IoU above .5 with the object's; 0 where there is
         none. The detector's weights and mode stay as they are, and no graph is kept.
 
     Raises:
@@ -55,20 +55,20 @@ def object_scorer(model: UntypedModule, workers: int | None = None, amp: bool = 
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1; got {workers}: 1 asks for one part after the other")
 
-    def ask(pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def ask(images: Tensor) -> list[tuple[Tensor, Tensor]]:
         # Here and not around all of it: the modes are each thread's own.
         with torch.inference_mode(), low_precision(device, amp):
-            found = model.candidates([{"image": picture} for picture in pictures])
+            found = model.candidates([{"image": image} for image in images])
         return [(boxes.float(), scores.float()) for boxes, scores in found] if amp else found
 
-    def score(pictures: Tensor, classes: Tensor, boxes: Tensor, where: Tensor) -> Tensor:
+    def score(images: Tensor, classes: Tensor, boxes: Tensor, where: Tensor) -> Tensor:
         if model.training:
             raise RuntimeError("the detector must be in eval mode to be scored; got training mode: call model.eval()")
-        at_once = max(1, math.ceil(len(pictures) / workers))
+        at_once = max(1, math.ceil(len(images) / workers))
         at_once = min(at_once, _AT_ONCE_ON_CPU) if device.type == "cpu" else at_once
-        parts = map_in_threads(ask, pictures.split(at_once) if len(pictures) else [], workers)
+        parts = map_in_threads(ask, images.split(at_once) if len(images) else [], workers)
         found = [one for part in parts for one in part]
-        scores, size = boxes.new_zeros(len(boxes)), (pictures.shape[-2], pictures.shape[-1])
+        scores, size = boxes.new_zeros(len(boxes)), (images.shape[-2], images.shape[-1])
         for row, (label, number) in enumerate(zip(classes.tolist(), where.tolist(), strict=True)):
             scores[row] = best_score(found[number][0], found[number][1], int(label), boxes[row], size)
         return scores

@@ -14,7 +14,7 @@ ROUNDING = 1e-5
 
 
 def maps_on_cells(heatmaps: HeatMaps, attribute: str) -> list[Tensor]:
-    """R times (T,) float32: the raw maps of one picture, flattened, on cells of :data:`STRIDE` pixels."""
+    """R times (T,) float32: the raw maps of one image, flattened, on cells of :data:`STRIDE` pixels."""
     height, width = (-(-side // STRIDE) for side in heatmaps.image_size)
     return list(heatmaps.to_image(attribute, normalize=False, size=(height, width)).flatten(1).cpu())
 

@@ -1,6 +1,6 @@
 """How well the maps of neighbours keep apart: the object discrimination index.
 
-Shape letters: R maps, G objects of the same picture, (h, w) the picture.
+Shape letters: R maps, G objects of the same image, (h, w) the image.
 Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4.
 """
 
@@ -10,7 +10,7 @@ from torchvision.ops import distance_box_iou
 
 
 def object_discrimination_index(maps: Tensor, objects: Tensor, inside: Tensor) -> Tensor:
-    """Energy in the *other* objects of the picture over the energy in all of its objects [-].
+    """Energy in the *other* objects of the image over the energy in all of its objects [-].
 
     A pixel that an object shares with others counts as its own; the paper does not say whose it is.
 
@@ -20,7 +20,7 @@ def object_discrimination_index(maps: Tensor, objects: Tensor, inside: Tensor) -
         inside: (G, h, w) bool, the box or the mask of each object.
 
     Returns:
-        (R,) float32 in [0, 1]; 1 for a map without energy in any object; NaN where the object is alone in its picture.
+        (R,) float32 in [0, 1]; 1 for a map without energy in any object; NaN where the object is alone in its image.
     """
     heat = maps.flatten(1).double()
     pixels = inside.flatten(1)
@@ -42,7 +42,7 @@ def energy_in_objects(maps: Tensor, inside: Tensor) -> Tensor:
 
 
 def pairs_of_objects(maps: Tensor, objects: Tensor, inside: Tensor, boxes: Tensor) -> Tensor:
-    """For each map and each *other* object of the picture: how near they are, and how much heat strays there.
+    """For each map and each *other* object of the image: how near they are, and how much heat strays there.
 
     Args:
         maps: (R, h, w) float, not negative.

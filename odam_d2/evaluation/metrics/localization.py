@@ -1,10 +1,10 @@
 """Where the heat of a map lies: pointing, energy, compactness, overlap with the mask, sparsity.
 
-Every function takes maps in the frame of the original picture, normalised to [0, 1] or raw but not negative, on any
+Every function takes maps in the frame of the original image, normalised to [0, 1] or raw but not negative, on any
 device. A map of all zeros points nowhere: it gets 0, the worst value that there is, but for :func:`compactness`, which
 takes it for even heat; a map whose heat lies further from its maximum is worse.
 
-Shape letters: R objects, (h, w) the picture, T thresholds.
+Shape letters: R objects, (h, w) the image, T thresholds.
 Source of the definitions: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), section 4; the energy pointing game: Wang et
 al., Score-CAM, CVPR Workshops 2020.
 """
@@ -29,7 +29,7 @@ def inside_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
         width: w.
 
     Returns:
-        (R, h, w) bool; nothing for a box outside the picture.
+        (R, h, w) bool; nothing for a box outside the image.
     """
     rows = _between(boxes[:, 1], boxes[:, 3], height)
     columns = _between(boxes[:, 0], boxes[:, 2], width)
@@ -76,7 +76,7 @@ def compactness(maps: Tensor, boxes: Tensor) -> Tensor:
 
     Args:
         maps: (R, h, w) float.
-        boxes: (R, 4) XYXY in pixels of the same picture.
+        boxes: (R, 4) XYXY in pixels of the same image.
 
     Returns:
         (R,) float32, 0 for all heat in one pixel; a map of all zeros counts as even heat with its maximum in the first
@@ -137,7 +137,7 @@ def _between(low: Tensor, high: Tensor, length: int) -> Tensor:
     """(R, length) bool: pixels along one axis with centres in ``[low, high)``, or else the one around the middle."""
     pixels = torch.arange(length, device=low.device)
     inside = (pixels + 0.5 >= low[:, None]) & (pixels + 0.5 < high[:, None])
-    # Of what lies in the picture.
+    # Of what lies in the image.
     low, high = low.clamp(min=0.0), high.clamp(max=float(length))
     middle = ((low + high) / 2).floor().clamp(max=length - 1)
     lost = ~inside.any(1) & (low < high)
@@ -148,5 +148,5 @@ def _check(maps: Tensor, inside: Tensor) -> None:
     if maps.shape != inside.shape or maps.dim() != 3:
         raise ValueError(
             f"`maps` and the objects' pixels must both be (R, h, w); got {tuple(maps.shape)} and "
-            f"{tuple(inside.shape)}: bring the maps to the picture with HeatMaps.to_image"
+            f"{tuple(inside.shape)}: bring the maps to the image with HeatMaps.to_image"
         )

@@ -1,6 +1,6 @@
 """What a metric is: a number for each explained object, with its direction and with what it needs.
 
-Shape letters: R explained objects, G objects of the picture, (h, w) the picture, T places of a curve, P pairs.
+Shape letters: R explained objects, G objects of the image, (h, w) the image, T places of a curve, P pairs.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ METRICS: dict[str, Metric] = {}
 
 @dataclass
 class ExplainedObjects:
-    """Some matched objects of one picture, and what one method says of them.
+    """Some matched objects of one image, and what one method says of them.
 
     Attributes:
         heatmaps: R maps.
         attribute: which of them are judged.
         objects: (R,) int64 rows of `truth`.
-        truth: all objects of the picture.
-        picture: (3, h', w') float32, the model input.
+        truth: all objects of the image.
+        image: (3, h', w') float32, the model input.
         score: asks the detector, for faithfulness; None where nobody wants it.
         seconds: what the method took for an object; None where it wasn't measured.
         seed: of deletion's noise.
-        around_noise: R maps of the same boxes in the picture and in the noisy one, for stability; None where nobody
+        around_noise: R maps of the same boxes in the image and in the noisy one, for stability; None where nobody
             wants them or the detector explains these boxes no more.
     """
 
@@ -41,7 +41,7 @@ class ExplainedObjects:
     attribute: str
     objects: Tensor
     truth: TrueObjects
-    picture: Tensor
+    image: Tensor
     score: ScoreObjects | None = None
     seconds: float | None = None
     seed: int = 0
@@ -49,7 +49,7 @@ class ExplainedObjects:
 
     @cached_property
     def heat(self) -> Tensor:
-        """(R, h, w) in [0, 1], in the frame of the original picture."""
+        """(R, h, w) in [0, 1], in the frame of the original image."""
         return self.heatmaps.to_image(self.attribute, size=self.truth.size).cpu()
 
     @cached_property
@@ -57,12 +57,12 @@ class ExplainedObjects:
         """Deletion and insertion at model-input size; the object's own box says where to look for it."""
         if self.score is None:
             raise ValueError("`score` must ask the detector for deletion and insertion; got None: take object_scorer")
-        height, width = self.picture.shape[1:]
+        height, width = self.image.shape[1:]
         scale = torch.tensor([width / self.truth.size[1], height / self.truth.size[0]]).repeat(2)
         device = self.heatmaps.device
         return faithfulness_curves(
             self.score,
-            self.picture.to(device, torch.float32),
+            self.image.to(device, torch.float32),
             self.heatmaps.to_image(self.attribute, size=(height, width)),
             self.truth.classes[self.objects].to(device),
             (self.truth.boxes[self.objects] * scale).to(device),
@@ -77,9 +77,9 @@ class Metric(ABC):
         name: in :data:`METRICS`.
         higher_is_better: its direction; None for what says nothing about the map.
         needs_masks: whether only objects with a mask have it.
-        needs_neighbours: whether only objects that aren't alone in their picture have it.
-        needs_detector: whether it asks the detector about changed pictures.
-        needs_explainer: whether it explains the objects again, in a changed picture.
+        needs_neighbours: whether only objects that aren't alone in their image have it.
+        needs_detector: whether it asks the detector about changed images.
+        needs_explainer: whether it explains the objects again, in a changed image.
         axis: name and T places of the curve that the number sums up; None where there is no curve.
     """
 

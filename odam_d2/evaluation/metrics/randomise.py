@@ -28,7 +28,7 @@ class LayerGroup:
 
 
 def layer_groups(model: nn.Module) -> list[LayerGroup]:
-    """All parameters of a detector, in groups from the output to the picture.
+    """All parameters of a detector, in groups from the output to the image.
 
     On the way from the detector into its innermost backbone, what stands beside that way is a group: the heads, then
     the feature pyramid. The innermost backbone's own parts follow one by one, the last first: res5 ... res2, stem.

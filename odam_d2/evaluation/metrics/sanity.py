@@ -1,10 +1,10 @@
 """Whether maps depend on what the detector learned: its layers are randomised, its classes exchanged.
 
-A method whose maps stay the same when the detector has forgotten everything shows the picture, not the detector. Two
+A method whose maps stay the same when the detector has forgotten everything shows the image, not the detector. Two
 maps of an object that are the same up to their scale count as a correlation of 1, also where a correlation says
 nothing: maps of zeros, or of one value everywhere, never change.
 
-Shape letters: R objects over all pictures, T cells, G groups of layers.
+Shape letters: R objects over all images, T cells, G groups of layers.
 Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. Their other test, a detector trained on
 permuted labels, needs a training of its own and is not here: the class that is asked for is exchanged instead.
 """
@@ -83,7 +83,7 @@ class SanityReport:
         return found
 
     def curves(self) -> dict[str, list[float]]:
-        """Method -> mean rank correlation at each of the G stages, for a picture; NaN without objects."""
+        """Method -> mean rank correlation at each of the G stages, for an image; NaN without objects."""
         return {method: [float(stages[s].mean()) for s in self.stages] for method, stages in self.rank.items()}
 
     def text(self) -> str:
@@ -121,7 +121,7 @@ def sanity_checks(
 
     Args:
         explainer: the methods on a detector in eval mode, see :func:`odam_d2.explain.build_comparison`.
-        subjects: pictures as the detector takes them, each with the boxes and classes to explain in it, in the
+        subjects: images as the detector takes them, each with the boxes and classes to explain in it, in the
             original frame.
         num_classes: that the detector knows; with one there is no other to ask for, and that check is left out.
         attribute: whose maps are compared.
@@ -171,7 +171,7 @@ def sanity_checks(
 def _explained(
     explainer: MethodComparison, entry: dict, boxes: Instances, attribute: str, leave_out_unreached: bool = True
 ) -> list[dict[str, Tensor] | None]:
-    """For each of the boxes of a picture: method -> (T,) map on cells; None where a box can't be explained."""
+    """For each of the boxes of an image: method -> (T,) map on cells; None where a box can't be explained."""
     try:
         (result,) = explainer([entry], [boxes])
     except UnreachedBoxError:

@@ -2,7 +2,7 @@
 
 Odam-NMS can tell duplicates from neighbours as far as these two lie apart, and Odam-Train is there to part them.
 
-Shape letters: R candidates and G objects of one picture.
+Shape letters: R candidates and G objects of one image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def pair_similarities(candidates: Candidates, truth: TrueObjects, min_iou: float
     A candidate lies on the object of its class that it overlaps most, if their IoU is at least `min_iou`.
 
     Args:
-        candidates: of a picture.
+        candidates: of an image.
         truth: its objects.
         min_iou: see above, greater than 0.
 
@@ -52,10 +52,10 @@ def pair_similarities(candidates: Candidates, truth: TrueObjects, min_iou: float
 
 
 def summarize_likeness(similarities: Iterable[dict[str, Tensor]]) -> dict[str, dict[str, Any]]:
-    """Means and quantiles over pictures.
+    """Means and quantiles over images.
 
     Args:
-        similarities: of each picture, see :func:`pair_similarities`.
+        similarities: of each image, see :func:`pair_similarities`.
 
     Returns:
         For ``same`` and ``other``: ``pairs``, their number, and where there are some ``mean``, ``q10``, ``q50`` and

@@ -1,6 +1,6 @@
 """Ways to remove duplicates, applied to a detector's candidates that were computed once.
 
-Shape letters: R candidates of a picture, K of them kept.
+Shape letters: R candidates of an image, K of them kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SUPPRESSIONS = {
 
 @dataclass
 class Candidates:
-    """What a detector chooses its detections of one picture among, the best first, and how alike their maps are.
+    """What a detector chooses its detections of one image among, the best first, and how alike their maps are.
 
     Attributes:
         boxes: (R, 4) float32 XYXY in model-input pixels.
@@ -41,7 +41,7 @@ class Candidates:
         classes: (R,) int64.
         similarity: (R, R) float32 above the diagonal, for boxes of one class; anything elsewhere.
         image_size: (h, w) of the model input without padding.
-        output_size: (h, w) of the original picture.
+        output_size: (h, w) of the original image.
     """
 
     boxes: Tensor
@@ -112,7 +112,7 @@ class Candidates:
 
 
 class CandidateStore:
-    """A folder with a file of candidates for each picture of a data set, by its number there.
+    """A folder with a file of candidates for each image of a data set, by its number there.
 
     Args:
         folder: made when something is written.
@@ -122,13 +122,13 @@ class CandidateStore:
         self.folder = Path(folder)
 
     def write(self, number: int, candidates: Candidates) -> None:
-        """Keeps the candidates of a picture, whole or not at all."""
+        """Keeps the candidates of an image, whole or not at all."""
         with atomic_write(self._path(number), "wb") as handle:
             arrays: dict[str, Any] = candidates.to_arrays()
             np.savez_compressed(handle, **arrays)
 
     def read(self, number: int) -> Candidates | None:
-        """What was written for a picture; None if it isn't there, or not all of it."""
+        """What was written for an image; None if it isn't there, or not all of it."""
         try:
             # Opened here: NumPy leaves a file open that it can't read.
             with self._path(number).open("rb") as file, np.load(file) as arrays:

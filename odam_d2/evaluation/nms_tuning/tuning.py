@@ -50,7 +50,7 @@ class Score(Protocol):
     """Says how good detections are."""
 
     def __call__(self, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Figures by name, for a picture's record (``image_id`` and so on) with ``instances`` in the original frame."""
+        """Figures by name, for an image's record (``image_id`` and so on) with ``instances`` in the original frame."""
         ...
 
 
@@ -58,7 +58,7 @@ class EvaluatorScore:
     """Scores by an evaluator of Detectron2's kind, quietly.
 
     Args:
-        evaluator: its figures for boxes count. One that can be told which pictures to judge by ``img_ids``, as
+        evaluator: its figures for boxes count. One that can be told which images to judge by ``img_ids``, as
             ``COCOEvaluator``, is told those that it was shown.
     """
 
@@ -107,10 +107,10 @@ def score_settings(
 
     Args:
         settings: what to try.
-        records: of the pictures, with ``image_id``.
-        candidates: of the pictures.
+        records: of the images, with ``image_id``.
+        candidates: of the images.
         score: what says how good detections are.
-        most: detections of a picture that count.
+        most: detections of an image that count.
 
     Returns:
         A row for each setting: ``way``, ``thresholds``, ``origin`` and ``figures``.

@@ -13,29 +13,29 @@ from .measuring import Measuring
 from .store import ResultStore
 from .summary import summarise
 
-# Called with (number of the picture, its result, its matches, entry, output), before the result is kept.
+# Called with (number of the image, its result, its matches, entry, output), before the result is kept.
 Watcher = Callable[[int, dict, Matches, dict, dict], None]
 
 
 class ExplanationEvaluator(DatasetEvaluator):
-    """Measures what a comparison of methods says of each picture, all methods on the same objects.
+    """Measures what a comparison of methods says of each image, all methods on the same objects.
 
     For Detectron2's ``inference_on_dataset(comparison, data_loader, evaluator)``, with
     :func:`odam_d2.explain.build_comparison`'s comparison or a :class:`GuardedComparison` of it. Results are gathered
-    from all processes; they don't depend on how many there are, as long as pictures go through one at a time.
+    from all processes; they don't depend on how many there are, as long as images go through one at a time.
 
     Args:
         records: the data set, see :mod:`odam_d2.evaluation.ground_truth`.
         methods: what the comparison explains by, in the order of the table.
         measuring: what is measured.
-        store: where results of finished pictures are kept; None to keep them in memory alone.
+        store: where results of finished images are kept; None to keep them in memory alone.
         finished: results that are there already, by image id.
         watch: see :data:`Watcher`.
 
     Attributes:
-        results: after :meth:`evaluate`, in the main process: of all pictures, in the order of the data set.
-        failures: likewise, of pictures that could not be measured: ``image_id``, ``file_name``, ``error``, and whether
-            the picture is ``missing``.
+        results: after :meth:`evaluate`, in the main process: of all images, in the order of the data set.
+        failures: likewise, of images that could not be measured: ``image_id``, ``file_name``, ``error``, and whether
+            the image is ``missing``.
         summary: likewise, see :func:`summarise`.
     """
 
@@ -63,7 +63,7 @@ class ExplanationEvaluator(DatasetEvaluator):
         self._failed: list[dict[str, Any]] = []
 
     def wants(self, entry: dict, found: Instances) -> bool:
-        """Whether maps of a picture's detections will be measured; for :attr:`MethodComparison.wanted`.
+        """Whether maps of an image's detections will be measured; for :attr:`MethodComparison.wanted`.
 
         Args:
             entry: of the data loader, with ``image_id``.
@@ -72,11 +72,11 @@ class ExplanationEvaluator(DatasetEvaluator):
         return self.measuring.matches_any(self.records[entry["image_id"]], found)
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Measures pictures.
+        """Measures images.
 
         Args:
             inputs: entries of the data loader, with ``image`` and ``image_id``.
-            outputs: of the comparison, one for each; ``{"failure": ...}`` for a picture that could not be explained.
+            outputs: of the comparison, one for each; ``{"failure": ...}`` for an image that could not be explained.
         """
         for entry, output in zip(inputs, outputs, strict=True):
             record = self.records[entry["image_id"]]
@@ -85,14 +85,14 @@ class ExplanationEvaluator(DatasetEvaluator):
                 self._failed.append({**about, "error": output["failure"], "missing": bool(output.get("missing"))})
                 continue
             try:
-                result, matches = self.measuring.picture(record, entry["image"], output)
+                result, matches = self.measuring.measure(record, entry["image"], output)
             except ValueError as error:
                 self._failed.append({**about, "error": str(error), "missing": False})
                 continue
             if self.watch is not None:
                 self.watch(self.numbers[record["image_id"]], result, matches, entry, output)
             if self.store is not None:
-                self.store.pictures.write(record["image_id"], result)
+                self.store.images.write(record["image_id"], result)
             self._done[record["image_id"]] = result
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -118,7 +118,7 @@ class ExplanationEvaluator(DatasetEvaluator):
 
 
 class GuardedComparison:
-    """A comparison that goes on where a picture can't be explained.
+    """A comparison that goes on where an image can't be explained.
 
     Args:
         comparison: what explains.
@@ -128,13 +128,13 @@ class GuardedComparison:
         self.comparison = comparison
 
     def __call__(self, batched_inputs: list[dict]) -> list[dict]:
-        """Explains pictures one at a time.
+        """Explains images one at a time.
 
         Args:
             batched_inputs: entries as the detector takes them, or with ``failure`` in place of ``image``.
 
         Returns:
-            What the comparison gives; ``{"failure": reason}`` for a picture that could not be read or explained.
+            What the comparison gives; ``{"failure": reason}`` for an image that could not be read or explained.
         """
         return [self._one(entry) for entry in batched_inputs]
 

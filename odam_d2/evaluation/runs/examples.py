@@ -20,7 +20,7 @@ class ExampleKeeper:
     A :data:`Watcher` of :class:`ExplanationEvaluator`.
 
     Args:
-        files: gets the crops of each such picture, by its number and object.
+        files: gets the crops of each such image, by its number and object.
         method: the method whose maps say which objects are extreme.
         metrics: see :class:`ExtremeObjects`.
         attribute: the maps to draw.
@@ -32,27 +32,27 @@ class ExampleKeeper:
         self.extremes = ExtremeObjects(metrics)
 
     def __call__(self, number: int, result: dict, matches: Matches, entry: dict, output: dict) -> None:
-        """Keeps what is worth it of picture `number`."""
+        """Keeps what is worth it of image `number`."""
         rows = self.extremes.offer(number, result["values"].get(self.method, {}))
         if not rows:
             return
         pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
-        picture = np.ascontiguousarray(pixels if self.rgb else pixels[:, :, ::-1])
-        scale = np.array([picture.shape[1] / entry["width"], picture.shape[0] / entry["height"]] * 2)
+        image = np.ascontiguousarray(pixels if self.rgb else pixels[:, :, ::-1])
+        scale = np.array([image.shape[1] / entry["width"], image.shape[0] / entry["height"]] * 2)
         detected = output["instances"].pred_boxes.tensor.cpu().numpy()
         for row in sorted(rows):
             detection = int(matches.detections[row])
             truth, box = np.array(result["objects"][row]["box"]) * scale, detected[detection] * scale
-            region = region_around(truth, *picture.shape[:2])
-            crops = {"": crop_uri(picture, region, truth, color=_TRUTH)}
+            region = region_around(truth, *image.shape[:2])
+            crops = {"": crop_uri(image, region, truth, color=_TRUTH)}
             for method, heatmaps in output["heatmaps"].items():
-                heat = heatmaps[detection].to_image(self.attribute, size=picture.shape[:2])[0]
-                crops[method] = crop_uri(picture, region, box, heat.cpu().numpy().clip(0.0, 1.0))
+                heat = heatmaps[detection].to_image(self.attribute, size=image.shape[:2])[0]
+                crops[method] = crop_uri(image, region, box, heat.cpu().numpy().clip(0.0, 1.0))
             self.files.write(f"{number}_{row}", crops)
 
 
 def cut_short(files: CheckedFiles) -> set[int]:
-    """Numbers of pictures of which a crop can't be read, so that they aren't finished after all."""
+    """Numbers of images of which a crop can't be read, so that they aren't finished after all."""
     numbers = (name.partition("_")[0] for name in files.unreadable())
     return {int(number) for number in numbers if number.isdecimal()}
 
@@ -68,8 +68,8 @@ def example_sections(
     """What the page of examples shows: a section for each metric, whose rows are its worst and best objects.
 
     Args:
-        results: of all pictures.
-        numbers: image id -> number of the picture.
+        results: of all images.
+        numbers: image id -> number of the image.
         files: what :class:`ExampleKeeper` kept.
         methods: columns of the page; the maps of the first say which objects are extreme.
         metrics: sections, those without a direction left out.
@@ -88,7 +88,7 @@ def example_sections(
                     {
                         "side": side,
                         "label": f"{label}, score {one['score']:.2f}",
-                        "picture": str(result["file_name"]).replace("\\", "/").rsplit("/", 1)[-1],
+                        "image": str(result["file_name"]).replace("\\", "/").rsplit("/", 1)[-1],
                         "crop": crops.get(""),
                         "cells": [
                             {"crop": crops.get(method), "value": result["values"][method][name][row]}

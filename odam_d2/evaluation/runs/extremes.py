@@ -6,14 +6,14 @@ from typing import Any
 
 from ..metrics.builtin import METRICS
 
-# (value, number of the picture, row of the object)
+# (value, number of the image, row of the object)
 Place = tuple[float, int, int]
 
 
 class ExtremeObjects:
     """Keeps the best and the worst objects seen so far, by the maps of one method.
 
-    An object that is among them at the end was so when it came, in whatever order and in however many parts pictures
+    An object that is among them at the end was so when it came, in whatever order and in however many parts images
     are seen: who keeps what :meth:`offer` names has everything that is asked for in the end.
 
     Args:
@@ -26,11 +26,11 @@ class ExtremeObjects:
         names = [name for name in metrics if METRICS[name].higher_is_better is not None]
         self.places: dict[str, dict[str, list[Place]]] = {name: {"worst": [], "best": []} for name in names}
 
-    def offer(self, picture: int, values: Mapping[str, Sequence[float | None]]) -> set[int]:
-        """Adds the objects of a picture.
+    def offer(self, image: int, values: Mapping[str, Sequence[float | None]]) -> set[int]:
+        """Adds the objects of an image.
 
         Args:
-            picture: its number in the data set.
+            image: its number in the data set.
             values: metric -> a number for each object; None for no value.
 
         Returns:
@@ -41,10 +41,10 @@ class ExtremeObjects:
             for row, value in enumerate(values.get(name, ())):
                 if value is not None:
                     for side, factor in (("worst", sign), ("best", -sign)):
-                        insort(sides[side], (factor * value, picture, row))
+                        insort(sides[side], (factor * value, image, row))
                         del sides[side][self.count :]
         everyone = (place for sides in self.places.values() for places in sides.values() for place in places)
-        return {row for _, number, row in everyone if number == picture}
+        return {row for _, number, row in everyone if number == image}
 
 
 def find_extremes(
@@ -54,11 +54,11 @@ def find_extremes(
     metrics: Sequence[str],
     count: int = 3,
 ) -> dict[str, dict[str, list[tuple[int, int]]]]:
-    """The extremes of a whole run: metric -> ``worst`` and ``best`` -> (number of the picture, row), extreme first.
+    """The extremes of a whole run: metric -> ``worst`` and ``best`` -> (number of the image, row), extreme first.
 
     Args:
-        results: of :meth:`Measuring.picture`.
-        numbers: image id -> number of the picture.
+        results: of :meth:`Measuring.measure`.
+        numbers: image id -> number of the image.
         method: whose maps are judged.
         metrics: see :class:`ExtremeObjects`.
         count: likewise.
@@ -67,6 +67,6 @@ def find_extremes(
     for result in results:
         extremes.offer(numbers[result["image_id"]], result["values"].get(method, {}))
     return {
-        name: {side: [(picture, row) for _, picture, row in places] for side, places in sides.items()}
+        name: {side: [(image, row) for _, image, row in places] for side, places in sides.items()}
         for name, sides in extremes.places.items()
     }

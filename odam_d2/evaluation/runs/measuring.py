@@ -1,6 +1,6 @@
-"""From the explained detections of one picture to the numbers of its objects.
+"""From the explained detections of one image to the numbers of its objects.
 
-Shape letters: R matched objects of the picture.
+Shape letters: R matched objects of the image.
 """
 
 import math
@@ -21,13 +21,13 @@ from ..metrics.faithfulness import ScoreObjects
 from ..metrics.metric import ExplainedObjects
 from ..metrics.stability import ExplainBoxes, explain_with_noise
 
-# Maps of a picture are judged some at a time: this many pixels, of which some metrics take several doubles each.
+# Maps of an image are judged some at a time: this many pixels, of which some metrics take several doubles each.
 _PIXELS_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured, and how; the same for all pictures of a run.
+    """What is measured, and how; the same for all images of a run.
 
     Attributes:
         metrics: names in :data:`METRICS`.
@@ -52,18 +52,18 @@ class Measuring:
         if self.explain is None and any(METRICS[name].needs_explainer for name in self.metrics):
             raise ValueError("`explain` must explain boxes again for stability; got None: give the comparison itself")
 
-    def picture(self, record: dict, picture: Tensor, output: dict) -> tuple[dict[str, Any], Matches]:
+    def measure(self, record: dict, image: Tensor, output: dict) -> tuple[dict[str, Any], Matches]:
         """Measures all methods on the same objects: those that a detection matches.
 
         Args:
-            record: the picture's, with its annotations.
-            picture: (3, h', w') the model input.
+            record: the image's, with its annotations.
+            image: (3, h', w') the model input.
             output: what a comparison gives: ``instances``, ``heatmaps`` by method (None where nothing matches) and
                 perhaps ``seconds`` by method.
 
         Returns:
             What JSON can hold, null where a metric has no value: ``counts`` of what each filter dropped; ``object_ids``
-            of all the picture's objects, which ``pairs`` number; ``objects``, R dicts; by method and metric ``values``
+            of all the image's objects, which ``pairs`` number; ``objects``, R dicts; by method and metric ``values``
             (R numbers), ``curves`` and ``pairs``. And the matches.
 
         Raises:
@@ -103,23 +103,23 @@ class Measuring:
             "curves": {},
             "pairs": {},
         }
-        around_noise = self._around_noise(picture, found[matches.detections])
+        around_noise = self._around_noise(image, found[matches.detections])
         for method, heatmaps in output["heatmaps"].items():
             seconds = output.get("seconds", {}).get(method)
             pair = around_noise and (around_noise[0][method], around_noise[1][method])
             if heatmaps is None:
                 measured = self._nothing()
             else:
-                measured = self._method(heatmaps, truth, matches, picture, seconds, pair)
+                measured = self._method(heatmaps, truth, matches, image, seconds, pair)
             for kind, numbers in measured.items():
                 result[kind][method] = numbers
         return result, matches
 
     def matches_any(self, record: dict, found: Instances) -> bool:
-        """Whether one of a picture's detections will be measured, so that maps are wanted.
+        """Whether one of an image's detections will be measured, so that maps are wanted.
 
         Args:
-            record: the picture's, with its annotations.
+            record: the image's, with its annotations.
             found: its detections.
         """
         return len(self._match(found.to("cpu"), TrueObjects.of(record)).objects) > 0
@@ -137,12 +137,12 @@ class Measuring:
             "pairs": {},
         }
 
-    def _around_noise(self, picture, boxes) -> tuple[dict[str, HeatMaps], dict[str, HeatMaps]] | None:
+    def _around_noise(self, image, boxes) -> tuple[dict[str, HeatMaps], dict[str, HeatMaps]] | None:
         if self.explain is None or not len(boxes) or not any(METRICS[n].needs_explainer for n in self.metrics):
             return None
-        return explain_with_noise(self.explain, picture, boxes, self.seed)
+        return explain_with_noise(self.explain, image, boxes, self.seed)
 
-    def _method(self, heatmaps, truth, matches, picture, seconds, around_noise) -> dict[str, dict[str, list]]:
+    def _method(self, heatmaps, truth, matches, image, seconds, around_noise) -> dict[str, dict[str, list]]:
         names = ("values", "curves", "pairs")
         measured: dict[str, dict[str, list]] = {kind: {} for kind in names}
         at_once = max(1, _PIXELS_AT_ONCE // (truth.size[0] * truth.size[1]))
@@ -152,7 +152,7 @@ class Measuring:
                 self.attribute,
                 matches.objects[rows],
                 truth,
-                picture,
+                image,
                 self.score,
                 seconds,
                 self.seed,

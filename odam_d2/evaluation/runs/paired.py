@@ -22,7 +22,7 @@ class PairedDifference:
     Attributes:
         metric: its name.
         mean: over the objects, in the metric's own unit.
-        interval: 95 %, bootstrap over pictures.
+        interval: 95 %, bootstrap over images.
         objects: n, those that have a value by both methods.
     """
 

@@ -1,4 +1,4 @@
-"""Results of finished pictures on disk, so that a run that was interrupted can go on."""
+"""Results of finished images on disk, so that a run that was interrupted can go on."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 from ...utils.files import checksum, safe_name, write_json, write_text
 
-_FILES = "files"  # in the settings: of each picture
+_FILES = "files"  # in the settings: of each image
 
 
 class CheckedFiles:
@@ -47,19 +47,19 @@ class CheckedFiles:
 
 
 class ResultStore:
-    """The folder of a run: the result of each finished picture, and the settings that all of them were made with.
+    """The folder of a run: the result of each finished image, and the settings that all of them were made with.
 
     Args:
         folder: where the run keeps its files.
 
     Attributes:
-        pictures: result of each finished picture, by its id.
+        images: result of each finished image, by its id.
         examples: crops of objects that were among the best or worst when they were seen.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.settings = Path(folder) / "settings.json"
-        self.pictures = CheckedFiles(Path(folder) / "pictures")
+        self.images = CheckedFiles(Path(folder) / "images")
         self.examples = CheckedFiles(Path(folder) / "examples")
 
     def start(
@@ -74,7 +74,7 @@ class ResultStore:
         Args:
             settings: whatever results depend on, as JSON can hold it.
             resume: go on with the results that are there.
-            files: picture's id -> what tells its file from others. It counts for finished pictures alone: the file of
+            files: image's id -> what tells its file from others. It counts for finished images alone: the file of
                 one that was missing or broken may be put right.
             results: names, or patterns, of what the run writes beside in the end; old ones go where it starts anew.
 
@@ -82,7 +82,7 @@ class ResultStore:
             ValueError: if those results were made with other settings, or of other files.
         """
         settings = json.loads(json.dumps({**settings, _FILES: {str(key): one for key, one in (files or {}).items()}}))
-        for folder in (self.pictures, self.examples):
+        for folder in (self.images, self.examples):
             folder.clear(".*.tmp")
         if resume and self.settings.is_file():
             try:
@@ -99,19 +99,19 @@ class ResultStore:
             self._check_files(before.get(_FILES, {}), settings[_FILES])
             write_json(self.settings, settings)
             return
-        self.pictures.clear()
+        self.images.clear()
         self.examples.clear()
         for old in (file for pattern in results for file in self.settings.parent.glob(pattern)):
             old.unlink()
         write_json(self.settings, settings)
 
     def _check_files(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
-        others = [key for key, one in now.items() if before.get(key) != one and self.pictures.read(key) is not None]
+        others = [key for key, one in now.items() if before.get(key) != one and self.images.read(key) is not None]
         if others:
             first = others[0]
             raise ValueError(
-                f"`output` must hold results of the same pictures to resume; it differs in {len(others)} of "
-                f"them, the first is {now[first]!r} in place of {before.get(first)!r}: give the pictures that it began "
+                f"`output` must hold results of the same images to resume; it differs in {len(others)} of "
+                f"them, the first is {now[first]!r} in place of {before.get(first)!r}: give the images that it began "
                 "with, or leave --resume out to start anew"
             )
 

@@ -1,4 +1,4 @@
-"""From the results of pictures to a table: means over the same objects for every method, with their intervals."""
+"""From the results of images to a table: means over the same objects for every method, with their intervals."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ _ARROWS = {True: "+", False: "-", None: ""}
 # Why a matched object has no value: a few words for the cells of a metric without any, and for a sentence.
 _REASONS = {
     "no_mask": ("no masks", "without a mask"),
-    "alone": ("no neighbours", "alone in their picture"),
+    "alone": ("no neighbours", "alone in their image"),
     "neighbour_without_mask": ("neighbours without masks", "beside an object without a mask"),
     "no_value": ("no values", "without a value by some method"),
 }
@@ -27,25 +27,25 @@ _REASONS = {
 def summarise(
     results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str], seed: int = 0
 ) -> dict[str, Any]:
-    """Sums up pictures.
+    """Sums up images.
 
     Args:
-        results: of :meth:`Measuring.picture`, in an order that doesn't depend on who measured them.
+        results: of :meth:`Measuring.measure`, in an order that doesn't depend on who measured them.
         methods: in the order of the table.
         metrics: likewise.
         seed: of the bootstrap.
 
     Returns:
-        What JSON can hold. ``counts``: sums over pictures. ``metrics``: name -> direction, ``objects`` (how many have
+        What JSON can hold. ``counts``: sums over images. ``metrics``: name -> direction, ``objects`` (how many have
         a value), ``dropped`` (how many matched objects have none, by the reasons that there are: ``no_mask``,
         ``alone``, ``neighbour_without_mask``, ``no_value`` by some method), and by method ``mean`` and the 95 %
         ``interval``; ``why_none`` in words where no object has a value. ``curves``: name -> ``axis``, ``places``, and
         by method the mean curve.
     """
-    counts: Counter[str] = Counter({"pictures": len(results)})
+    counts: Counter[str] = Counter({"images": len(results)})
     for result in results:
         counts.update(result["counts"])
-    pictures = np.array([k for k, result in enumerate(results) for _ in result["objects"]], dtype=np.int64)
+    images = np.array([k for k, result in enumerate(results) for _ in result["objects"]], dtype=np.int64)
     table, curves = {}, {}
     for name in metrics:
         metric = METRICS[name]
@@ -64,7 +64,7 @@ def summarise(
             row["why_none"] = ", ".join(_REASONS[reason][0] for reason in dropped) or "no objects"
         for method in methods if valid.any() else ():
             column = values[method][valid]
-            interval = bootstrap_interval(column, pictures[valid], seed=seed)
+            interval = bootstrap_interval(column, images[valid], seed=seed)
             row["methods"][method] = {"mean": float(column.mean()), "interval": list(interval)}
         table[name] = row
         if metric.axis is not None and valid.any():
@@ -80,7 +80,7 @@ def _dropped(
     """Reason -> how many matched objects a metric drops for it; each object has one reason.
 
     Args:
-        results: of pictures.
+        results: of images.
         metric: what drops them.
         valid: by object, whether it has a value by all methods.
         somewhere: likewise, by some method.
@@ -137,7 +137,7 @@ def format_dropped(summary: Mapping[str, Any]) -> list[str]:
 def format_counts(counts: Mapping[str, int]) -> str:
     """What was found, matched and dropped, in two lines."""
     return (
-        f"{counts['pictures']} pictures. Of the annotations {counts.get('crowd', 0)} are crowds, "
+        f"{counts['images']} images. Of the annotations {counts.get('crowd', 0)} are crowds, "
         f"{counts.get('ignored', 0)} to be ignored, {counts.get('empty', 0)} without size; {counts.get('objects', 0)} "
         f"are objects, of which {counts.get('matched', 0)} matched.\n"
         f"Of {counts.get('detections', 0)} detections {counts.get('no_object_of_class', 0)} had no object of their "
@@ -162,10 +162,10 @@ def objects_csv(
 
 
 def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:
-    """A line for each object, other object of its picture, and method: how near they are, how much heat strays.
+    """A line for each object, other object of its image, and method: how near they are, how much heat strays.
 
     ``other_object`` is the id of its annotation; of results made before they held ``object_ids`` the number of the
-    object among the picture's.
+    object among the image's.
     """
     lines = [
         (result["image_id"], result["objects"][int(row)]["annotation_id"],

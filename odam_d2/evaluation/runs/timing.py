@@ -29,7 +29,7 @@ class TimedComparison(MethodComparison):
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
     ) -> Sequence[Mapping[str, HeatMaps | None]]:
         """See :meth:`MethodComparison.explain`."""
-        # Else pictures that nobody wants would get what the ones before took.
+        # Else images that nobody wants would get what the ones before took.
         self._seconds = {}
         return super().explain(trace, batched_inputs, instances)
 
@@ -43,7 +43,7 @@ class TimedComparison(MethodComparison):
             maps[name] = one.explain(trace, batched_inputs, instances)
             seconds[name] = (now() - start) / max(len(trace), 1)
         self._seconds = seconds
-        return [dict(zip(maps, picture, strict=True)) for picture in zip(*maps.values(), strict=True)]
+        return [dict(zip(maps, image, strict=True)) for image in zip(*maps.values(), strict=True)]
 
     def result(  # type: ignore[override]  # as in MethodComparison
         self, found: Instances, heatmaps: Mapping[str, HeatMaps | None], number: int

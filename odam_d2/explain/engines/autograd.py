@@ -1,6 +1,6 @@
 """The plain engine: automatic differentiation, for any detector and any layer; the oracle of the others.
 
-Shape letters: D detections, n of them in a chunk, N pictures, K attributes, C channels, (H, W) the grid of the
+Shape letters: D detections, n of them in a chunk, N images, K attributes, C channels, (H, W) the grid of the
 explained layer.
 """
 
@@ -55,15 +55,15 @@ class AutogradEngine(GradientEngine):
             while members:
                 count = max(1, self.gradients.size(wanted) // len(attributes))
                 chosen, members = torch.tensor(members[:count], device=trace.rows.device), members[count:]
-                pictures = trace.image_index[chosen]
-                found = self.gradients(targets[chosen].flatten(), wanted, _own_picture(pictures, len(attributes)))
+                images = trace.image_index[chosen]
+                found = self.gradients(targets[chosen].flatten(), wanted, _own_image(images, len(attributes)))
                 extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
                 for level, leaf, gradient in zip(distinct, wanted, found, strict=True):
                     gradient = gradient.unflatten(0, (len(chosen), len(attributes)))
                     sigma = smoothing * extent / strides[level]
                     window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
                     yield GradientWindows(
-                        chosen, sites.index(level), leaf.detach(), pictures, window, strides[level],
+                        chosen, sites.index(level), leaf.detach(), images, window, strides[level],
                         _smooth(gradient, sigma), several,
                     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
 
 
 def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
-    """The captured output of a layer, if it is one map for each picture.
+    """The captured output of a layer, if it is one map for each image.
 
     Args:
         outputs: what the module gave, each time it ran.
@@ -163,14 +163,14 @@ def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
     if is_map != [True]:
         raise ValueError(
             f"`layer` {path!r} must give one ({num_images}, C, H, W) map when the detector runs on {num_images} "
-            f"pictures; got {found or 'nothing'}: name a convolution or a block of the backbone"
+            f"images; got {found or 'nothing'}: name a convolution or a block of the backbone"
         )
     return outputs[0]
 
 
-def _own_picture(pictures: Tensor, attributes: int) -> Callable[[Tensor, slice], Tensor]:
-    """Takes from gradients (m, N, C, H, W) of some of the (n * K) scalars what belongs to the scalar's own picture."""
-    of_scalar = pictures.repeat_interleave(attributes)
+def _own_image(images: Tensor, attributes: int) -> Callable[[Tensor, slice], Tensor]:
+    """Takes from gradients (m, N, C, H, W) of some of the (n * K) scalars what belongs to the scalar's own image."""
+    of_scalar = images.repeat_interleave(attributes)
 
     def take(gradient: Tensor, part: slice) -> Tensor:
         return gradient[torch.arange(len(gradient), device=gradient.device), of_scalar[part]]

@@ -223,7 +223,7 @@ class GridGradients(DenseGradients):
         return torch.cat(parts, 2)
 
     def _graph(self, branch: Branch, level: int, image: int) -> tuple[Tensor, Tensor]:
-        """A branch's input and last layer for one picture, with the graph between them; kept until another is asked."""
+        """A branch's input and last layer for one image, with the graph between them; kept until another is asked."""
         number = next(k for k, other in enumerate(self.head.branches) if other is branch)
         key = (number, level, image)
         if key not in self.graphs:

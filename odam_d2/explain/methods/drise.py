@@ -1,6 +1,6 @@
-"""D-RISE: hides parts of the picture at random, and sees which of them the detection needs.
+"""D-RISE: hides parts of the image at random, and sees which of them the detection needs.
 
-Shape letters: D detections over the batch, R of one picture, B masks at a time, K classes.
+Shape letters: D detections over the batch, R of one image, B masks at a time, K classes.
 """
 
 import torch
@@ -22,9 +22,9 @@ from ..windows import MapWindows, assemble
 class DRISE(Explainer):
     """h = sum_m weight_m * M_m / (N p), N random masks M_m; their detections say how much of this one is still there.
 
-    The weight of a mask is the maximum, over the detections j of the masked picture, of IoU x cosine of the class
-    vectors x score; zero if nothing is detected. One set of masks serves all detections of a picture, and each picture
-    has the same ones for the same seed. There are no gradients in it: the detector is asked N times a picture, and the
+    The weight of a mask is the maximum, over the detections j of the masked image, of IoU x cosine of the class
+    vectors x score; zero if nothing is detected. One set of masks serves all detections of an image, and each image
+    has the same ones for the same seed. There are no gradients in it: the detector is asked N times an image, and the
     detection is explained as a whole, under the name of ``score``.
 
     Source: Petsiuk et al., CVPR 2021 (arXiv 2006.03204), equations 1 to 5. Departures and choices:
@@ -33,18 +33,18 @@ class DRISE(Explainer):
     - The class vector is what the head says of all classes but background (softmax or sigmoid, see
       ``class_vectors`` of :class:`~odam_d2.structures.TracedHead`); for boxes that the caller gives it is the given
       class alone. Where a head doesn't tell, it is the detected class alone, and the cosine says: same class or not.
-    - Masks multiply the picture before it is normalised, so that what they hide is black.
-    - A map is kept on a grid of cells over the picture: each mask is taken at their centres, not averaged over them.
+    - Masks multiply the image before it is normalised, so that what they hide is black.
+    - A map is kept on a grid of cells over the image: each mask is taken at their centres, not averaged over them.
 
     Args:
         args: as for :class:`Explainer`.
         num_masks: N.
         resolution: cells of a mask along each side before it is enlarged.
         probability: p of a cell to be seen, in (0, 1].
-        batch_size: B, masked pictures that go through the detector together.
+        batch_size: B, masked images that go through the detector together.
         stride: model-input pixels per cell of the maps.
         seed: of the masks.
-        amp: ask about masked pictures in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, and
+        amp: ask about masked images in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, and
             ask :func:`odam_d2.modeling.inference_copy` of the detector: about twice as quick on a CPU.
         progress: show a bar with the time that is left.
 
@@ -86,10 +86,10 @@ class DRISE(Explainer):
         asked = inference_copy(self.model, boxes_only=True) if self.amp else self.model
         bar = tqdm(total=self.num_masks * len(numbers), desc="D-RISE", unit="mask", disable=not self.progress)
         with bar as progress, torch.no_grad():
-            parts = [self._picture(asked, trace, batched_inputs[n], n, vectors, progress) for n in numbers]
+            parts = [self._image(asked, trace, batched_inputs[n], n, vectors, progress) for n in numbers]
         return assemble(trace, parts, self.attributes)
 
-    def _picture(
+    def _image(
         self,
         asked: UntypedModule,
         trace: DetectionTrace,
@@ -98,7 +98,7 @@ class DRISE(Explainer):
         vectors: Tensor | None,
         progress: tqdm,
     ) -> MapWindows:
-        """Maps of the detections of picture `number`, by what `asked` says; `vectors` are those of the whole batch."""
+        """Maps of the detections of image `number`, by what `asked` says; `vectors` are those of the whole batch."""
         chosen = (trace.image_index == number).nonzero()[:, 0]
         size, device = trace.image_sizes[number], trace.boxes.device
         grid = (-(-size[0] // self.stride), -(-size[1] // self.stride))
@@ -141,7 +141,7 @@ def _class_vectors(trace: DetectionTrace, given: bool) -> Tensor | None:
 def _what_is_left(
     trace: DetectionTrace, chosen: Tensor, vectors: Tensor | None, seen: DetectionTrace, seen_vectors: Tensor | None
 ) -> Tensor:
-    """(R, B): the weights of B masks for R chosen detections, from the detections of the masked pictures."""
+    """(R, B): the weights of B masks for R chosen detections, from the detections of the masked images."""
     weights = trace.boxes.new_zeros(len(chosen), len(seen.image_sizes))
     if len(seen) == 0:
         return weights

@@ -12,7 +12,7 @@ class HiResCAM(Explainer):
     """h = ReLU( sum_c G_c * A_c ): the same as ODAM without smoothing wherever one level speaks for a detection.
 
     Source: Draelos and Carin, 2020 (arXiv 2011.08891), made for the last layer of classifiers. Departure: where several
-    levels speak their maps are added in the picture before the ReLU, so that the two are the same there too. Computed
+    levels speak their maps are added in the image before the ReLU, so that the two are the same there too. Computed
     from gradients on the grid, it is also a check of the shorter ways that ODAM's maps come by.
     """
 

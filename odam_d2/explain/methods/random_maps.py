@@ -1,6 +1,6 @@
 """A control for the others: maps that know nothing.
 
-Shape letters: D detections over the batch, R of one picture, K attributes, (H, W) the grid of a map, N pictures.
+Shape letters: D detections over the batch, R of one image, K attributes, (H, W) the grid of a map, N images.
 """
 
 import torch
@@ -13,7 +13,7 @@ from ..windows import MapWindows, assemble
 
 @register_method("random")
 class RandomMaps(Explainer):
-    """Every cell of every map is drawn from [0, 1), whatever the picture shows and the detector says.
+    """Every cell of every map is drawn from [0, 1), whatever the image shows and the detector says.
 
     What a metric gives for these maps is what it gives for nothing. A method that isn't ahead of it in a metric has
     shown nothing by that metric; and where many methods aren't, the metric is to be doubted.
@@ -24,7 +24,7 @@ class RandomMaps(Explainer):
     Args:
         args: as for :class:`Explainer`.
         stride: model-input pixels per cell of the maps; D-RISE's default.
-        seed: of the draws, which are the same for each picture.
+        seed: of the draws, which are the same for each image.
 
     Raises:
         ValueError: if `stride` is below 1.
@@ -43,11 +43,11 @@ class RandomMaps(Explainer):
     ) -> list[HeatMaps]:
         """See :meth:`Explainer.explain`."""
         del batched_inputs, instances
-        parts = [self._picture(trace, number) for number in trace.image_index.unique().tolist()]
+        parts = [self._image(trace, number) for number in trace.image_index.unique().tolist()]
         return assemble(trace, parts, self.attributes)
 
-    def _picture(self, trace: DetectionTrace, number: int) -> MapWindows:
-        """Maps of the detections of picture `number`."""
+    def _image(self, trace: DetectionTrace, number: int) -> MapWindows:
+        """Maps of the detections of image `number`."""
         chosen, device = (trace.image_index == number).nonzero()[:, 0], trace.boxes.device
         height, width = trace.image_sizes[number]
         grid = (-(-height // self.stride), -(-width // self.stride))

@@ -1,7 +1,7 @@
 "use strict";
-/* From a window of grid cells to a picture, by the rule of HeatMaps.to_image: cell (i, j) is centred at
+/* From a window of grid cells to an image, by the rule of HeatMaps.to_image: cell (i, j) is centred at
    ((j + .5) stride_x, (i + .5) stride_y) in model-input pixels; bilinear between centres; beyond the outermost centres
-   of the grid the outermost cell goes on; cells wholly beyond the picture are padding and never enter; outside the
+   of the grid the outermost cell goes on; cells wholly beyond the image are padding and never enter; outside the
    window the map is zero; min-max to [0, 1]. */
 const OdamHeat = (() => {
   /** Bytes behind a base64 text. */
@@ -25,7 +25,7 @@ const OdamHeat = (() => {
   }
 
   /**
-   * The map of one detection as a picture, not normalised.
+   * The map of one detection as an image, not normalised.
    * where: { window: [top, left, rows, columns], grid: [H, W], stride: [y, x] }; bytes: rows x columns;
    * input: [h, w] of the model input without padding. Returns a Float32Array of height x width.
    */
@@ -33,7 +33,7 @@ const OdamHeat = (() => {
     const [top, left, rows, columns] = where.window;
     const y = axis(top, where.grid[0], where.stride[0], height, input[0]);
     const x = axis(left, where.grid[1], where.stride[1], width, input[1]);
-    const picture = new Float32Array(height * width), line = new Float32Array(columns);
+    const image = new Float32Array(height * width), line = new Float32Array(columns);
     for (let v = 0; v < height; v++) {
       const row = y.cell[v], lower = y.share[v], upper = 1 - lower;
       if (row < -1 || row >= rows) continue;
@@ -44,28 +44,28 @@ const OdamHeat = (() => {
       for (let u = 0; u < width; u++) {
         const column = x.cell[u];
         if (column < -1 || column >= columns) continue;
-        picture[v * width + u] = (column >= 0 ? (1 - x.share[u]) * line[column] : 0)
+        image[v * width + u] = (column >= 0 ? (1 - x.share[u]) * line[column] : 0)
           + (column + 1 < columns ? x.share[u] * line[column + 1] : 0);
       }
     }
-    return picture;
+    return image;
   }
 
-  /** Min-max to [0, 1], in place; a picture without contrast becomes zero. */
-  function normalise(picture) {
+  /** Min-max to [0, 1], in place; an image without contrast becomes zero. */
+  function normalise(image) {
     let low = Infinity, high = -Infinity;
-    for (const value of picture) {
+    for (const value of image) {
       if (value < low) low = value;
       if (value > high) high = value;
     }
     const scale = high > low ? 1 / (high - low) : 0;
-    for (let k = 0; k < picture.length; k++) picture[k] = (picture[k] - low) * scale;
-    return picture;
+    for (let k = 0; k < image.length; k++) image[k] = (image[k] - low) * scale;
+    return image;
   }
 
-  /** Element-wise maximum of pictures, into the first. */
-  function maximum(pictures) {
-    const [first, ...others] = pictures;
+  /** Element-wise maximum of images, into the first. */
+  function maximum(images) {
+    const [first, ...others] = images;
     for (const other of others) {
       for (let k = 0; k < first.length; k++) if (other[k] > first[k]) first[k] = other[k];
     }
@@ -73,9 +73,9 @@ const OdamHeat = (() => {
   }
 
   /** Writes colour and opacity of each heat value into RGBA pixels; opacity grows with the heat up to `opaqueFrom`. */
-  function colour(picture, lut, opaqueFrom, pixels) {
-    for (let k = 0; k < picture.length; k++) {
-      const heat = picture[k], entry = 3 * Math.min(255, Math.floor(heat * 256));
+  function colour(image, lut, opaqueFrom, pixels) {
+    for (let k = 0; k < image.length; k++) {
+      const heat = image[k], entry = 3 * Math.min(255, Math.floor(heat * 256));
       pixels[4 * k] = lut[entry];
       pixels[4 * k + 1] = lut[entry + 1];
       pixels[4 * k + 2] = lut[entry + 2];

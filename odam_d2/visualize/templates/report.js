@@ -3,9 +3,9 @@
   const { $, element } = OdamView;
   const data = JSON.parse($("data").textContent);
   for (const name of Object.keys(data.luts)) data.luts[name] = OdamHeat.decode(data.luts[name]);
-  const pictures = data.pictures;
+  const images = data.images;
   const state = {
-    picture: 0, detection: -1, attribute: 0, hover: null, minScore: 0, label: "", filter: "",
+    image: 0, detection: -1, attribute: 0, hover: null, minScore: 0, label: "", filter: "",
     heat: true, boxes: true, truth: false, zoom: false, all: false, opacity: 0.65, colormap: Object.keys(data.luts)[0],
   };
   let zoomBefore = false;
@@ -30,25 +30,25 @@
     miss: ["no match", "no annotated object of this class with an IoU of .5 or more"],
   };
 
-  const here = () => pictures[state.picture];
+  const here = () => images[state.image];
   const chosen = () => here()?.detections[state.detection];
   const attribute = () => data.names[state.attribute];
   const visible = () => here().detections.map((_, k) => k).filter((k) => {
     const d = here().detections[k];
     return d.score >= state.minScore && (!state.label || d.label === state.label);
   });
-  const annotated = pictures.some((p) => p.annotations);
+  const annotated = images.some((p) => p.annotations);
   const plural = (n, word) => `${n} ${word}${n === 1 ? "" : word.endsWith("x") ? "es" : "s"}`;
   const shown = (number) => number === 0 ? "0" : number >= 0.01 && number < 1000 ? number.toPrecision(3) : number.toExponential(1);
 
   /* ---- changing what is chosen ---- */
 
-  function choosePicture(index, detection) {
-    state.picture = index;
+  function chooseImage(index, detection) {
+    state.image = index;
     state.hover = null;
     state.detection = detection ?? (visible()[0] ?? -1);
     $("detection-list").scrollTop = 0;
-    drawPictures();
+    drawImages();
     draw();
   }
 
@@ -62,11 +62,11 @@
     draw();
   }
 
-  function stepPicture(by) {
-    const listed = pictures.map((_, k) => k).filter(isListed);
+  function stepImage(by) {
+    const listed = images.map((_, k) => k).filter(isListed);
     if (!listed.length) return;
-    const at = listed.indexOf(state.picture);
-    choosePicture(listed[at < 0 ? 0 : (at + by + listed.length) % listed.length]);
+    const at = listed.indexOf(state.image);
+    chooseImage(listed[at < 0 ? 0 : (at + by + listed.length) % listed.length]);
   }
 
   function stepDetection(by) {
@@ -102,7 +102,7 @@
 
   /* ---- drawing ---- */
 
-  const isListed = (k) => pictures[k].name.toLowerCase().includes(state.filter);
+  const isListed = (k) => images[k].name.toLowerCase().includes(state.filter);
 
   /** Scrolls a list, and nothing but it, to what is chosen. */
   function reveal(list) {
@@ -113,26 +113,26 @@
     list.scrollLeft += Math.min(0, inner.left - outer.left) + Math.max(0, inner.right - outer.right);
   }
 
-  function drawPictures() {
-    const items = pictures.map((picture, k) => k).filter(isListed).map((k) => {
-      const picture = pictures[k], failed = Boolean(picture.error);
-      const about = failed ? "failed" : plural(picture.detections.length, data.noun);
-      const button = element("button", { title: picture.name, onclick: () => choosePicture(k) },
-        failed ? element("span", { class: "thumb broken", text: "!" }) : element("img", { class: "thumb", src: picture.thumb, alt: "" }),
-        element("span", { class: "name" }, element("b", { text: picture.name }), element("small", { class: failed ? "alarm" : "", text: about })));
-      if (k === state.picture) button.setAttribute("aria-current", "true");
+  function drawImages() {
+    const items = images.map((image, k) => k).filter(isListed).map((k) => {
+      const image = images[k], failed = Boolean(image.error);
+      const about = failed ? "failed" : plural(image.detections.length, data.noun);
+      const button = element("button", { title: image.name, onclick: () => chooseImage(k) },
+        failed ? element("span", { class: "thumb broken", text: "!" }) : element("img", { class: "thumb", src: image.thumb, alt: "" }),
+        element("span", { class: "name" }, element("b", { text: image.name }), element("small", { class: failed ? "alarm" : "", text: about })));
+      if (k === state.image) button.setAttribute("aria-current", "true");
       return element("li", {}, button);
     });
-    $("picture-list").replaceChildren(...items);
-    if (!items.length) $("picture-list").append(element("li", { class: "none", text: "No picture has this in its name." }));
-    reveal($("picture-list"));
+    $("image-list").replaceChildren(...items);
+    if (!items.length) $("image-list").append(element("li", { class: "none", text: "No image has this in its name." }));
+    reveal($("image-list"));
   }
 
   function drawDetections() {
-    const picture = here(), list = visible(), all = picture.detections.length;
+    const image = here(), list = visible(), all = image.detections.length;
     $("count").textContent = list.length === all ? plural(all, data.noun) : `${list.length} of ${plural(all, data.noun)}`;
     const focused = $("detection-list").contains(document.activeElement);
-    listDetections(picture, list, all);
+    listDetections(image, list, all);
     $("detection-list").querySelector("[aria-current]")?.removeAttribute("aria-current");
     buttons.get(state.detection)?.setAttribute("aria-current", "true");
     reveal($("detection-list"));
@@ -140,20 +140,20 @@
   }
 
   /** Makes the list anew where others are in it: there may be a thousand, and a step changes two. */
-  function listDetections(picture, list, all) {
-    const key = [state.picture, list.join()].join("/");
+  function listDetections(image, list, all) {
+    const key = [state.image, list.join()].join("/");
     if (key === listed) return;
     listed = key;
     buttons.clear();
     $("detection-list").replaceChildren(...list.map((k) => {
-      const d = picture.detections[k];
+      const d = image.detections[k];
       const button = element("button", {
         onclick: () => chooseDetection(k), onpointerenter: () => hover(k), onpointerleave: () => hover(null),
       },
       element("span", { class: "number", text: k, style: `--colour: ${d.color}` }),
       element("span", { class: "label", text: d.label }),
       element("span", { class: "score", text: d.score.toFixed(3), style: `--share: ${100 * d.score}%` }),
-      element("span", { class: "box", text: d.box.map((v) => Math.round(v)).join(", "), title: "x1, y1, x2, y2 in pixels of the picture" }));
+      element("span", { class: "box", text: d.box.map((v) => Math.round(v)).join(", "), title: "x1, y1, x2, y2 in pixels of the image" }));
       if (d.truth) {
         const [word, meaning] = VERDICTS[d.truth.verdict];
         button.append(element("span", { class: `verdict ${d.truth.verdict}`, title: `IoU ${d.truth.iou.toFixed(3)}: ${meaning}`, text: d.truth.verdict === "crowd" ? word : `${word} ${d.truth.iou.toFixed(2)}` }));
@@ -162,7 +162,7 @@
       return element("li", {}, button);
     }));
     if (!list.length) {
-      const why = picture.error ? "This picture failed." : all ? "None passes the filters." : "None in this picture.";
+      const why = image.error ? "This image failed." : all ? "None passes the filters." : "None in this image.";
       $("detection-list").append(element("li", { class: "none", text: why }));
     }
   }
@@ -184,10 +184,10 @@
   }
 
   function drawWords() {
-    const d = chosen(), name = attribute(), picture = here();
+    const d = chosen(), name = attribute(), image = here();
     const usable = Boolean(d);
     $("what").textContent = usable
-      ? `${name} of ${state.detection} ${d.label} ${d.score.toFixed(3)}` : picture.error ? "This picture failed." : "Nothing to explain here.";
+      ? `${name} of ${state.detection} ${d.label} ${d.score.toFixed(3)}` : image.error ? "This image failed." : "Nothing to explain here.";
     const peak = usable && name !== "combined" ? d.peaks[data.attributes.indexOf(name)] : null;
     $("why").textContent = !usable ? "" : peak === 0
       ? "This map is empty: no feature speaks for it." : WHY[name] ? `Warm: ${WHY[name]}.` : "";
@@ -202,7 +202,7 @@
   }
 
   function draw() {
-    const picture = here();
+    const image = here();
     drawFilters();
     drawDetections();
     drawWords();
@@ -213,12 +213,12 @@
       button.tabIndex = k === state.attribute ? 0 : -1;
     });
     $("opacity").value = Math.round(100 * state.opacity);
-    const usable = !picture.error, multiples = usable && state.all && Boolean(chosen());
+    const usable = !image.error, multiples = usable && state.all && Boolean(chosen());
     $("frame").hidden = !usable || multiples;
     $("multiples").hidden = !multiples;
     $("message").hidden = usable;
-    $("message").textContent = picture.error ? `${picture.name} could not be explained: ${picture.error}` : "";
-    $("stage").setAttribute("aria-label", `Picture ${picture.name}`);
+    $("message").textContent = image.error ? `${image.name} could not be explained: ${image.error}` : "";
+    $("stage").setAttribute("aria-label", `Image ${image.name}`);
     if (multiples) OdamView.drawMultiples(data, state, attribute(), (name) => { chooseAttribute(data.names.indexOf(name)); flipAll(); });
     else if (usable) OdamView.drawStage(data, state, visible(), attribute());
     writeLink();
@@ -227,7 +227,7 @@
   /* ---- the link ---- */
 
   function writeLink() {
-    const link = new URLSearchParams({ image: state.picture });
+    const link = new URLSearchParams({ image: state.image });
     if (state.detection >= 0) link.set("det", state.detection);
     link.set("attr", attribute());
     if (state.all) link.set("view", "all");
@@ -241,8 +241,8 @@
     state.attribute = Math.max(0, data.names.indexOf(link.get("attr")));
     state.all = link.get("view") === "all";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
-    const image = within(link.get("image"), pictures.length) ?? Math.max(0, pictures.findIndex((p) => p.detections.length));
-    choosePicture(image, within(link.get("det"), pictures[image].detections.length) ?? undefined);
+    const first = within(link.get("image"), images.length) ?? Math.max(0, images.findIndex((p) => p.detections.length));
+    chooseImage(first, within(link.get("det"), images[first].detections.length) ?? undefined);
   }
 
   /* ---- about the run ---- */
@@ -254,20 +254,20 @@
   }
 
   function fillRun() {
-    const body = $("run-body"), failed = pictures.filter((p) => p.error), entries = Object.entries(data.run);
+    const body = $("run-body"), failed = images.filter((p) => p.error), entries = Object.entries(data.run);
     const isSection = ([, v]) => v !== null && typeof v === "object" && !Array.isArray(v);
     if (failed.length) {
-      body.append(element("h3", { class: "alarm", text: `${plural(failed.length, "picture")} failed` }),
+      body.append(element("h3", { class: "alarm", text: `${plural(failed.length, "image")} failed` }),
         element("ul", {}, ...failed.map((p) => element("li", {}, element("b", { text: p.name }), `: ${p.error}`))));
     }
     body.append(rows(Object.fromEntries(entries.filter((entry) => !isSection(entry)))));
     for (const [title, value] of entries.filter(isSection)) body.append(element("h3", { text: title }), rows(value));
-    const total = pictures.reduce((sum, p) => sum + p.detections.length, 0);
-    $("summary").textContent = [plural(pictures.length, "picture"), plural(total, data.noun), data.run.method].filter(Boolean).join(" · ");
+    const total = images.reduce((sum, p) => sum + p.detections.length, 0);
+    $("summary").textContent = [plural(images.length, "image"), plural(total, data.noun), data.run.method].filter(Boolean).join(" · ");
     $("open-failures").hidden = !failed.length;
     $("open-failures").textContent = `${failed.length} failed`;
     $("notice").hidden = total > 0;
-    $("notice").textContent = pictures.length ? data.empty : "No pictures in this run.";
+    $("notice").textContent = images.length ? data.empty : "No images in this run.";
   }
 
   /* ---- events ---- */
@@ -284,7 +284,7 @@
     $("colormap").addEventListener("change", (e) => { state.colormap = e.target.value; draw(); });
     $("class-filter").addEventListener("change", (e) => { state.label = e.target.value; refilter(); });
     $("score-filter").addEventListener("input", (e) => { state.minScore = Number(e.target.value); refilter(); });
-    $("picture-filter").addEventListener("input", (e) => { state.filter = e.target.value.trim().toLowerCase(); drawPictures(); });
+    $("image-filter").addEventListener("input", (e) => { state.filter = e.target.value.trim().toLowerCase(); drawImages(); });
     $("open-run").addEventListener("click", () => $("run").showModal());
     $("open-failures").addEventListener("click", () => $("run").showModal());
     $("open-help").addEventListener("click", () => $("help").showModal());
@@ -306,7 +306,7 @@
     ArrowLeft: () => stepDetection(-1), ArrowRight: () => stepDetection(1),
     ArrowUp: () => chooseAttribute(state.attribute - 1), ArrowDown: () => chooseAttribute(state.attribute + 1),
     "[": () => chooseAttribute(state.attribute - 1), "]": () => chooseAttribute(state.attribute + 1),
-    n: () => stepPicture(1), p: () => stepPicture(-1), "+": () => fade(0.05), "=": () => fade(0.05), "-": () => fade(-0.05),
+    n: () => stepImage(1), p: () => stepImage(-1), "+": () => fade(0.05), "=": () => fade(0.05), "-": () => fade(-0.05),
     h: () => flip("heat"), b: () => flip("boxes"), z: () => flip("zoom"), a: flipAll,
     g: () => { if (annotated) flip("truth"); }, "?": () => $("help").showModal(),
   };
@@ -323,7 +323,7 @@
   }
 
   fillRun();
-  if (!pictures.length) {
+  if (!images.length) {
     document.querySelector("main").hidden = true;
     return;
   }

@@ -1,5 +1,5 @@
-/* What is drawn: the picture or a part of it, the heat over it, boxes with their tags, all maps side by side.
-   Boxes and view rectangles are in pixels of the original picture. */
+/* What is drawn: the image or a part of it, the heat over it, boxes with their tags, all maps side by side.
+   Boxes and view rectangles are in pixels of the original image. */
 const OdamView = (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const HEAT_SIDE = 960; // longest side of a drawn heat map; the browser scales it to the stage
@@ -28,44 +28,44 @@ const OdamView = (() => {
   }
 
   /** The normalised map as Float32Array, height x width. */
-  function heatOf(data, picture, detection, name, height, width) {
+  function heatOf(data, image, detection, name, height, width) {
     if (name === "combined" && data.combined) {
-      return OdamHeat.maximum(data.combined.map((part) => heatOf(data, picture, detection, part, height, width)));
+      return OdamHeat.maximum(data.combined.map((part) => heatOf(data, image, detection, part, height, width)));
     }
     const bytes = OdamHeat.decode(detection.maps[data.attributes.indexOf(name)]);
-    return OdamHeat.normalise(OdamHeat.render(detection, bytes, picture.input, height, width));
+    return OdamHeat.normalise(OdamHeat.render(detection, bytes, image.input, height, width));
   }
 
-  /** A canvas over the whole picture with the coloured map; cached. */
+  /** A canvas over the whole image with the coloured map; cached. */
   function heatCanvas(data, state, name) {
-    const key = [state.picture, state.detection, name, state.colormap].join("/");
+    const key = [state.image, state.detection, name, state.colormap].join("/");
     if (drawn.has(key)) return drawn.get(key);
-    const picture = data.pictures[state.picture], [width, height] = picture.size;
+    const image = data.images[state.image], [width, height] = image.size;
     const scale = HEAT_SIDE / Math.max(width, height);
     const canvas = element("canvas", {
       width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)),
     });
-    const heat = heatOf(data, picture, picture.detections[state.detection], name, canvas.height, canvas.width);
-    const context = canvas.getContext("2d"), image = context.createImageData(canvas.width, canvas.height);
-    OdamHeat.colour(heat, data.luts[state.colormap], data.opaque_from, image.data);
-    context.putImageData(image, 0, 0);
+    const heat = heatOf(data, image, image.detections[state.detection], name, canvas.height, canvas.width);
+    const context = canvas.getContext("2d"), pixels = context.createImageData(canvas.width, canvas.height);
+    OdamHeat.colour(heat, data.luts[state.colormap], data.opaque_from, pixels.data);
+    context.putImageData(pixels, 0, 0);
     drawn.set(key, canvas);
     if (drawn.size > CACHE) drawn.delete(drawn.keys().next().value);
     return canvas;
   }
 
   /** The photograph as an image element that is decoded once. */
-  function photoOf(picture) {
-    if (!photos.has(picture)) photos.set(picture, element("img", { src: picture.image, alt: "" }));
-    return photos.get(picture);
+  function photoOf(image) {
+    if (!photos.has(image)) photos.set(image, element("img", { src: image.image, alt: "" }));
+    return photos.get(image);
   }
 
-  /** The part of the picture to show, [x, y, w, h]: all, or the detection with its map and some air; its aspect if one is given. */
-  function viewOf(picture, detection, zoom, aspect) {
-    const [width, height] = picture.size;
+  /** The part of the image to show, [x, y, w, h]: all, or the detection with its map and some air; its aspect if one is given. */
+  function viewOf(image, detection, zoom, aspect) {
+    const [width, height] = image.size;
     if (!zoom || !detection) return [0, 0, width, height];
     const [top, left, rows, columns] = detection.window, [y, x] = detection.stride;
-    const fx = width / picture.input[1] * x, fy = height / picture.input[0] * y, box = detection.box;
+    const fx = width / image.input[1] * x, fy = height / image.input[0] * y, box = detection.box;
     let x1 = Math.min(box[0], (left - 0.5) * fx), x2 = Math.max(box[2], (left + columns + 0.5) * fx);
     let y1 = Math.min(box[1], (top - 0.5) * fy), y2 = Math.max(box[3], (top + rows + 0.5) * fy);
     let w = 1.2 * (x2 - x1) + 16, h = 1.2 * (y2 - y1) + 16;
@@ -78,9 +78,9 @@ const OdamView = (() => {
   }
 
   /** Fits the frame into the stage and moves its layers so that just the view is seen. */
-  function placeLayers(picture, view) {
+  function placeLayers(image, view) {
     const stage = $("stage"), scale = Math.min(stage.clientWidth / view[2], stage.clientHeight / view[3]);
-    const [width, height] = picture.size;
+    const [width, height] = image.size;
     Object.assign($("frame").style, { width: `${view[2] * scale}px`, height: `${view[3] * scale}px` });
     Object.assign($("layers").style, {
       width: `${width * scale}px`, height: `${height * scale}px`,
@@ -94,25 +94,25 @@ const OdamView = (() => {
   }
 
   /** Draws the boxes anew where others are shown: there may be a thousand, and a step changes two. */
-  function layBoxes(picture, state, visible) {
-    const svg = $("boxes"), key = [state.picture, state.truth, state.boxes, visible.join()].join("/");
+  function layBoxes(image, state, visible) {
+    const svg = $("boxes"), key = [state.image, state.truth, state.boxes, visible.join()].join("/");
     if (key === laid.key) return;
     Object.assign(laid, { key, pairs: new Map(), raised: [] });
-    svg.setAttribute("viewBox", `0 0 ${picture.size[0]} ${picture.size[1]}`);
+    svg.setAttribute("viewBox", `0 0 ${image.size[0]} ${image.size[1]}`);
     svg.replaceChildren();
-    for (const truth of state.truth ? picture.annotations || [] : []) {
+    for (const truth of state.truth ? image.annotations || [] : []) {
       svg.append(boxShape(truth.box, { class: "halo" }), boxShape(truth.box, { class: truth.crowd ? "truth crowd" : "truth" }));
     }
     for (const k of state.boxes ? visible : []) {
-      const { box, color } = picture.detections[k];
+      const { box, color } = image.detections[k];
       laid.pairs.set(k, [boxShape(box, { class: "halo" }), boxShape(box, { class: "box", stroke: color })]);
       svg.append(...laid.pairs.get(k));
     }
   }
 
   /** Draws the boxes; the selected one on top, in white, with the side thick that the attribute is about. */
-  function drawBoxes(picture, state, visible, attribute) {
-    layBoxes(picture, state, visible);
+  function drawBoxes(image, state, visible, attribute) {
+    layBoxes(image, state, visible);
     for (const node of laid.raised) node.classList.remove("hover", "selected");
     laid.side?.remove();
     laid.raised = [];
@@ -124,7 +124,7 @@ const OdamView = (() => {
       laid.raised.push(...pair);
     }
     if (laid.pairs.has(state.detection) && attribute in SIDES) {
-      const [a, b, c, d] = SIDES[attribute], { box } = picture.detections[state.detection];
+      const [a, b, c, d] = SIDES[attribute], { box } = image.detections[state.detection];
       laid.side = shape("line", { class: "side", x1: box[a], y1: box[b], x2: box[c], y2: box[d] });
       $("boxes").append(laid.side);
     }
@@ -144,14 +144,14 @@ const OdamView = (() => {
 
   /** One detection on the stage. */
   function drawStage(data, state, visible, attribute) {
-    const picture = data.pictures[state.picture], stage = $("stage");
-    stage.style.setProperty("--aspect", picture.size[0] / picture.size[1]);
-    const detection = picture.detections[state.detection];
-    const view = viewOf(picture, detection, state.zoom, stage.clientWidth / stage.clientHeight);
+    const image = data.images[state.image], stage = $("stage");
+    stage.style.setProperty("--aspect", image.size[0] / image.size[1]);
+    const detection = image.detections[state.detection];
+    const view = viewOf(image, detection, state.zoom, stage.clientWidth / stage.clientHeight);
     const photo = $("photo"), heat = $("heat");
-    photo.alt = picture.name;
-    if (photo.getAttribute("src") !== picture.image) photo.src = picture.image;
-    const scale = placeLayers(picture, view);
+    photo.alt = image.name;
+    if (photo.getAttribute("src") !== image.image) photo.src = image.image;
+    const scale = placeLayers(image, view);
     heat.hidden = !state.heat || !detection;
     if (!heat.hidden) {
       const source = heatCanvas(data, state, attribute);
@@ -161,31 +161,31 @@ const OdamView = (() => {
       heat.style.opacity = state.opacity;
       heat.setAttribute("aria-label", `Heat map of ${attribute} for detection ${state.detection}, ${detection.label}`);
     }
-    drawBoxes(picture, state, visible, attribute);
+    drawBoxes(image, state, visible, attribute);
     const hover = state.hover === state.detection ? null : state.hover;
-    placeTag($("tag-hover"), state.boxes && visible.includes(hover) ? picture.detections[hover] : null, hover, view, scale);
+    placeTag($("tag-hover"), state.boxes && visible.includes(hover) ? image.detections[hover] : null, hover, view, scale);
     placeTag($("tag-selected"), state.boxes ? detection : null, state.detection, view, scale);
   }
 
-  /** The picture coordinates under a pointer. */
-  function pointAt(picture, event) {
+  /** The image coordinates under a pointer. */
+  function pointAt(image, event) {
     const area = $("layers").getBoundingClientRect();
-    return [(event.clientX - area.left) / area.width * picture.size[0], (event.clientY - area.top) / area.height * picture.size[1]];
+    return [(event.clientX - area.left) / area.width * image.size[0], (event.clientY - area.top) / area.height * image.size[1]];
   }
 
   /** The visible detections around a point, the smallest box first. */
-  function boxesAt(picture, visible, [x, y]) {
+  function boxesAt(image, visible, [x, y]) {
     const area = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
     return visible
-      .filter((k) => { const b = picture.detections[k].box; return x >= b[0] && x <= b[2] && y >= b[1] && y <= b[3]; })
-      .sort((a, b) => area(picture.detections[a]) - area(picture.detections[b]));
+      .filter((k) => { const b = image.detections[k].box; return x >= b[0] && x <= b[2] && y >= b[1] && y <= b[3]; })
+      .sort((a, b) => area(image.detections[a]) - area(image.detections[b]));
   }
 
   /** All maps of one detection side by side, as large as the stage lets them be. */
   function drawMultiples(data, state, attribute, choose) {
-    const picture = data.pictures[state.picture], detection = picture.detections[state.detection];
+    const image = data.images[state.image], detection = image.detections[state.detection];
     const room = $("multiples"), gap = 10, caption = 24, names = data.names;
-    const view = viewOf(picture, detection, state.zoom);
+    const view = viewOf(image, detection, state.zoom);
     let best = { scale: 0, columns: 1 };
     for (let columns = 1; columns <= names.length; columns++) {
       const rows = Math.ceil(names.length / columns);
@@ -200,7 +200,7 @@ const OdamView = (() => {
       const canvas = element("canvas", { width: width * ratio, height: height * ratio, "aria-hidden": "true" });
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
       const paint = () => paintMultiple(canvas, data, state, name, view);
-      const photo = photoOf(picture);
+      const photo = photoOf(image);
       if (photo.complete) paint(); else photo.addEventListener("load", paint, { once: true });
       return element("button", {
         class: name === attribute ? "multiple chosen" : "multiple", "aria-label": `Heat map of ${name}`, onclick: () => choose(name),
@@ -210,9 +210,9 @@ const OdamView = (() => {
   }
 
   function paintMultiple(canvas, data, state, name, view) {
-    const picture = data.pictures[state.picture], context = canvas.getContext("2d"), photo = photoOf(picture);
+    const image = data.images[state.image], context = canvas.getContext("2d"), photo = photoOf(image);
     const part = (source) => {
-      const fx = source.width / picture.size[0], fy = source.height / picture.size[1];
+      const fx = source.width / image.size[0], fy = source.height / image.size[1];
       return [source, view[0] * fx, view[1] * fy, view[2] * fx, view[3] * fy, 0, 0, canvas.width, canvas.height];
     };
     context.drawImage(...part(photo));
@@ -222,7 +222,7 @@ const OdamView = (() => {
       context.globalAlpha = 1;
     }
     if (!state.boxes) return;
-    const box = picture.detections[state.detection].box, scale = canvas.width / view[2];
+    const box = image.detections[state.detection].box, scale = canvas.width / view[2];
     for (const [ink, thick] of [["#000a", 4], ["#fff", 2]]) {
       context.strokeStyle = ink;
       context.lineWidth = thick;

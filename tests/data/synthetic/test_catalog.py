@@ -34,12 +34,12 @@ def register(tmp_path):
 
 @pytest.fixture
 def render_alone(monkeypatch):
-    """Renders in this process: quicker for one or two pictures, and its failures are plain ones."""
+    """Renders in this process: quicker for one or two images, and its failures are plain ones."""
     monkeypatch.setattr(catalog, "_WORKERS", 0)
 
 
 class Breaking(SyntheticScenes):
-    """Fails at the second picture, as a full disk or Ctrl-C would."""
+    """Fails at the second image, as a full disk or Ctrl-C would."""
 
     def __getitem__(self, index):
         if index == 1:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def samples():
-    """Twelve pictures of each profile: {profile: [(image, record), ...]}."""
+    """Twelve images of each profile: {profile: [(image, record), ...]}."""
     scenes = {profile: SyntheticScenes(profile, "val", 12) for profile in ("scene", "crowd")}
     return {profile: [source[index] for index in range(12)] for profile, source in scenes.items()}
 
@@ -44,12 +44,12 @@ def annotations_of(samples):
                 yield profile, annotation
 
 
-def test_pictures_are_as_promised(samples):
+def test_images_are_as_promised(samples):
     for pairs in samples.values():
         for index, (image, record) in enumerate(pairs):
             assert image.shape == (480, 640, 3) and image.dtype == np.uint8
             assert (record["height"], record["width"], record["image_id"]) == (480, 640, index)
-            assert image.std() > 15  # not a flat picture
+            assert image.std() > 15  # not a flat image
 
 
 def test_same_seed_same_bytes_in_another_process_and_order(samples):
@@ -57,7 +57,7 @@ def test_same_seed_same_bytes_in_another_process_and_order(samples):
         "import hashlib, json\n"
         "from odam_d2.data.synthetic.scenes import SyntheticScenes\n"
         "for profile in ('scene', 'crowd'):\n"
-        "    scenes = SyntheticScenes(profile, 'val', 3)\n"  # another number of pictures
+        "    scenes = SyntheticScenes(profile, 'val', 3)\n"  # another number of images
         "    for index in (2, 0):\n"
         "        image, record = scenes[index]\n"
         "        data = image.tobytes() + json.dumps(record, default=int).encode()\n"
@@ -68,7 +68,7 @@ def test_same_seed_same_bytes_in_another_process_and_order(samples):
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"split": "train"}, {"profile": "crowd"}])
-def test_another_seed_split_or_profile_is_another_picture(samples, other):
+def test_another_seed_split_or_profile_is_another_image(samples, other):
     image, _ = SyntheticScenes(**{"profile": "scene", "split": "val", "num_images": 1, **other})[0]
     assert not np.array_equal(image, samples["scene"][0][0])
 
@@ -109,7 +109,7 @@ def test_bbox_is_visible_in_scenes_and_whole_in_crowds(samples):
         assert annotation["bbox"] == annotation["visible_box" if profile == "scene" else "full_box"]
 
 
-def test_masks_of_one_picture_are_disjoint(samples):
+def test_masks_of_one_image_are_disjoint(samples):
     for pairs in samples.values():
         for _, record in pairs:
             masks = [mask_util.decode(a["segmentation"]) for a in record["annotations"]]
@@ -160,7 +160,7 @@ def test_arguments_are_checked():
         SyntheticScenes("scene", "val", 2)[2]
 
 
-def test_command_line_writes_pictures_of_several_profiles(tmp_path, capsys):
+def test_command_line_writes_images_of_several_profiles(tmp_path, capsys):
     main(["--profile", "scene", "crowd", "--num-images", "1", "1", "--output", str(tmp_path)])
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [
         "crowd_demo_000000.jpg",
@@ -173,7 +173,7 @@ def test_command_line_writes_pictures_of_several_profiles(tmp_path, capsys):
         x, y, w, h = annotation["bbox"]
         assert [x, y, x + w, y + h] == annotation["visible_box"]
     assert len((tmp_path / "annotations.odgt").read_text().splitlines()) == 2
-    assert "2 pictures" in capsys.readouterr().out
+    assert "2 images" in capsys.readouterr().out
 
 
 def test_command_line_wants_a_number_for_each_profile(tmp_path, capsys):

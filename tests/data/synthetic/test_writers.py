@@ -10,11 +10,11 @@ from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 
-from odam_d2.data.synthetic.writers import encode_jpeg, mask_area, to_coco, to_odgt, write_pictures, xywh
+from odam_d2.data.synthetic.writers import encode_jpeg, mask_area, to_coco, to_odgt, write_images, xywh
 
 
 def annotation(category, full, visible, head, ignore=0, fraction=0.5):
-    """One object whose visible part fills its visible box in a picture of 8 rows and 10 columns."""
+    """One object whose visible part fills its visible box in an image of 8 rows and 10 columns."""
     mask = np.zeros((8, 10), np.uint8, order="F")
     mask[visible[1] : visible[3], visible[0] : visible[2]] = 1
     counts = mask_util.encode(mask)["counts"].decode()
@@ -56,7 +56,7 @@ def test_coco_values(record):
     assert [(c["id"], c["name"]) for c in content["categories"]] == [(1, "person"), (2, "dog")]
     first, second, third = content["annotations"]
     assert (first["id"], first["image_id"], first["category_id"], first["iscrowd"]) == (1, 7, 1, 0)
-    assert first["bbox"] == [-2, 1, 6, 8]  # the full box, beyond the picture on the left and below
+    assert first["bbox"] == [-2, 1, 6, 8]  # the full box, beyond the image on the left and below
     assert first["area"] == 21  # the visible 3 x 7 pixels
     assert (second["category_id"], second["area"]) == (2, 12)
     assert (third["iscrowd"], third["area"]) == (1, 6)
@@ -80,7 +80,7 @@ def test_odgt_values(record):
 
 def test_files_hold_what_went_in(record, tmp_path):
     image = np.full((8, 10, 3), 90, np.uint8)
-    records = write_pictures([(encode_jpeg(image), record)], str(tmp_path), ["person", "dog"])
+    records = write_images([(encode_jpeg(image), record)], str(tmp_path), ["person", "dog"])
     assert records == [record]
     assert np.abs(cv2.imread(str(tmp_path / "images" / "street_7.jpg")).astype(int) - 90).max() <= 2
     lines = (tmp_path / "annotations.odgt").read_text().splitlines()
@@ -90,13 +90,13 @@ def test_files_hold_what_went_in(record, tmp_path):
 @pytest.mark.parametrize("name", ["../a.jpg", "a/b.jpg", "/a.jpg", "..", ""])
 def test_file_names_of_other_folders_are_refused(record, tmp_path, name):
     with pytest.raises(ValueError, match="`file_name` must be the bare name of a file; got"):
-        write_pictures([(b"", {**record, "file_name": name})], str(tmp_path / "out"), ["person", "dog"])
+        write_images([(b"", {**record, "file_name": name})], str(tmp_path / "out"), ["person", "dog"])
     assert list(tmp_path.rglob("*.jpg")) == []
 
 
 def test_detectron2_reads_the_json_back(record, tmp_path):
     image = np.zeros((8, 10, 3), np.uint8)
-    write_pictures([(encode_jpeg(image), record)], str(tmp_path), ["person", "dog"])
+    write_images([(encode_jpeg(image), record)], str(tmp_path), ["person", "dog"])
     (read,) = load_coco_json(str(tmp_path / "coco.json"), str(tmp_path / "images"), "test_writers_read_back")
     assert read["file_name"] == str(tmp_path / "images" / "street_7.jpg")
     assert (read["height"], read["width"], read["image_id"]) == (8, 10, 7)
@@ -110,7 +110,7 @@ def test_detectron2_reads_the_json_back(record, tmp_path):
 
 
 def test_pycocotools_reads_the_json_back(record, tmp_path):
-    write_pictures([(encode_jpeg(np.zeros((8, 10, 3), np.uint8)), record)], str(tmp_path), ["person", "dog"])
+    write_images([(encode_jpeg(np.zeros((8, 10, 3), np.uint8)), record)], str(tmp_path), ["person", "dog"])
     coco = COCO(str(tmp_path / "coco.json"))
     person, dog, region = coco.loadAnns(coco.getAnnIds(imgIds=7))
     assert coco.annToMask(dog)[5:8, 5:9].all() and coco.annToMask(dog).sum() == 12
@@ -125,15 +125,15 @@ def test_mask_area_counts_pixels(record):
 @pytest.mark.parametrize(
     "image", [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
 )
-def test_picture_that_cannot_be_encoded_is_named(image):
+def test_image_that_cannot_be_encoded_is_named(image):
     with pytest.raises(ValueError, match="`image` must be"):
         encode_jpeg(image)
 
 
-def test_same_pictures_same_files(record, tmp_path):
+def test_same_images_same_files(record, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (8, 10, 3), dtype=np.uint8)
     for folder in ("one", "two"):
-        write_pictures([(encode_jpeg(image), record)], str(tmp_path / folder), ["person", "dog"])
+        write_images([(encode_jpeg(image), record)], str(tmp_path / folder), ["person", "dog"])
     one, two = (
         {p.relative_to(f): p.read_bytes() for p in f.rglob("*.*")} for f in (tmp_path / "one", tmp_path / "two")
     )

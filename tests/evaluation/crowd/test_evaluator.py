@@ -16,7 +16,7 @@ from detectron2.structures import Boxes, Instances
 
 from odam_d2.evaluation import CrowdHumanEvaluator
 from odam_d2.utils.processes import launch_on_cpu
-from tests.evaluation.crowds import DETECTIONS, SCORES, random_picture, record
+from tests.evaluation.crowds import DETECTIONS, SCORES, random_image, record
 
 NAME = "test_crowdhuman_evaluator"
 
@@ -53,8 +53,8 @@ def evaluate(evaluator, outputs, image_ids):
 
 
 def test_five_detections_by_hand(tmp_path, caplog):
-    picture = record(image_id="street,1")
-    with registered([picture]), caplog.at_level(logging.INFO):
+    image = record(image_id="street,1")
+    with registered([image]), caplog.at_level(logging.INFO):
         evaluator = CrowdHumanEvaluator(NAME, str(tmp_path / "inference"))
         results = evaluate(evaluator, [output(DETECTIONS, SCORES)], ["street,1"])
     assert isinstance(results, OrderedDict) and list(results) == ["crowd"]
@@ -75,7 +75,7 @@ def test_five_detections_by_hand(tmp_path, caplog):
     assert detected["dtboxes"][3] == {"box": [22, 0, 10, 10], "score": pytest.approx(0.65), "tag": 1}
     text = (tmp_path / "inference" / f"{NAME}_metrics.json").read_text()
     metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert (metrics["dataset"], metrics["box"], metrics["pictures"]) == (NAME, "full", 1)
+    assert (metrics["dataset"], metrics["box"], metrics["images"]) == (NAME, "full", 1)
     assert metrics["percent"]["all"]["JI_score"] == 0.4 and metrics["percent"]["heavy"]["AP"] is None
 
 
@@ -112,16 +112,16 @@ def test_other_classes_and_what_is_beyond_the_bound_do_not_count():
 
 
 def test_boxes_are_those_that_the_metadata_name():
-    picture = record([([0, 0, 10, 40], [0, 0, 10, 10])], ())
+    image = record([([0, 0, 10, 40], [0, 0, 10, 10])], ())
     seen = [output([[0, 0, 10, 10]], [0.9])]
-    with registered([picture], box="visible"):
+    with registered([image], box="visible"):
         assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["AP"] == 100
         assert evaluate(CrowdHumanEvaluator(NAME, box="full"), seen, [0])["crowd"]["AP"] == 0
-    with registered([picture]):
+    with registered([image]):
         assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["AP"] == 0
 
 
-def test_no_detections_and_no_pictures(tmp_path, caplog):
+def test_no_detections_and_no_images(tmp_path, caplog):
     with registered([record()]):
         evaluator = CrowdHumanEvaluator(NAME, str(tmp_path))
         results = evaluate(evaluator, [output([], [])], [0])
@@ -132,10 +132,10 @@ def test_no_detections_and_no_pictures(tmp_path, caplog):
         assert evaluator.evaluate() == {} and "nothing to evaluate" in caplog.text
 
 
-def test_the_order_of_pictures_does_not_matter(tmp_path):
+def test_the_order_of_images_does_not_matter(tmp_path):
     samples = many()
     outputs = [output(found.tolist(), scores.tolist(), size=(48, 40)) for _, found, scores in samples]
-    with registered([picture for picture, _, _ in samples]):
+    with registered([image for image, _, _ in samples]):
         evaluator = CrowdHumanEvaluator(NAME, str(tmp_path))
         results = evaluate(evaluator, outputs, list(range(9)))
         written = [path.read_text() for path in sorted(tmp_path.iterdir())]
@@ -146,26 +146,26 @@ def test_the_order_of_pictures_does_not_matter(tmp_path):
     assert [json.loads(line)["ID"] for line in written[0].splitlines()] == list(range(9))
 
 
-def test_pictures_that_were_not_processed_are_told(caplog):
+def test_images_that_were_not_processed_are_told(caplog):
     with registered([record(image_id=0), record(image_id=1)]):
         results = evaluate(CrowdHumanEvaluator(NAME), [output(DETECTIONS, SCORES)], [1])
     assert results["crowd"]["JI"] == 50.0
-    assert "the 1 processed pictures out of 2" in caplog.text
+    assert "the 1 processed images out of 2" in caplog.text
 
 
 def many():
     rng = np.random.default_rng(5)
-    return [random_picture(rng, k) for k in range(9)]
+    return [random_image(rng, k) for k in range(9)]
 
 
 def run(rank, size):
-    """What rank `rank` of `size` finds in its share of the pictures."""
+    """What rank `rank` of `size` finds in its share of the images."""
     samples = many()
-    with registered([picture for picture, _, _ in samples]):
+    with registered([image for image, _, _ in samples]):
         evaluator = CrowdHumanEvaluator(NAME)
         share = samples[rank::size]
         outputs = [output(found.tolist(), scores.tolist(), size=(48, 40)) for _, found, scores in share]
-        evaluator.process([{"image_id": picture["image_id"]} for picture, _, _ in share], outputs)
+        evaluator.process([{"image_id": image["image_id"]} for image, _, _ in share], outputs)
         return evaluator.evaluate(), evaluator.table
 
 

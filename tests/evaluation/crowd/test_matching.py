@@ -1,4 +1,4 @@
-"""Matching in a crowd: by hand, and against plain loops on random pictures."""
+"""Matching in a crowd: by hand, and against plain loops on random images."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.evaluation.crowds import (
     plain_pairs,
     plain_people,
     plain_walk,
-    random_picture,
+    random_image,
     record,
 )
 
@@ -64,10 +64,10 @@ def test_more_pairs_go_before_better_ones():
     assert match(boxes, [0.9, 0.8, 0.7], people).one_to_one[0].tolist() == [0, 1, 2]
 
 
-def test_equals_plain_loops_on_random_pictures():
+def test_equals_plain_loops_on_random_images():
     rng, seen = np.random.default_rng(1), set()
     for _ in range(150):
-        one, found, scores = random_picture(rng)
+        one, found, scores = random_image(rng)
         matches = match_crowd(found, scores, *objects_of(one))
         walk = plain_walk(one, found.tolist(), scores.tolist())
         codes = {"false": FALSE, "ignored": IGNORED}

@@ -23,7 +23,7 @@ def test_five_detections_by_hand(five):
     assert scores.tolist() == COUNTED and found.tolist() == FOUND
     # Recall 1/3 at precision 1, 2/3 at 2/3; the third person is never found.
     assert average_precision(scores, found, 3) == pytest.approx(1 / 3 + 1 / 3 * 2 / 3)
-    # One picture: at up to .56 false positives only the first detection passes, 2/3 are missed; at 1 the fourth does.
+    # One image: at up to .56 false positives only the first detection passes, 2/3 are missed; at 1 the fourth does.
     assert log_average_miss_rate(scores, found, 3, 1) == pytest.approx((2 / 3) ** (8 / 9) * (1 / 3) ** (1 / 9))
     # At .4 the last false one is gone: 2 pairs, 3 people and 3 detections that count, 2 / (3 + 3 - 2).
     assert jaccard_index([five]) == (0.5, 0.4)
@@ -35,7 +35,7 @@ def test_a_subset_by_hand(five):
     scores, found = pool_matches([five], [members])
     assert scores.tolist() == [0.85, 0.65, 0.35] and found.tolist() == [False, True, False]
     assert average_precision(scores, found, 1) == 1 / 2
-    # Up to .56 false positives a picture nothing passes; at 1 the person is found, and missed at the floor of 1e-10.
+    # Up to .56 false positives an image nothing passes; at 1 the person is found, and missed at the floor of 1e-10.
     assert log_average_miss_rate(scores, found, 1, 1) == pytest.approx(1e-10 ** (1 / 9))
     assert jaccard_index([five], [members]) == (1 / 2, 0.4)
 
@@ -52,8 +52,8 @@ def test_reference_points():
     assert REFERENCE_FPPI == pytest.approx([0.01, 0.0178, 0.0316, 0.0562, 0.1, 0.1778, 0.3162, 0.5623, 1], abs=1e-4)
 
 
-def test_false_positives_a_picture_are_of_all_pictures():
-    # 100 pictures: one false positive is .01 a picture, which the first two of the nine points (.01, .0178) allow, and
+def test_false_positives_a_image_are_of_all_images():
+    # 100 images: one false positive is .01 an image, which the first two of the nine points (.01, .0178) allow, and
     # one of two people is missed; two are .02, for the other seven, and nobody is.
     scores, found = [0.9, 0.8, 0.7, 0.6], [False, True, False, True]
     expected = (1 / 2) ** (2 / 9) * 1e-10 ** (7 / 9)
@@ -84,7 +84,7 @@ def test_without_people_there_is_no_figure():
     assert math.isnan(jaccard_index([])[0])
 
 
-def test_ji_is_a_mean_over_pictures_with_anybody_or_anything(five):
+def test_ji_is_a_mean_over_images_with_anybody_or_anything(five):
     perfect = match_crowd([[0, 0, 10, 10]], [0.9], *objects_of(record([[0, 0, 10, 10]])))
     empty = match_crowd(np.zeros((0, 4)), [], *objects_of(record([])))
     false = match_crowd([[0, 0, 10, 10]], [0.9], *objects_of(record([])))

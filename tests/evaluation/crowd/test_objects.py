@@ -8,20 +8,20 @@ from odam_d2.evaluation.crowd.objects import overlaps
 from tests.evaluation.crowds import annotation, record
 
 
-def test_boxes_are_cut_to_the_picture_and_ratios_are_of_whole_boxes():
-    # A full box of 10 x 20 of which the lower half is beyond the picture; half of what is left is seen: a quarter.
-    picture = record([([0, 90, 10, 110], [0, 90, 10, 95])], [[90, 90, 120, 120]])
-    objects = CrowdObjects.of(picture)
+def test_boxes_are_cut_to_the_image_and_ratios_are_of_whole_boxes():
+    # A full box of 10 x 20 of which the lower half is beyond the image; half of what is left is seen: a quarter.
+    image = record([([0, 90, 10, 110], [0, 90, 10, 95])], [[90, 90, 120, 120]])
+    objects = CrowdObjects.of(image)
     assert objects.boxes.tolist() == [[0, 90, 10, 100]] and objects.ignored.tolist() == [[90, 90, 100, 100]]
     assert objects.visible.tolist() == [0.25] and objects.crowding.tolist() == [0.0]
-    assert CrowdObjects.of(picture, "visible").boxes.tolist() == [[0, 90, 10, 95]]
+    assert CrowdObjects.of(image, "visible").boxes.tolist() == [[0, 90, 10, 95]]
     with pytest.raises(ValueError, match="`box` must be one of .*; got 'head'"):
-        CrowdObjects.of(picture, "head")
+        CrowdObjects.of(image, "head")
 
 
 def test_what_lies_outside_is_left_out():
-    picture = record([[-20, 0, -5, 10], [1, 1, 5, 5]], [[100, 0, 120, 10]])
-    objects = CrowdObjects.of(picture)
+    image = record([[-20, 0, -5, 10], [1, 1, 5, 5]], [[100, 0, 120, 10]])
+    objects = CrowdObjects.of(image)
     assert objects.boxes.tolist() == [[1, 1, 5, 5]] and len(objects.ignored) == 0
     assert [len(objects.visible), len(objects.crowding)] == [1, 1]
 

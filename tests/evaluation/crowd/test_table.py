@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from odam_d2.evaluation.crowd import table as crowd_table
-from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, plain_table, random_picture, record
+from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, plain_table, random_image, record
 
 
 def test_five_detections_by_hand():
@@ -23,21 +23,21 @@ def test_five_detections_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_equals_plain_loops_on_random_pictures(seed):
+def test_equals_plain_loops_on_random_images(seed):
     rng = np.random.default_rng(seed)
-    samples = [random_picture(rng, k) for k in range(rng.integers(1, 12))]
-    pictures = [sample[0] for sample in samples]
+    samples = [random_image(rng, k) for k in range(rng.integers(1, 12))]
+    images = [sample[0] for sample in samples]
     detections = [(found.tolist(), scores.tolist()) for _, found, scores in samples]
-    table = crowd_table(detections, objects_of(*pictures))
+    table = crowd_table(detections, objects_of(*images))
     assert list(table) == ["all", "bare", "partial", "heavy", "crowd_bare", "crowd_partial", "crowd_heavy"]
     for subset, row in table.items():
-        expected = plain_table(pictures, detections, subset)
+        expected = plain_table(images, detections, subset)
         assert {key: row[key] for key in expected} == pytest.approx(expected, nan_ok=True), subset
 
 
 def test_subsets_add_up():
     rng = np.random.default_rng(3)
-    objects = objects_of(*(random_picture(rng)[0] for _ in range(30)))
+    objects = objects_of(*(random_image(rng)[0] for _ in range(30)))
     table = crowd_table([(np.zeros((0, 4)), [])] * 30, objects)
     counts = {name: row["objects"] for name, row in table.items()}
     assert counts["all"] == sum(len(one) for one in objects) > 30
@@ -53,5 +53,5 @@ def test_tensors_some_subsets_and_none():
     assert table["all"]["JI"] == 50.0
     assert table["crowd_heavy"]["objects"] == 0 and math.isnan(table["crowd_heavy"]["AP"])
     assert math.isnan(table["crowd_heavy"]["recall"]) and table["crowd_heavy"]["JI_score"] is None
-    with pytest.raises(ValueError, match="`detections` must be of as many pictures as `objects`, 1; got 2"):
+    with pytest.raises(ValueError, match="`detections` must be of as many images as `objects`, 1; got 2"):
         crowd_table(detections * 2, objects_of(record()))

@@ -82,18 +82,18 @@ def test_runtime_is_what_was_measured():
 def test_faithfulness_asks_for_the_object_at_the_size_of_the_model_input():
     asked = []
 
-    def score(pictures, classes, boxes, *where):
+    def score(images, classes, boxes, *where):
         asked.append((classes.tolist(), boxes.tolist()))
-        # 1 where the first pixel is the picture's own, so deletion falls at once and insertion rises at once.
-        rows = where[0] if where else torch.arange(len(pictures))
-        return (pictures[rows, 0, 0, 0] == 100.0).float()
+        # 1 where the first pixel is the image's own, so deletion falls at once and insertion rises at once.
+        rows = where[0] if where else torch.arange(len(images))
+        return (images[rows, 0, 0, 0] == 100.0).float()
 
     one = seen(delta(0, 0), truth=TrueObjects.of(record()), score=score)
-    one.picture = torch.full((3, 8, 8), 100.0)
+    one.image = torch.full((3, 8, 8), 100.0)
     # The curves are 1, 0, 0 .. and 0, 1, 1 ..; of ten equal steps the trapezoid rule gives half of one: .05 and .95.
     found = {name: float(METRICS[name].measure(one)) for name in ("deletion", "insertion", "overall", "untouched")}
     assert found == pytest.approx({"deletion": 0.05, "insertion": 0.95, "overall": 0.9, "untouched": 1.0})
-    # The object's box in the picture's 4 x 4 pixels, at twice the size.
+    # The object's box in the image's 4 x 4 pixels, at twice the size.
     assert all(box == [0.0, 0.0, 4.0, 4.0] for _, boxes in asked for box in boxes)
     assert METRICS["deletion"].curves(one).shape == (1, len(METRICS["deletion"].axis[1]))
 

@@ -53,6 +53,6 @@ def test_rank_correlation_is_scipys():
 
 
 def test_maps_are_compared_on_cells_of_the_model_input():
-    # A picture of 4 x 4 pixels is one cell of 8.
+    # An image of 4 x 4 pixels is one cell of 8.
     (cells,) = maps_on_cells(heatmaps(delta(0, 0)), "score")
     assert cells.shape == (1,)

@@ -9,7 +9,7 @@ from torchvision.ops import distance_box_iou
 
 from odam_d2.evaluation import energy_in_objects, inside_boxes, object_discrimination_index, pairs_of_objects
 
-# Three objects in a picture of 4 x 8: columns 0-2, columns 2-4 (sharing column 2 with the first), columns 6-7.
+# Three objects in an image of 4 x 8: columns 0-2, columns 2-4 (sharing column 2 with the first), columns 6-7.
 BOXES = torch.tensor([[0.0, 0, 3, 4], [2, 0, 5, 4], [6, 0, 8, 4]])
 INSIDE = inside_boxes(BOXES, 4, 8)
 

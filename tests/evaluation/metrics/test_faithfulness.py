@@ -13,18 +13,18 @@ from odam_d2.evaluation.metrics.faithfulness import (
     replace_pixels,
 )
 
-# A picture of 10 x 10; the object is the box of 5 x 4 pixels at (2, 3), all 250; the rest is 0.
+# An image of 10 x 10; the object is the box of 5 x 4 pixels at (2, 3), all 250; the rest is 0.
 BOX = torch.tensor([[2.0, 3.0, 7.0, 7.0]])
-PICTURE = torch.zeros(3, 10, 10)
-PICTURE[:, 3:7, 2:7] = 250.0
-ON_OBJECT = (PICTURE[:1] > 0).float()
+IMAGE = torch.zeros(3, 10, 10)
+IMAGE[:, 3:7, 2:7] = 250.0
+ON_OBJECT = (IMAGE[:1] > 0).float()
 
 
-def brightness(pictures, classes, boxes, where):
+def brightness(images, classes, boxes, where):
     """The share of the box's pixels that are exactly 250: the object's score."""
     assert len(where) == len(classes) == len(boxes)
     shares = [
-        (pictures[n, 0, int(y1) : int(y2), int(x1) : int(x2)] == 250).float().mean()
+        (images[n, 0, int(y1) : int(y2), int(x1) : int(x2)] == 250).float().mean()
         for n, (x1, y1, x2, y2) in zip(where.tolist(), boxes.tolist(), strict=True)
     ]
     return torch.stack(shares)
@@ -32,7 +32,7 @@ def brightness(pictures, classes, boxes, where):
 
 def test_the_object_first_is_the_best_order():
     # 20 pixels in the box: a step of 10 changes 2 of them, so the score falls and rises by .1 a step.
-    curves = faithfulness_curves(brightness, PICTURE, ON_OBJECT, torch.zeros(1), BOX)
+    curves = faithfulness_curves(brightness, IMAGE, ON_OBJECT, torch.zeros(1), BOX)
     assert curves.deletion[0].tolist() == pytest.approx([1 - 0.1 * k for k in range(11)])
     assert curves.insertion[0].tolist() == pytest.approx([0.1 * k for k in range(11)])
     areas = curves.areas()
@@ -40,7 +40,7 @@ def test_the_object_first_is_the_best_order():
 
 
 def test_background_first_changes_nothing():
-    curves = faithfulness_curves(brightness, PICTURE, 1 - ON_OBJECT, torch.zeros(1), BOX)
+    curves = faithfulness_curves(brightness, IMAGE, 1 - ON_OBJECT, torch.zeros(1), BOX)
     assert curves.deletion[0].tolist() == [1.0] * 11 and curves.insertion[0].tolist() == [0.0] * 11
     areas = curves.areas()
     assert areas["deletion"].item() == 1.0 and areas["insertion"].item() == 0.0 and areas["overall"].item() == -1.0
@@ -72,30 +72,30 @@ NEIGHBOUR[0, 3:7, 8:] = 1.0
     ],
 )
 def test_areas_worked_out_by_hand(heat, deletion, insertion):
-    areas = faithfulness_curves(brightness, PICTURE, heat, torch.zeros(1), BOX).areas()
+    areas = faithfulness_curves(brightness, IMAGE, heat, torch.zeros(1), BOX).areas()
     found = [areas[name].item() for name in ("deletion", "insertion", "overall")]
     assert found == pytest.approx([deletion, insertion, insertion - deletion])
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_map_without_an_order_has_the_same_value_wherever_the_object_lies(value):
-    """In the order of the picture an object in the upper left would be found."""
+    """In the order of the image an object in the upper left would be found."""
 
-    def dim(pictures, classes, boxes, where):
-        return 0.2 + 0.6 * brightness(pictures, classes, boxes, where)
+    def dim(images, classes, boxes, where):
+        return 0.2 + 0.6 * brightness(images, classes, boxes, where)
 
     shown = []
 
-    def count(pictures, *more):
-        shown.extend(pictures)
-        return dim(pictures, *more)
+    def count(images, *more):
+        shown.extend(images)
+        return dim(images, *more)
 
     for box in ([0.0, 0, 5, 4], [5.0, 6, 10, 10]):
-        picture = torch.zeros(3, 10, 10)
-        picture[:, int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = 250.0
-        # Beside a map that has one: the untouched and the empty picture serve both, and ten steps each way are its own.
-        heat = torch.cat([torch.full((1, 10, 10), value), (picture[:1] > 0).float()])
-        curves = faithfulness_curves(count, picture, heat, torch.zeros(2), torch.tensor([box, box]))
+        image = torch.zeros(3, 10, 10)
+        image[:, int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = 250.0
+        # Beside a map that has one: the untouched and the empty image serve both, and ten steps each way are its own.
+        heat = torch.cat([torch.full((1, 10, 10), value), (image[:1] > 0).float()])
+        curves = faithfulness_curves(count, image, heat, torch.zeros(2), torch.tensor([box, box]))
         assert curves.deletion[0].tolist() == pytest.approx([0.8] * 11)
         assert curves.insertion[0].tolist() == pytest.approx([0.2] * 11)
         areas = {name: found[0].item() for name, found in curves.areas().items()}
@@ -108,17 +108,17 @@ def test_a_map_without_an_order_has_the_same_value_wherever_the_object_lies(valu
 WEIGHTS = [[1.0, 2.0, 3.0], [5.0, 1.0, 0.0]]
 
 
-def colours(pictures, classes, boxes, where):
+def colours(images, classes, boxes, where):
     """A weighted mean of the box's pixels: cheap, and different for every pixel, channel, class and box."""
     weights = torch.tensor(WEIGHTS)
-    parts = [pictures[n, :, int(y1) : int(y2), int(x1) : int(x2)] for n, (x1, y1, x2, y2) in zip(where, boxes.tolist())]
+    parts = [images[n, :, int(y1) : int(y2), int(x1) : int(x2)] for n, (x1, y1, x2, y2) in zip(where, boxes.tolist())]
     means = torch.stack([part.mean((1, 2)) for part in parts])
     return (means * weights[classes]).sum(1) / 1530.0
 
 
-def slow_score(picture, label, box):
+def slow_score(image, label, box):
     rows, columns = range(int(box[1]), int(box[3])), range(int(box[0]), int(box[2]))
-    total = sum(WEIGHTS[label][c] * picture[c][y][x] for c in range(3) for y in rows for x in columns)
+    total = sum(WEIGHTS[label][c] * image[c][y][x] for c in range(3) for y in rows for x in columns)
     return total / (len(rows) * len(columns)) / 1530.0
 
 
@@ -144,19 +144,19 @@ def slow_area(curve):
 
 def test_against_plain_loops():
     generator = torch.Generator().manual_seed(2)
-    picture = torch.rand(3, 9, 8, generator=generator) * 255
+    image = torch.rand(3, 9, 8, generator=generator) * 255
     # Four values for 72 pixels: full of ties.
     heat = torch.randint(0, 4, (3, 9, 8), generator=generator) / 3
-    # Areas whose percents are no whole numbers; the last box is almost the picture.
+    # Areas whose percents are no whole numbers; the last box is almost the image.
     boxes = torch.tensor([[1.5, 2.25, 6.75, 8.5], [3.0, 0.5, 5.75, 3.0], [0.0, 0.0, 7.75, 8.75]])
     classes = torch.tensor([0, 1, 1])
-    curves = faithfulness_curves(colours, picture, heat, classes, boxes, batch_size=5, seed=11)
+    curves = faithfulness_curves(colours, image, heat, classes, boxes, batch_size=5, seed=11)
     noise = (torch.rand(3, 9, 8, generator=torch.Generator().manual_seed(11)) * 255).tolist()
     empty, areas = [[[0.0] * 8 for _ in range(9)] for _ in range(3)], curves.areas()
     for r in range(3):
         about = heat[r].tolist(), int(classes[r]), boxes[r].tolist()
-        deletion = slow_curve(picture.tolist(), noise, *about)
-        insertion = slow_curve(empty, picture.tolist(), *about)
+        deletion = slow_curve(image.tolist(), noise, *about)
+        insertion = slow_curve(empty, image.tolist(), *about)
         assert insertion[0] == 0.0 and deletion[0] > 0.1 and min(len(set(deletion)), len(set(insertion))) > 3
         assert curves.deletion[r].tolist() == pytest.approx(deletion, rel=1e-5)
         assert curves.insertion[r].tolist() == pytest.approx(insertion, rel=1e-5)
@@ -170,10 +170,10 @@ def test_against_plain_loops():
 def test_batches_change_nothing():
     generator = torch.Generator().manual_seed(0)
     heat = torch.rand(3, 10, 10, generator=generator)
-    picture = torch.randint(249, 252, (3, 10, 10), generator=generator).float()
+    image = torch.randint(249, 252, (3, 10, 10), generator=generator).float()
     boxes = torch.tensor([[2.0, 3, 7, 7], [0, 0, 10, 10], [1, 1, 3, 9]])
-    alone = faithfulness_curves(brightness, picture, heat, torch.zeros(3), boxes, batch_size=1)
-    together = faithfulness_curves(brightness, picture, heat, torch.zeros(3), boxes, batch_size=13)
+    alone = faithfulness_curves(brightness, image, heat, torch.zeros(3), boxes, batch_size=1)
+    together = faithfulness_curves(brightness, image, heat, torch.zeros(3), boxes, batch_size=13)
     assert torch.equal(alone.deletion, together.deletion) and torch.equal(alone.insertion, together.insertion)
 
 
@@ -181,8 +181,8 @@ def test_order_is_by_falling_heat_and_stable():
     assert pixel_order(torch.tensor([[[0.5, 0.9], [0.5, 0.1]]])).tolist() == [[1, 0, 2, 3]]
 
 
-def test_pixels_of_a_step_are_of_the_boxs_area_and_end_at_the_picture():
-    # Area 15: 10 % is 1.5, rounded up. A box larger than the picture: all of its 30 pixels at most.
+def test_pixels_of_a_step_are_of_the_boxs_area_and_end_at_the_image():
+    # Area 15: 10 % is 1.5, rounded up. A box larger than the image: all of its 30 pixels at most.
     counts = pixels_at_steps(torch.tensor([[0.0, 0, 5, 3], [-10, -10, 20, 20]]), 5, 6)
     assert counts[0].tolist() == [math.ceil(1.5 * k - 1e-6) for k in range(1, 11)]
     assert counts[1].tolist() == [30] * 10
@@ -191,15 +191,15 @@ def test_pixels_of_a_step_are_of_the_boxs_area_and_end_at_the_picture():
 def test_noise_is_seeded_and_takes_the_place_of_pixels():
     seen = []
 
-    def keep(pictures, classes, boxes, where):
-        seen.append(pictures.clone())
-        return brightness(pictures, classes, boxes, where)
+    def keep(images, classes, boxes, where):
+        seen.append(images.clone())
+        return brightness(images, classes, boxes, where)
 
     for seed in (0, 0, 1):
-        faithfulness_curves(keep, PICTURE, ON_OBJECT, torch.zeros(1), BOX, batch_size=22, seed=seed)
+        faithfulness_curves(keep, IMAGE, ON_OBJECT, torch.zeros(1), BOX, batch_size=22, seed=seed)
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
     last_deleted = seen[0][10]
-    assert torch.equal(last_deleted[:, :3], PICTURE[:, :3])  # above the object nothing has changed
+    assert torch.equal(last_deleted[:, :3], IMAGE[:, :3])  # above the object nothing has changed
     inside = last_deleted[:, 3:7, 2:7]
     assert not bool((inside == 250).any()) and 0 <= float(inside.min()) and float(inside.max()) < 255
     assert not bool(seen[0][11].any())  # insertion begins with nothing
@@ -224,33 +224,33 @@ def test_areas_are_of_what_is_normalised_and_raw():
 
 
 def test_replacing_leaves_the_original_alone():
-    picture, other = torch.zeros(3, 1, 3), torch.ones(3, 1, 3)
-    mixed = replace_pixels(picture, other, torch.tensor([2, 0, 1]), 2)
-    assert mixed[0, 0].tolist() == [1, 0, 1] and not bool(picture.any())
+    image, other = torch.zeros(3, 1, 3), torch.ones(3, 1, 3)
+    mixed = replace_pixels(image, other, torch.tensor([2, 0, 1]), 2)
+    assert mixed[0, 0].tolist() == [1, 0, 1] and not bool(image.any())
 
 
 def test_no_objects_and_wrong_sizes():
-    none = faithfulness_curves(brightness, PICTURE, torch.zeros(0, 10, 10), torch.zeros(0), torch.zeros(0, 4))
+    none = faithfulness_curves(brightness, IMAGE, torch.zeros(0, 10, 10), torch.zeros(0), torch.zeros(0, 4))
     assert none.deletion.shape == (0, 11) and none.areas()["overall"].shape == (0,)
     with pytest.raises(ValueError, match=r"\(10, 10\); got \(1, 5, 5\)"):
-        faithfulness_curves(brightness, PICTURE, torch.zeros(1, 5, 5), torch.zeros(1), BOX)
+        faithfulness_curves(brightness, IMAGE, torch.zeros(1, 5, 5), torch.zeros(1), BOX)
 
 
-def test_the_same_picture_is_shown_once():
+def test_the_same_image_is_shown_once():
     shown = []
 
-    def count(pictures, classes, boxes, where):
-        shown.extend(pictures)
-        return brightness(pictures, classes, boxes, where)
+    def count(images, classes, boxes, where):
+        shown.extend(images)
+        return brightness(images, classes, boxes, where)
 
-    # The third object's box is as large as the picture: its last steps show noise alone, and the untouched picture.
+    # The third object's box is as large as the image: its last steps show noise alone, and the untouched image.
     boxes = torch.tensor([[2.0, 3, 7, 7], [1, 1, 3, 9], [0, 0, 10, 10]])
     heat = torch.rand(3, 10, 10)
-    curves = faithfulness_curves(count, PICTURE, heat, torch.zeros(3), boxes)
+    curves = faithfulness_curves(count, IMAGE, heat, torch.zeros(3), boxes)
     # Untouched, empty, noise, ten steps of each of two objects and nine of the third, both ways.
     assert len(shown) == 3 + 2 * 29
     assert torch.equal(curves.insertion[2, -1], curves.untouched[2])
     for row in range(3):
         one = slice(row, row + 1)
-        alone = faithfulness_curves(brightness, PICTURE, heat[one], torch.zeros(1), boxes[one])
+        alone = faithfulness_curves(brightness, IMAGE, heat[one], torch.zeros(1), boxes[one])
         assert torch.equal(alone.deletion, curves.deletion[one]) and torch.equal(alone.insertion, curves.insertion[one])

@@ -16,7 +16,7 @@ SUBJECTS = [
 
 
 class Ramp(Explainer):
-    """The same picture whatever the detector: brighter from cell to cell."""
+    """The same image whatever the detector: brighter from cell to cell."""
 
     def combine(self, chunk):
         n, k, _, h, w = chunk.gradients.shape
@@ -32,7 +32,7 @@ class Zero(Explainer):
 
 
 class Constant(Explainer):
-    """One value on the whole level, which depends on the detector; its scale shows in no picture."""
+    """One value on the whole level, which depends on the detector; its scale shows in no image."""
 
     whole_level = True
 
@@ -109,7 +109,7 @@ def test_a_single_class_and_no_objects(model):
 
 
 class Forgetful(MethodComparison):
-    """Reaches the second box of the first picture only as long as nothing was changed."""
+    """Reaches the second box of the first image only as long as nothing was changed."""
 
     calls = 0
 

@@ -1,4 +1,4 @@
-"""How alike maps are: one picture worked out by hand, the plain double loop, and nothing at all."""
+"""How alike maps are: one image worked out by hand, the plain double loop, and nothing at all."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_by_hand():
 
 
 def test_boxes_are_compared_in_the_frame_of_the_model_input():
-    # The original picture is twice as large as the model input, and so are its objects.
+    # The original image is twice as large as the model input, and so are its objects.
     truth = objects((0, 0, 80, 160), size=(200, 400))
     one = candidates([(0, 0, 40, 80), (0, 0, 40, 79)], torch.full((2, 2), 0.5), output_size=(200, 400))
     assert pair_similarities(one, truth)["same"].tolist() == [0.5]

@@ -29,11 +29,11 @@ def test_means_by_hand():
     assert found["right"] == pytest.approx({name: right.get(name, 1.0) for name in NAMES})
     wrong = {"compactness": 0.0, "odi_box": 1.0, "odi_mask": 1.0, "sparsity": 1 - 1 / 16}
     assert found["wrong"] == pytest.approx({name: wrong.get(name, 0.0) for name in NAMES})
-    assert evaluator.summary["counts"]["matched"] == 4 and evaluator.summary["counts"]["pictures"] == 2
+    assert evaluator.summary["counts"]["matched"] == 4 and evaluator.summary["counts"]["images"] == 2
     assert evaluator.failures == [] and len(evaluator.results) == 2
 
 
-def test_the_order_of_pictures_does_not_matter():
+def test_the_order_of_images_does_not_matter():
     records = [record(k) for k in range(4)]
     _, forward = evaluate([entry(k) for k in range(4)], records)
     _, backward = evaluate([entry(k) for k in (3, 1, 0, 2)], records)
@@ -48,7 +48,7 @@ def test_objects_one_after_the_other_give_the_same(monkeypatch):
     assert [pair[0] for pair in alone.results[0]["pairs"]["right"]["odi_box"]] == [0.0, 1.0]
 
 
-def test_pictures_without_masks_have_the_rest():
+def test_images_without_masks_have_the_rest():
     found, evaluator = evaluate([entry()], [record(masks=False)])
     assert set(found["right"]) == {name for name in NAMES if not METRICS[name].needs_masks}
     assert evaluator.summary["metrics"]["vea"]["why_none"] == "no masks"
@@ -63,7 +63,7 @@ def test_detections_that_match_nothing_are_counted():
     assert found["right"]["pointing_box"] == 1.0
 
 
-def test_pictures_without_a_match_need_no_maps():
+def test_images_without_a_match_need_no_maps():
     """Nothing is lost by leaving them out, and only they are."""
     far = [[0.0, 0.0, 1.0, 1.0]]
     with_maps = output({name: maps[:1] for name, maps in METHODS.items()}, boxes=far, scores=(0.9,))
@@ -83,7 +83,7 @@ def test_no_detections_at_all():
     assert found == {"right": {}, "wrong": {}} and evaluator.summary["counts"]["objects"] == 2
 
 
-def test_pictures_that_fail_are_listed_and_the_rest_goes_on(tmp_path):
+def test_images_that_fail_are_listed_and_the_rest_goes_on(tmp_path):
     def comparison(batch):
         if batch[0]["image_id"] == 2:
             raise FloatingPointError("not finite")
@@ -96,10 +96,10 @@ def test_pictures_that_fail_are_listed_and_the_rest_goes_on(tmp_path):
     found, evaluator = evaluate([entry(4), gone, entry(2), entry(1)], records, comparison, store=store)
     assert found["right"]["pointing_box"] == 1.0 and len(evaluator.results) == 1
     assert [(one["image_id"], one["missing"]) for one in evaluator.failures] == [(2, False), (3, True), (4, False)]
-    assert store.pictures.read(1) == evaluator.results[0] and store.pictures.read(2) is None
+    assert store.images.read(1) == evaluator.results[0] and store.images.read(2) is None
 
 
-def test_finished_pictures_are_taken_as_they_are():
+def test_finished_images_are_taken_as_they_are():
     records = [record(1), record(2)]
     _, whole = evaluate([entry(1), entry(2)], records)
     _, rest = evaluate([entry(2)], records, finished={1: whole.results[0]})

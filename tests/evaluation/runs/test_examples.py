@@ -1,4 +1,4 @@
-"""Crops of the extremes, kept while pictures go by."""
+"""Crops of the extremes, kept while images go by."""
 
 import torch
 
@@ -15,14 +15,14 @@ def test_the_page_gets_the_maps_of_every_method(tmp_path):
     keeper = ExampleKeeper(files, "odam", names, "score", rgb=True)
     evaluator = ExplanationEvaluator([record(5)], list(METHODS), Measuring(("pointing_box",)), watch=keeper)
     one = entry(5)
-    one["image"] = torch.full((3, 8, 8), 100.0)  # the model input is larger than the picture
+    one["image"] = torch.full((3, 8, 8), 100.0)  # the model input is larger than the image
     evaluator.process([one], [output(METHODS)])
     evaluator.evaluate()
     (section,) = example_sections(evaluator.results, {5: 0}, files, list(METHODS), names, ("cat",))
     # Odam is right about object 0 and wrong about object 1.
     assert [row["side"] for row in section["rows"]] == ["worst", "worst", "best", "best"]
     worst = section["rows"][0]
-    assert (worst["label"], worst["picture"]) == ("cat, score 0.80", "5.png")
+    assert (worst["label"], worst["image"]) == ("cat, score 0.80", "5.png")
     assert [cell["value"] for cell in worst["cells"]] == [0.0, 1.0]
     crops = [worst["crop"], *(cell["crop"] for cell in worst["cells"])]
     assert all(crop.startswith("data:image/jpeg") for crop in crops) and len(set(crops)) == 3
@@ -37,7 +37,7 @@ def test_what_was_not_kept_is_left_blank(tmp_path):
     assert {row["crop"] for row in section["rows"]} == {None} and section["rows"][0]["label"] == "class 0, score 0.80"
 
 
-def test_pictures_with_a_crop_that_was_cut_short_are_named(tmp_path):
+def test_images_with_a_crop_that_was_cut_short_are_named(tmp_path):
     files = ResultStore(tmp_path).examples
     for name in ("3_0", "12_0", "12_1", "123_0"):
         files.write(name, {"": "crop"})

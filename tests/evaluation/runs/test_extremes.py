@@ -7,15 +7,14 @@ from odam_d2.evaluation.runs.extremes import ExtremeObjects, find_extremes
 
 
 def test_against_sorting_and_whoever_is_extreme_in_the_end_was_so_when_it_came():
-    pictures = list(range(20))
+    images = list(range(20))
     names = ["pointing_box", "compactness", "untouched"]
     values = {
-        k: {n: [random.choice([0.0, 0.5, random.random(), None]) for _ in range(k % 4)] for n in names}
-        for k in pictures
+        k: {n: [random.choice([0.0, 0.5, random.random(), None]) for _ in range(k % 4)] for n in names} for k in images
     }
-    random.shuffle(pictures)
+    random.shuffle(images)
     kept = set()
-    for part in (pictures[:8], pictures[8:]):  # two processes, each for itself
+    for part in (images[:8], images[8:]):  # two processes, each for itself
         extremes = ExtremeObjects(names, count=2)
         kept |= {(k, row) for k in part for row in extremes.offer(k, values[k])}
     results = [{"image_id": f"id{k}", "values": {"odam": values[k]}} for k in range(20)]

@@ -1,4 +1,4 @@
-"""From the detections of one picture to the numbers of its objects."""
+"""From the detections of one image to the numbers of its objects."""
 
 import pytest
 
@@ -13,9 +13,9 @@ PLAIN = [
 
 
 def measured(one, boxes, *maps, names=PLAIN, **more):
-    """The result of a picture whose detections, right on `boxes`, have these maps."""
+    """The result of an image whose detections, right on `boxes`, have these maps."""
     found = output({"odam": list(maps)}, boxes=boxes, scores=[0.9] * len(boxes))
-    return Measuring(names, **more).picture(one, entry()["image"], found)[0]
+    return Measuring(names, **more).measure(one, entry()["image"], found)[0]
 
 
 def test_an_object_of_three_by_three_pixels():
@@ -49,7 +49,7 @@ def test_a_mask_without_pixels_is_none():
     assert values["odi_mask"] == [None, None] and values["odi_box"] == [0.0, 0.0]
 
 
-def test_a_picture_with_masks_of_some_objects():
+def test_a_image_with_masks_of_some_objects():
     one = record()
     del one["annotations"][1]["segmentation"]
     result = measured(one, BOXES, delta(0, 0), delta(3, 3))
@@ -61,7 +61,7 @@ def test_a_picture_with_masks_of_some_objects():
     assert values["odi_box"] == [0.0, 0.0] and len(result["pairs"]["odam"]["odi_box"]) == 2
 
 
-def test_pairs_number_all_objects_of_the_picture():
+def test_pairs_number_all_objects_of_the_image():
     # Nothing matches the second of three.
     boxes = [BOXES[0], [2.0, 0.0, 4.0, 1.0], BOXES[1]]
     result = measured(record(masks=False, boxes=boxes), [boxes[0], boxes[2]], delta(0, 0), delta(0, 3))
@@ -77,7 +77,7 @@ def test_maps_must_be_there_where_objects_match():
     found = output({"odam": [delta(0, 0), delta(3, 3)]})
     found["heatmaps"]["drise"] = None
     with pytest.raises(ValueError, match=r"must hold maps .* got None by \['drise'\] for 2 matched: let `wanted`"):
-        Measuring(PLAIN).picture(record(), entry()["image"], found)
+        Measuring(PLAIN).measure(record(), entry()["image"], found)
 
 
 def test_a_broken_mask_is_in_the_way_of_metrics_of_masks_alone():
@@ -92,10 +92,10 @@ def test_a_broken_mask_is_in_the_way_of_metrics_of_masks_alone():
 def test_a_map_of_zeros_hides_and_shows_nothing():
     asked = []
 
-    def score(pictures, classes, boxes, where):
-        asked.append(len(pictures))
-        # .5 where nothing shows, 1 in the untouched picture.
-        return 0.5 + 0.5 * (pictures[where] == 100.0).float().mean((1, 2, 3))
+    def score(images, classes, boxes, where):
+        asked.append(len(images))
+        # .5 where nothing shows, 1 in the untouched image.
+        return 0.5 + 0.5 * (images[where] == 100.0).float().mean((1, 2, 3))
 
     zeros = [[0.0] * 4] * 4
     names = ["deletion", "insertion", "overall"]

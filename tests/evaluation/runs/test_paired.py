@@ -26,7 +26,7 @@ def test_differences_by_hand():
     # .1, .3 and .2; then 1 and .5, the object without a value left out.
     assert (energy.mean, energy.objects) == (pytest.approx(0.2), 3)
     assert (compactness.mean, compactness.objects) == (pytest.approx(0.75), 2)
-    # One picture gives .2 on average and the other .2: whichever is drawn. Of .5 and 1, any mean between.
+    # One image gives .2 on average and the other .2: whichever is drawn. Of .5 and 1, any mean between.
     assert energy.interval == pytest.approx((0.2, 0.2)) and compactness.interval == pytest.approx((0.5, 1.0))
     assert energy.verdict == "better" and compactness.verdict == "worse"
 

@@ -10,21 +10,21 @@ from odam_d2.evaluation import ResultStore
 def test_results_come_back_to_the_last_bit(tmp_path):
     store = ResultStore(tmp_path)
     result = {"values": [0.1 + 0.2, None, 1e-300], "name": "grün"}
-    store.pictures.write(3, result)
-    assert store.pictures.read(3) == result and store.pictures.read(4) is None
+    store.images.write(3, result)
+    assert store.images.read(3) == result and store.images.read(4) is None
 
 
 @pytest.mark.parametrize("keep", [0, 10, 64, 65, -5, -2])
 def test_a_file_that_was_cut_short_counts_as_none(tmp_path, keep):
     store = ResultStore(tmp_path)
-    store.pictures.write(3, {"values": list(range(50))})
-    (file,) = (tmp_path / "pictures").iterdir()
+    store.images.write(3, {"values": list(range(50))})
+    (file,) = (tmp_path / "images").iterdir()
     file.write_bytes(file.read_bytes()[:keep])
-    assert store.pictures.read(3) is None
+    assert store.images.read(3) is None
 
 
 def test_names_that_no_file_can_have_stay_apart(tmp_path):
-    files = ResultStore(tmp_path).pictures
+    files = ResultStore(tmp_path).images
     ids = ("a/b", "a_b", "a\\b", "A_b", "x" * 300, "x" * 299, "\U00020000" * 99, "", "..", "con", "a. ", "1.png", "1")
     for name in ids:
         files.write(name, name)
@@ -36,23 +36,23 @@ def test_names_that_no_file_can_have_stay_apart(tmp_path):
 def test_going_on_needs_the_same_settings(tmp_path):
     store, settings = ResultStore(tmp_path), {"seed": 0, "metrics": ("vea",)}
     store.start(settings, resume=True)
-    store.pictures.write(1, {})
-    left = tmp_path / "pictures" / ".2.json.0123abcd.tmp"  # by a writer that was killed
+    store.images.write(1, {})
+    left = tmp_path / "images" / ".2.json.0123abcd.tmp"  # by a writer that was killed
     left.write_text("{")
     store.start(settings, resume=True)
-    assert store.pictures.read(1) == {} and not left.exists()
+    assert store.images.read(1) == {} and not left.exists()
     with pytest.raises(ValueError, match=r"same settings to resume; .* differs in \['seed'\]"):
         store.start({**settings, "seed": 1}, resume=True)
-    assert store.pictures.read(1) == {}
+    assert store.images.read(1) == {}
     store.start({**settings, "seed": 1}, resume=False)
-    assert store.pictures.read(1) is None and json.loads((tmp_path / "settings.json").read_text())["seed"] == 1
+    assert store.images.read(1) is None and json.loads((tmp_path / "settings.json").read_text())["seed"] == 1
 
 
 def test_results_without_settings_are_not_trusted(tmp_path):
     store = ResultStore(tmp_path)
-    store.pictures.write(1, {})
+    store.images.write(1, {})
     store.start({}, resume=True)
-    assert store.pictures.read(1) is None
+    assert store.images.read(1) is None
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(ValueError, match="differs in"):
         store.start({"seed": 0}, resume=True)
@@ -71,13 +71,13 @@ def test_files_that_are_not_whole_are_named(tmp_path):
     assert first == "3_1" and second.startswith("a_b-")
 
 
-def test_files_count_for_finished_pictures_alone(tmp_path):
+def test_files_count_for_finished_images_alone(tmp_path):
     store, finished = ResultStore(tmp_path), {1: "1.png (5 bytes)"}
     store.start({}, resume=False, files={**finished, 2: "2.png (missing)"})
-    store.pictures.write(1, {})
+    store.images.write(1, {})
     store.start({}, resume=True, files={**finished, 2: "2.png (7 bytes)"})
-    store.pictures.write(2, {})
-    message = r"same pictures to resume; .* in 1 of them, .* '2.png \(missing\)' in place of '2.png \(7 bytes\)'"
+    store.images.write(2, {})
+    message = r"same images to resume; .* in 1 of them, .* '2.png \(missing\)' in place of '2.png \(7 bytes\)'"
     with pytest.raises(ValueError, match=message):
         store.start({}, resume=True, files={**finished, 2: "2.png (missing)"})
     store.start({}, resume=True, files={**finished, 2: "2.png (7 bytes)"})

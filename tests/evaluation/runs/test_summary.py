@@ -37,7 +37,7 @@ def test_means_over_the_same_objects():
     assert row["methods"]["odam"]["mean"] == pytest.approx(2 / 3)
     assert row["methods"]["gradcam"]["mean"] == pytest.approx(1 / 3)
     assert row["methods"]["odam"]["interval"] == list(bootstrap_interval([1.0, 0.0, 1.0], [1, 1, 2]))
-    assert summary["counts"] == {"pictures": 3, "objects": 4, "matched": 4, "crowd": 3}
+    assert summary["counts"] == {"images": 3, "objects": 4, "matched": 4, "crowd": 3}
     assert row["dropped"] == {"no_value": 1} and summary["metrics"]["vea"]["dropped"] == {"no_mask": 4}
     assert summary["metrics"]["vea"]["why_none"] == "no masks"
     assert summary["curves"] == {}
@@ -46,10 +46,10 @@ def test_means_over_the_same_objects():
     assert "4 are objects, of which 4 matched" in format_counts(summary["counts"])
 
 
-def judged(objects_in_picture, masks, odi_box, odi_mask):
-    """The matched objects of one picture, `masks` says of each whether it has one."""
+def judged(objects_in_image, masks, odi_box, odi_mask):
+    """The matched objects of one image, `masks` says of each whether it has one."""
     one = result(1, [1.0] * len(masks), [1.0] * len(masks))
-    one["counts"] = {"objects": objects_in_picture, "matched": len(masks)}
+    one["counts"] = {"objects": objects_in_image, "matched": len(masks)}
     for about, mask in zip(one["objects"], masks, strict=True):
         about["has_mask"] = mask
     for values in one["values"].values():
@@ -80,8 +80,8 @@ def test_what_each_metric_drops_and_why():
         assert row["objects"] + sum(row["dropped"].values()) == 8
     assert format_summary(summary, METHODS).splitlines()[-3:] == [
         "Matched objects left out by energy_mask: 2 without a mask.",
-        "Matched objects left out by odi_box: 2 alone in their picture.",
-        "Matched objects left out by odi_mask: 2 without a mask, 1 alone in their picture, 3 beside an object without "
+        "Matched objects left out by odi_box: 2 alone in their image.",
+        "Matched objects left out by odi_mask: 2 without a mask, 1 alone in their image, 3 beside an object without "
         "a mask, 1 without a value by some method.",
     ]
     assert "left out" not in format_summary(summarise(results, METHODS, names[:1]), METHODS)
@@ -104,7 +104,7 @@ def test_why_a_metric_has_no_value_at_all(one, why):
 def test_the_same_is_left_out_once():
     results = [judged(1, [True], [None], [None])]
     table = format_summary(summarise(results, METHODS, ["odi_box", "odi_mask"]), METHODS)
-    assert table.splitlines()[-1] == "Matched objects left out by odi_box, odi_mask: 1 alone in their picture."
+    assert table.splitlines()[-1] == "Matched objects left out by odi_box, odi_mask: 1 alone in their image."
 
 
 def test_curves_are_means():

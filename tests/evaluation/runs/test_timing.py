@@ -21,7 +21,7 @@ def test_same_maps_and_a_time_for_each_method(comparison):
         assert torch.allclose(timed["heatmaps"][name].to_image("score"), maps.to_image("score"), atol=1e-4)
 
 
-def test_pictures_that_nobody_wants_take_no_time(comparison):
+def test_images_that_nobody_wants_take_no_time(comparison):
     first, second = (random_input(64, 96, seed=k) for k in range(2))
     timed = TimedComparison.of(comparison)
     timed.wanted = lambda entry, found: entry is first

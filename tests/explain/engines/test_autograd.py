@@ -14,7 +14,7 @@ from tests.helpers import given, query_config, random_input, relative_error
 from tests.wants import require_package
 
 ATTRIBUTES = ("score", "logit", "left", "top", "right", "bottom")
-# Two sizes, so that one picture is padded.
+# Two sizes, so that one image is padded.
 INPUTS = [random_input(96, 128, 192, 256), random_input(64, 96, seed=1)]
 
 
@@ -59,7 +59,7 @@ def test_batched_gradients_give_the_maps_of_one_call_each(model, layer, monkeypa
         assert float((one - other).abs().amax()) <= 1e-4 * float(other.abs().amax())
 
 
-def test_maps_of_all_sources_are_added_in_the_picture_before_the_relu(model):
+def test_maps_of_all_sources_are_added_in_the_image_before_the_relu(model):
     result = build_explainer(model, attributes=("score",))(INPUTS[:1])[0]["instances"]
     trace = model.trace(INPUTS[:1])
     per_source = maps_one_by_one(trace)

@@ -12,7 +12,7 @@ ZOO = "COCO-Detection/retinanet_R_50_FPN_3x.yaml"
 SMALL = ("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32)
 ALL = ("MODEL.RETINANET.SCORE_THRESH_TEST", 0.0, "ODAM.FCOS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 4)
 INPUTS = [random_input(224, 320, 448, 640), random_input(256, 192, seed=1)]
-# One for every size of anchor, and over every border of the 448 x 640 picture.
+# One for every size of anchor, and over every border of the 448 x 640 image.
 GIVEN = given(
     (448, 640),
     [
@@ -43,7 +43,7 @@ def detector(request):
 
 
 def pairs(model, inputs, instances, attributes, **settings):
-    """HeatMaps of each picture by both engines."""
+    """HeatMaps of each image by both engines."""
     found = [
         build_explainer(model, attributes=attributes, engine=engine, **settings)(inputs, instances)
         for engine in ("dense", "autograd")
@@ -52,7 +52,7 @@ def pairs(model, inputs, instances, attributes, **settings):
 
 
 def errors(model, inputs, instances, attributes, **settings):
-    """The largest relative error of each picture's maps, over attributes."""
+    """The largest relative error of each image's maps, over attributes."""
     result = []
     for fast, plain in pairs(model, inputs, instances, attributes, **settings):
         assert len(fast) == len(plain)
@@ -146,7 +146,7 @@ def test_group_norm_can_be_exact(settings):
     assert len(found) == 2 and max(found) < 1e-4
 
 
-def test_exact_group_norm_over_pictures_and_chunks(monkeypatch):
+def test_exact_group_norm_over_images_and_chunks(monkeypatch):
     model = trained_like(dense_detector("OdamFCOS", "GN"))
     attributes = ("score", "logit", *SIDES, "x1", "y2")  # more than the branches have outputs
     assert max(errors(model, INPUTS, None, attributes, group_norm="exact")) < 1e-4

@@ -17,7 +17,7 @@ ATTRIBUTES = ("score", "logit", "left", "top", "right", "bottom", "x1", "y1", "x
 ZOO = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
 # One resized, one not; in a batch both get padding.
 INPUTS = [random_input(256, 320, 512, 640), random_input(288, 256, seed=1)]
-# On 512 x 640: every level of the FPN, over every border, every corner, thin, tiny, the whole picture.
+# On 512 x 640: every level of the FPN, over every border, every corner, thin, tiny, the whole image.
 GIVEN = given(
     (512, 640),
     [

@@ -46,7 +46,7 @@ def rows_of(model, trace):
 
 @torch.no_grad()
 def slow_maps(model, entry, trace, vectors, count):
-    """The definition in loops: one mask, one masked picture, one pair of detections at a time; cells of 8 pixels."""
+    """The definition in loops: one mask, one masked image, one pair of detections at a time; cells of 8 pixels."""
     height, width = entry["image"].shape[1:]
     generator = torch.Generator().manual_seed(5)
     maps = torch.zeros(len(trace), height // 8, width // 8)
@@ -112,8 +112,8 @@ class Lamp(nn.Module):
 
 
 def test_the_map_points_at_what_the_detector_looks_at():
-    picture = [{"image": torch.full((3, 64, 64), 255.0)}]
-    (result,) = drise(Lamp(), num_masks=2000, batch_size=200)(picture)
+    image = [{"image": torch.full((3, 64, 64), 255.0)}]
+    (result,) = drise(Lamp(), num_masks=2000, batch_size=200)(image)
     heatmap = result["instances"].heatmaps.to_image("score")[0]
     y, x = divmod(int(heatmap.argmax()), 64)
     assert 12 <= y < 28 and 12 <= x < 28
@@ -121,10 +121,9 @@ def test_the_map_points_at_what_the_detector_looks_at():
 
 
 def test_a_head_that_tells_no_class_vectors_is_compared_by_its_class():
-    picture, box = [{"image": torch.full((3, 64, 64), 255.0)}], [[16, 16, 48, 48]]
+    image, box = [{"image": torch.full((3, 64, 64), 255.0)}], [[16, 16, 48, 48]]
     same, other = (
-        drise(Lamp(), num_masks=4)(picture, [given((64, 64), box, [label])])[0]["instances"].heatmaps
-        for label in (1, 0)
+        drise(Lamp(), num_masks=4)(image, [given((64, 64), box, [label])])[0]["instances"].heatmaps for label in (1, 0)
     )
     assert bool(same.values.any()) and not bool(other.values.any())
 
@@ -136,36 +135,36 @@ def test_batches_and_seeds(model, monkeypatch):
         drise(model, num_masks=5, batch_size=size, seed=seed)(INPUTS)[0]["instances"].heatmaps.values
         for size, seed in ((2, 0), (2, 0), (3, 0), (2, 1))
     ]
-    # The picture itself, then its masks: one set for all five detections, never more together than was asked.
+    # The image itself, then its masks: one set for all five detections, never more together than was asked.
     assert sizes == [1, 2, 2, 1] * 2 + [1, 3, 2] + [1, 2, 2, 1]
     assert torch.equal(maps[0], maps[1])
     assert torch.allclose(maps[0], maps[2], rtol=1e-3) and not torch.allclose(maps[0], maps[3], rtol=1e-3)
 
 
-def test_a_picture_without_detections_is_not_masked(model, monkeypatch):
+def test_a_image_without_detections_is_not_masked(model, monkeypatch):
     calls, stock = [], type(model).trace
     monkeypatch.setattr(type(model), "trace", lambda self, x, *more: calls.append(len(x)) or stock(self, x, *more))
     found = drise(model, num_masks=4)(INPUTS, [given((128, 192), [], [])])
     assert calls == [1] and len(found[0]["instances"].heatmaps) == 0
 
 
-def test_masked_pictures_without_detections_leave_a_map_of_zeros(monkeypatch):
+def test_masked_images_without_detections_leave_a_map_of_zeros(monkeypatch):
     model = compact_detector("faster_rcnn", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.0")
     found = drise(model, num_masks=2)(INPUTS, [BOX])[0]["instances"].heatmaps
     assert len(found) == 1 and not bool(found.values.any())
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "rtdetr"])
-def test_mixed_precision_is_asked_of_masked_pictures_alone(name, monkeypatch):
+def test_mixed_precision_is_asked_of_masked_images_alone(name, monkeypatch):
     """Of trained detectors: those with random weights are full of ties that a bit decides."""
     model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
-    picture = [{"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}]
-    whole = drise(model, num_masks=3)(picture)[0]["instances"]
+    image = [{"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}]
+    whole = drise(model, num_masks=3)(image)[0]["instances"]
     kinds, stock = [], type(model).trace
     monkeypatch.setattr(
         type(model), "trace", lambda self, *more: kinds.append(torch.is_autocast_enabled("cpu")) or stock(self, *more)
     )
-    mixed = drise(model, num_masks=3, amp=True)(picture)[0]["instances"]
+    mixed = drise(model, num_masks=3, amp=True)(image)[0]["instances"]
     assert kinds == [False, True] and len(whole) and torch.equal(mixed.scores, whole.scores)
     one, other = mixed.heatmaps.values, whole.heatmaps.values
     assert one.dtype == torch.float32 and not torch.equal(one, other)
@@ -173,7 +172,7 @@ def test_mixed_precision_is_asked_of_masked_pictures_alone(name, monkeypatch):
     assert float((one - other).abs().mean()) < 0.01
     # What is left of it in whole precision is the copy's rounding.
     monkeypatch.setattr("odam_d2.explain.methods.drise.low_precision", lambda device, enabled: nullcontext())
-    copied = drise(model, num_masks=3, amp=True)(picture)[0]["instances"].heatmaps.values
+    copied = drise(model, num_masks=3, amp=True)(image)[0]["instances"].heatmaps.values
     assert not torch.equal(copied, other) and torch.allclose(copied, other, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The control: numbers that depend on nothing but the seed and the place in the picture's list."""
+"""The control: numbers that depend on nothing but the seed and the place in the image's list."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def maps(model, inputs=INPUTS, boxes=BOXES, attributes=("score", "left"), **opti
     return [result["instances"].heatmaps for result in explainer(inputs, boxes)]
 
 
-def test_draws_of_each_picture_begin_anew(model):
+def test_draws_of_each_image_begin_anew(model):
     one, other = maps(model, stride=10, seed=3)
     assert one.grids.tolist() == [[7, 10]] * 2 and other.grids.tolist() == [[10, 7]]
     assert one.strides.tolist() == [[10.0, 10.0]] * 2
@@ -38,7 +38,7 @@ def test_the_detector_and_the_class_do_not_matter(model):
     assert torch.equal(maps(model)[0].values, maps(other, INPUTS[:1], boxes)[0].values)
 
 
-def test_a_picture_without_boxes(model):
+def test_a_image_without_boxes(model):
     assert len(maps(model, INPUTS[:1], [given((128, 200), [], [])])[0]) == 0
 
 

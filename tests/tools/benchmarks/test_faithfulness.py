@@ -1,4 +1,4 @@
-"""tools/benchmarks/faithfulness.py from end to end, on a picture that is far too small."""
+"""tools/benchmarks/faithfulness.py from end to end, on an image that is far too small."""
 
 import json
 

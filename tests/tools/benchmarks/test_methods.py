@@ -1,4 +1,4 @@
-"""tools/benchmarks/methods.py from end to end, on a picture that is far too small."""
+"""tools/benchmarks/methods.py from end to end, on an image that is far too small."""
 
 import json
 
@@ -29,10 +29,10 @@ def test_without_masks_there_is_no_drise(capsys):
     assert "drise" not in printed and "D-RISE" not in printed and "together" in printed
 
 
-def test_boxes_lie_in_the_picture():
+def test_boxes_lie_in_the_image():
     tool = load_tool("benchmarks/methods")
     args = tool.argument_parser().parse_args(SMALL)
-    (entry,), (boxes,) = tool.picture_and_boxes(args)
+    (entry,), (boxes,) = tool.image_and_boxes(args)
     assert entry["image"].shape == (3, 64, 96)
     low, high = boxes.pred_boxes.tensor[:, :2], boxes.pred_boxes.tensor[:, 2:]
     assert bool((low >= 0).all()) and float(high[:, 0].max()) <= 96 and float(high[:, 1].max()) <= 64

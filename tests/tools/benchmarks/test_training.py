@@ -27,7 +27,7 @@ def test_prints_a_table_and_writes_the_figures(tool, tmp_path, capsys):
     assert tool.main(arguments) == 0
     printed = capsys.readouterr().out
     figures = json.loads(output.read_text())
-    assert list(figures["rows"]) == ["stock", "first", "second"] and figures["amp"] and figures["pictures"] == 1
+    assert list(figures["rows"]) == ["stock", "first", "second"] and figures["amp"] and figures["images"] == 1
     stock = figures["rows"]["stock"]["all_seconds"]
     for row in figures["rows"].values():
         assert row["label"] in printed and len(row["all_seconds"]) == 3

@@ -20,7 +20,7 @@ def row(image, annotation, method, value):
 
 ROWS = [
     *(row("1", "a", "odam", "0.5"), row("1", "a", "gradcam", "0.9")),  # .4 behind
-    *(row("1", "b", "odam", "0.1"), row("1", "b", "gradcam", "0.7")),  # .6 behind, in the same picture
+    *(row("1", "b", "odam", "0.1"), row("1", "b", "gradcam", "0.7")),  # .6 behind, in the same image
     *(row("2", "c", "odam", "0.2"), row("2", "c", "gradcam", "0.3")),  # .1 behind
     *(row("3", "d", "odam", "0.8"), row("3", "d", "gradcam", "0.3")),  # .5 ahead
     *(row("4", "e", "odam", "0.1"), row("4", "e", "drise", "0.9")),  # another rival
@@ -28,7 +28,7 @@ ROWS = [
 ]
 
 
-def test_the_furthest_behind_come_first_one_of_each_picture(drawing):
+def test_the_furthest_behind_come_first_one_of_each_image(drawing):
     found = drawing.furthest_behind(ROWS, "energy_box", "odam", "gradcam", 5)
     assert [(one["image_id"], one["annotation_id"]) for one in found] == [("1", "b"), ("2", "c")]
     assert [one["behind"] for one in found] == pytest.approx([0.6, 0.1])
@@ -56,9 +56,9 @@ def test_a_run_is_drawn(run, drawing, tmp_path, capsys):
         for a, b in (("odam", "gradcam"), ("gradcam", "odam"))
     ]
     assert 0 in codes, capsys.readouterr().err
-    picture = cv2.imread(str(path))
+    image = cv2.imread(str(path))
     # Three panels in a row, each as wide as a title needs.
-    assert picture.shape[1] > 3 * 100 and picture.std() > 10
+    assert image.shape[1] > 3 * 100 and image.std() > 10
 
 
 def test_an_object_that_is_not_found_again_is_named(run, drawing, tmp_path, capsys, monkeypatch):

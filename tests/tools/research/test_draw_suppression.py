@@ -63,7 +63,7 @@ def test_nothing_detected(drawing):
     assert [one[0] for one in told(drawing, detections(LEFT), detections())] == ["found"]
 
 
-def test_the_surest_of_each_picture(drawing):
+def test_the_surest_of_each_image(drawing):
     def one(number, score, won=True):
         return drawing.Difference(number, np.zeros(4), "found", won, score)
 

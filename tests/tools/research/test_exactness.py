@@ -21,7 +21,7 @@ def test_prints_the_largest_difference_of_each_attribute(config, capsys):
 
 
 def test_prints_how_far_frozen_group_norm_is_from_exact(capsys):
-    arguments = ["--config-file", "synthetic/fcos_compact_FPN", "--group-norm", "--pictures", "1"]
+    arguments = ["--config-file", "synthetic/fcos_compact_FPN", "--group-norm", "--images", "1"]
     options = ["MODEL.DEVICE", "cpu", "ODAM.FCOS.SCORE_THRESH_TEST", "0.5", "TEST.DETECTIONS_PER_IMAGE", "2"]
     with pytest.warns(UserWarning, match="frozen statistics"):
         assert load_tool("research/exactness").main([*arguments, *options]) == 0

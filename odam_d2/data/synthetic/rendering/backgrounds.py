@@ -23,22 +23,22 @@ def draw_background(rng: np.random.Generator, camera: Camera, width: int, height
     Args:
         rng: numpy Generator.
         camera: `Camera` that the ground follows.
-        width, height: picture size in pixels.
+        width, height: image size in pixels.
 
     Returns:
         (height, width, 3) uint8 BGR.
     """
     kind = rng.choice(["street", "plaza", "park", "hall"], p=[0.4, 0.25, 0.25, 0.1])
     base = int(camera.horizon + rng.uniform(4, 12))
-    picture = _sky(rng, base, width, height) if kind != "hall" else _wall(rng, base, width, height)
+    image = _sky(rng, base, width, height) if kind != "hall" else _wall(rng, base, width, height)
     if kind in ("street", "plaza"):
         if rng.random() < 0.4:
-            _trees(rng, picture, base, camera, 0.8)
-        _buildings(rng, picture, base, camera)
+            _trees(rng, image, base, camera, 0.8)
+        _buildings(rng, image, base, camera)
     if kind == "park" or rng.random() < 0.3 and kind != "hall":
-        _trees(rng, picture, base, camera, 1.6 if kind == "park" else 0.5)
-    picture[base:] = _ground(rng, kind, camera, base, width, height)
-    return picture
+        _trees(rng, image, base, camera, 1.6 if kind == "park" else 0.5)
+    image[base:] = _ground(rng, kind, camera, base, width, height)
+    return image
 
 
 def _sky(rng, base, width, height):
@@ -47,38 +47,38 @@ def _sky(rng, base, width, height):
     ramp = np.linspace(0, 1, base, dtype=np.float32)[:, None, None]
     clouds = np.clip(fractal_noise(rng, base, width, rng.uniform(80, 220)) * 1.6, 0, 1)[..., None]
     clouds = clouds * np.float32(rng.uniform(0, 60))
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     sky = top * (1 - ramp) + low * ramp + clouds
-    picture[:base] = np.clip(sky, 0, 255)
-    return picture
+    image[:base] = np.clip(sky, 0, 255)
+    return image
 
 
 def _wall(rng, base, width, height):
     """The far wall of a hall: panels, posts and lamps."""
     color = hsv(rng.uniform(15, 60), rng.uniform(0.05, 0.3), rng.uniform(0.5, 0.9))
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     shade = 0.75 + 0.25 * np.linspace(0, 1, base, dtype=np.float32)[:, None]
     shade = shade + 0.04 * fractal_noise(rng, base, width, 120)
-    picture[:base] = np.clip(color * shade[..., None], 0, 255)
+    image[:base] = np.clip(color * shade[..., None], 0, 255)
     x = -rng.uniform(0, 60)
     while x < width:
         step = rng.uniform(60, 160)
         inner = hsv(rng.uniform(0, 360), rng.uniform(0.1, 0.6), rng.uniform(0.2, 0.9))
         if rng.random() < 0.5:
             top = int(base * rng.uniform(0.2, 0.5))
-            cv2.rectangle(picture, (int(x + 12), top), (int(x + step - 12), int(base * 0.98)), inner.tolist(), -1)
-            cv2.line(picture, (int(x + step / 2), top), (int(x + step / 2), base), (color * 0.7).tolist(), 2)
-        cv2.rectangle(picture, (int(x), 0), (int(x + 8), base), (color * 0.8).tolist(), -1)
+            cv2.rectangle(image, (int(x + 12), top), (int(x + step - 12), int(base * 0.98)), inner.tolist(), -1)
+            cv2.line(image, (int(x + step / 2), top), (int(x + step / 2), base), (color * 0.7).tolist(), 2)
+        cv2.rectangle(image, (int(x), 0), (int(x + 8), base), (color * 0.8).tolist(), -1)
         x += step
     for x in range(int(rng.uniform(0, 60)), width, 90):
-        cv2.rectangle(picture, (x, 8), (x + 50, 14), (250, 252, 255), -1)
-    return picture
+        cv2.rectangle(image, (x, 8), (x + 50, 14), (250, 252, 255), -1)
+    return image
 
 
-def _buildings(rng, picture, base, camera):
+def _buildings(rng, image, base, camera):
     """A row of houses with windows and shop fronts; the far haze takes some of their contrast."""
-    width = picture.shape[1]
-    layer = picture[:base].copy()
+    width = image.shape[1]
+    layer = image[:base].copy()
     story = camera.focal / rng.uniform(22, 45) * 3.2  # pixels per floor: houses stand 22 to 45 metres away
     x = -rng.uniform(0, 80)
     while x < width:
@@ -91,9 +91,9 @@ def _buildings(rng, picture, base, camera):
     haze = rng.uniform(0.05, 0.3)
     noise = fractal_noise(rng, base, width, 40, octaves=5, persistence=0.8)[..., None] * 7
     mean = np.array([205, 200, 195], np.float32) * np.float32(haze)
-    touched = (layer != picture[:base]).any(axis=2, keepdims=True)
+    touched = (layer != image[:base]).any(axis=2, keepdims=True)
     layer = np.clip(layer * np.float32(1 - haze) + mean + noise, 0, 255).astype(np.uint8)
-    np.copyto(picture[:base], layer, where=touched)
+    np.copyto(image[:base], layer, where=touched)
 
 
 def _house(rng, layer, left, right, top, base, story):
@@ -124,9 +124,9 @@ def _house(rng, layer, left, right, top, base, story):
             cv2.rectangle(layer, (x, int(base - story * rng.uniform(0.3, 0.6))), (x + int(story * 0.2), base), item, -1)
 
 
-def _trees(rng, picture, base, camera, tall):
+def _trees(rng, image, base, camera, tall):
     """A line of foliage on the horizon, `tall` times a storey high."""
-    width = picture.shape[1]
+    width = image.shape[1]
     outline = fractal_noise(rng, 1, width, 90, octaves=6, persistence=0.75)[0]
     height = (outline * 0.7 + 1.0) * tall * camera.focal / 40 * 3.2
     leaves = fractal_noise(rng, base, width, 26, octaves=4, persistence=0.9)
@@ -135,7 +135,7 @@ def _trees(rng, picture, base, camera, tall):
     color = hsv(rng.normal(95, 15), rng.uniform(0.3, 0.6), rng.uniform(0.25, 0.55))
     light = 0.9 + 0.35 * leaves + 0.3 * np.clip((base - rows) / np.maximum(height, 1), 0, 1)
     shaded = tinted(color, light)
-    np.copyto(picture[:base], np.clip(shaded, 0, 255).astype(np.uint8), where=mask[..., None])
+    np.copyto(image[:base], np.clip(shaded, 0, 255).astype(np.uint8), where=mask[..., None])
 
 
 def _ground_tile(rng, kind):
@@ -180,12 +180,12 @@ def _project(tile, across, along, blend):
     return _mixed(sampled, tile.mean(axis=(0, 1)), blend)
 
 
-def _mixed(picture, color, share, rest=None):
-    """`picture` by `share` and `color` by the rest; picture (H, W, 3), color (3,), shares (H, 1, 1), all float32."""
+def _mixed(image, color, share, rest=None):
+    """`image` by `share` and `color` by the rest; image (H, W, 3), color (3,), shares (H, 1, 1), all float32."""
     rest = 1 - share if rest is None else rest
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     flat = np.tile(color, width)[None, :] * rest[:, :, 0]  # long rows: numpy is slow on a last axis of three
-    return picture * share + flat.reshape(height, width, 3)
+    return image * share + flat.reshape(height, width, 3)
 
 
 def _ground(rng, kind, camera, base, width, height):

@@ -57,7 +57,7 @@ def rounded(corners: Sequence, rounds: int = 2) -> np.ndarray:
 
 @dataclass
 class Sprite:
-    """A drawn object, ready to be painted on a picture.
+    """A drawn object, ready to be painted on an image.
 
     Attributes:
         color: (h, w, 3) uint8 BGR, already multiplied by alpha.
@@ -72,7 +72,7 @@ class Sprite:
     head: tuple[int, int, int, int] | None = None
 
     def origin(self, x: float, y: float) -> tuple[int, int]:
-        """Picture pixel of the sprite's upper left corner when its ground point stands at (x, y)."""
+        """Image pixel of the sprite's upper left corner when its ground point stands at (x, y)."""
         return int(round(x - self.anchor[0])), int(round(y - self.anchor[1]))
 
     @cached_property
@@ -102,7 +102,7 @@ class Board:
 
     Args:
         left, right, top, bottom: extent in metres around the ground point (`bottom` is below the ground point).
-        scale: picture pixels per metre.
+        scale: image pixels per metre.
     """
 
     def __init__(self, left: float, right: float, top: float, bottom: float, scale: float):
@@ -193,7 +193,7 @@ class Board:
         cv2.line(self.color, (int(x1), int(y1)), (int(x2), int(y2)), [float(c) for c in color], thickness)
 
     def finish(self, rng: np.random.Generator, softness: float = 0.02, grain: float = 5.0) -> Sprite:
-        """Applies shade and grain and brings the board to picture resolution.
+        """Applies shade and grain and brings the board to image resolution.
 
         Args:
             rng: source of the grain.
@@ -224,7 +224,7 @@ class Board:
         return Sprite(color, alpha, (self.anchor[0] - x1, self.anchor[1] - y1), head)
 
     def _used(self):
-        """The part of the board that is drawn on, in picture pixels with one pixel of air around it."""
+        """The part of the board that is drawn on, in image pixels with one pixel of air around it."""
         x1, y1, x2, y2 = cv2.boundingRect(self.alpha)
         x2, y2 = x1 + x2, y1 + y2
         n = self.samples

@@ -1,4 +1,4 @@
-"""The ground plane: where something stands in the picture decides how large it is."""
+"""The ground plane: where something stands in the image decides how large it is."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Camera:
     """A level pinhole camera above a flat ground.
 
     Attributes:
-        horizon: picture row of the horizon, pixels.
+        horizon: image row of the horizon, pixels.
         height: metres above the ground.
         focal: focal length, pixels.
         heading: angle of the street against the viewing direction, radians.
@@ -22,19 +22,19 @@ class Camera:
     heading: float
 
     def scale(self, y: float) -> float:
-        """Picture pixels per metre for what stands on the ground at picture row `y`."""
+        """Image pixels per metre for what stands on the ground at image row `y`."""
         return (y - self.horizon) / self.height
 
     def row(self, scale: float) -> float:
-        """Picture row of the ground where things appear at `scale` pixels per metre."""
+        """Image row of the ground where things appear at `scale` pixels per metre."""
         return self.horizon + scale * self.height
 
     def ground(self, rows: np.ndarray, columns: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ground coordinates of picture pixels below the horizon.
+        """Ground coordinates of image pixels below the horizon.
 
         Args:
-            rows, columns: arrays of picture rows and columns that broadcast.
-            width: picture width in pixels.
+            rows, columns: arrays of image rows and columns that broadcast.
+            width: image width in pixels.
 
         Returns:
             (across, along) metres in the street's frame.

@@ -1,4 +1,4 @@
-"""The picture that sprites and their shadows are painted on, far to near."""
+"""The image that sprites and their shadows are painted on, far to near."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ _HAZE = np.array([205, 202, 198], np.float32)
 
 
 class Canvas:
-    """A picture in the making.
+    """An image in the making.
 
     Args:
         background: (H, W, 3) uint8 BGR.
@@ -34,7 +34,7 @@ class Canvas:
 
         Args:
             sprite: the `Sprite`.
-            x, y: picture position of the ground point, pixels.
+            x, y: image position of the ground point, pixels.
             haze: share of the colour of hazy air, in [0, 1]; for distance.
         """
         left, top = sprite.origin(x, y)

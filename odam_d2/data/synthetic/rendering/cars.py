@@ -66,7 +66,7 @@ def draw_car(rng: np.random.Generator, scale: float) -> Sprite:
 
     Args:
         rng: numpy Generator; the car is a function of its state.
-        scale: picture pixels per metre.
+        scale: image pixels per metre.
 
     Returns:
         A `Sprite`, standing on its anchor.

@@ -40,12 +40,12 @@ def draw_dog(rng: np.random.Generator, scale: float) -> Sprite:
 
     Args:
         rng: numpy Generator; the dog is a function of its state.
-        scale: picture pixels per metre.
+        scale: image pixels per metre.
 
     Returns:
         A `Sprite`, standing on its anchor.
     """
-    size = rng.uniform(0.62, 0.95) * scale  # one shoulder height in picture pixels
+    size = rng.uniform(0.62, 0.95) * scale  # one shoulder height in image pixels
     board = Board(1.4, 1.4, 1.55, 0.1, size)
     coat, base, other = _coat(rng, board, size * board.samples)
     flip = rng.choice([-1, 1])

@@ -13,7 +13,7 @@ def draw_furniture(rng: np.random.Generator, scale: float) -> Sprite:
 
     Args:
         rng: numpy Generator; the piece is a function of its state.
-        scale: picture pixels per metre.
+        scale: image pixels per metre.
 
     Returns:
         A `Sprite`, standing on its anchor.

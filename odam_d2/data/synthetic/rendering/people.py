@@ -95,13 +95,13 @@ def draw_person(rng: np.random.Generator, scale: float) -> Sprite:
 
     Args:
         rng: numpy Generator; the person is a function of its state.
-        scale: picture pixels per metre.
+        scale: image pixels per metre.
 
     Returns:
         A `Sprite` with a head box, standing on its anchor.
     """
     height = float(np.clip(rng.normal(1.7, 0.09), 1.1, 2.0))
-    unit = height * scale  # one body height in picture pixels
+    unit = height * scale  # one body height in image pixels
     board = Board(0.55, 0.55, 1.28, 0.1, unit)
     width = rng.uniform(0.092, 0.122)
     pose = Pose(rng, width)

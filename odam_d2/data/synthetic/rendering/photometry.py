@@ -1,4 +1,4 @@
-"""What camera and weather do to a finished picture: light, colour, blur, noise and compression."""
+"""What camera and weather do to a finished image: light, colour, blur, noise and compression."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from .textures import fractal_noise, tinted
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Turns a painted picture into a photograph-like one.
+    """Turns a painted image into a photograph-like one.
 
     Args:
         rng: numpy Generator.

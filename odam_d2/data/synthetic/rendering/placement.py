@@ -20,12 +20,12 @@ _DRAW = {"person": draw_person, "dog": draw_dog, "car": draw_car}
 
 @dataclass
 class Item:
-    """Something that stands in the picture.
+    """Something that stands in the image.
 
     Attributes:
         kind: "person", "dog", "car", "furniture" or "far_group" (people too small and too many to tell apart).
         sprite: its `Sprite`.
-        x, y: picture position of its ground point, pixels.
+        x, y: image position of its ground point, pixels.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Item:
     y: float
 
     def box(self) -> tuple[int, int, int, int]:
-        """(x1, y1, x2, y2) int pixel edges of the whole thing in the picture frame, also beyond the picture."""
+        """(x1, y1, x2, y2) int pixel edges of the whole thing in the image frame, also beyond the image."""
         return self._shifted(self.sprite.tight_box)
 
     def head_box(self) -> tuple[int, int, int, int] | None:

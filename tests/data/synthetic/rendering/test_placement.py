@@ -26,7 +26,7 @@ def block(x, y, width=4, height=6, kind="person"):
 def test_box_is_where_the_sprite_stands():
     assert block(10, 8).box() == (8, 2, 12, 8)
     assert block(10, 8).head_box() == (8, 2, 12, 3)
-    assert block(1, 3).box() == (-1, -3, 3, 3)  # beyond the picture
+    assert block(1, 3).box() == (-1, -3, 3, 3)  # beyond the image
 
 
 def test_nearer_items_hide_farther_ones():
@@ -37,7 +37,7 @@ def test_nearer_items_hide_farther_ones():
     assert ids[2, 8] == 1 and ids[8, 13] == 0 and ids[0, 0] == -1
 
 
-def test_items_beyond_the_picture_are_cut():
+def test_items_beyond_the_image_are_cut():
     assert (visible_ids([block(0, 3)], 20, 12) == 0).sum() == 2 * 3
     assert (visible_ids([block(20, 14)], 20, 12) == 0).sum() == 2 * 4
     assert (visible_ids([block(40, 8), block(-40, 8), block(5, -3), block(5, 40)], 20, 12) == -1).all()
