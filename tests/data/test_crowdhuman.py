@@ -12,7 +12,8 @@ from PIL import Image
 
 from odam_d2.data import crowdhuman
 from odam_d2.data.crowdhuman import load_crowdhuman, read_odgt, register_crowdhuman
-from odam_d2.data.synthetic import catalog, folder as synthetic_folder
+from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as synthetic_folder
 
 
 def person(full, visible=None, tag="person", head=(1, 2, 3, 4), head_attr=None, **extra):
