@@ -319,7 +319,7 @@ class HeatMaps:
         """The same maps with one window per detection, on the finest of its grids, for code that draws cells.
 
         Coarser windows are interpolated at the finest grid's cells before they are summed and cut at zero. Images of
-        these maps are therefore close to those of :meth:`to_image`, not equal; a detection with one window stays as it is.
+        these maps are thus close to those of :meth:`to_image`, not equal; a detection with one window is unchanged.
         """
         if len(self.windows) > len(self):
             return HeatMaps.cat([self[index]._merged() for index in range(len(self))])

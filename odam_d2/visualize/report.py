@@ -151,6 +151,7 @@ def render_report(
         "noun": noun,
         "empty": empty,
         "images": list(entries),
+        "single": single,
     }
     return render_page("report.html", title=title, data=script_json(data), single=single)
 

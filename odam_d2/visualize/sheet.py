@@ -11,7 +11,7 @@ from .overlay import fit_size, instance_color, instance_label, label_font
 from .strips import BACKGROUND, INK, attribute_panels, label_panels
 
 _WIDTH = 960
-_OVERVIEW_HEIGHT = 640  # at most
+_OVERVIEW_HEIGHT = 720  # at most
 _PANEL_HEIGHT = 220  # at most
 _GAP, _LINE = 6, 26  # between things, and of a line of text
 _BEST = 3  # detections whose heat maps are drawn
@@ -53,7 +53,7 @@ def draw_sheet(
     for place, part in zip(places, parts, strict=True):
         sheet.paste(Image.fromarray(part), place)
     text = _caption(len(instances), len(best))
-    ImageDraw.Draw(sheet).text((_GAP, overview.shape[0] + _GAP + _LINE / 2), text, INK, label_font(15), anchor="lm")
+    ImageDraw.Draw(sheet).text((2 * _GAP, overview.shape[0] + _GAP + _LINE / 2), text, INK, label_font(15), anchor="lm")
     return np.asarray(sheet)
 
 
@@ -76,7 +76,8 @@ def _group(
     pixels: np.ndarray, instances: Instances, index: int, class_names: Sequence[str], attributes: Sequence[str]
 ) -> np.ndarray:
     """A detection's label in its colour, and its heat maps below."""
-    widest = (_WIDTH - _GAP * (len(attributes) + 3)) // len(attributes)
+    columns = max(_BEST, len(attributes))  # so that single maps of the best detections stand side by side
+    widest = _WIDTH // columns - 4 * _GAP if len(attributes) == 1 else (_WIDTH - _GAP * (columns + 3)) // columns
     panels, titles = attribute_panels(
         pixels, instances, index, attributes, size=(_PANEL_HEIGHT, max(widest, _PANEL_HEIGHT // 4))
     )

@@ -26,7 +26,7 @@ _STILL_FORMATS: dict[str, dict[str, Any]] = {
 }
 # Heights in pixels. The page's bars take a part of a frame; the image is between these two heights beside them. A
 # notebook's cell is about this wide, the list of detections included.
-_BARS, _SHORTEST, _TALLEST, _CELL_WIDTH, _LIST_WIDTH = 132, 300, 540, 960, 250
+_BARS, _SHORTEST, _TALLEST, _CELL_WIDTH, _LIST_WIDTH = 156, 300, 540, 960, 250
 
 
 def show(

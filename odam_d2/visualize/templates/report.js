@@ -266,7 +266,7 @@
     body.append(rows(Object.fromEntries(entries.filter((entry) => !isSection(entry)))));
     for (const [title, value] of entries.filter(isSection)) body.append(element("h3", { text: title }), rows(value));
     const total = images.reduce((sum, p) => sum + p.detections.length, 0);
-    $("summary").textContent = [plural(images.length, "image"), plural(total, data.noun), data.run.method].filter(Boolean).join(" · ");
+    $("summary").textContent = [data.single ? "" : plural(images.length, "image"), plural(total, data.noun), data.run.method].filter(Boolean).join(" · ");
     $("open-failures").hidden = !failed.length;
     $("open-failures").textContent = `${failed.length} failed`;
     $("notice").hidden = total > 0;
