@@ -1,4 +1,4 @@
-"""Pixels of the drawings, worked out by hand."""
+"""Heat and boxes on pixels, worked out by hand."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,6 @@ from detectron2.structures import Boxes, Instances
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize.overlay import (
     draw_boxes,
-    draw_detection,
-    draw_detections,
     draw_heatmap,
     instance_color,
     instance_labels,
@@ -85,38 +83,14 @@ def test_boxes_are_drawn_at_their_place():
     np.testing.assert_array_equal(draw_boxes(image, np.zeros((0, 4))), image)
 
 
-def test_detection_has_heat_box_and_label():
-    heat = np.zeros((80, 100), np.float32)
-    heat[50, 50] = 1.0
-    plain = draw_detection(grey(80, 100), heat, torch.tensor([20.0, 30.0, 70.0, 60.0]))
-    assert warmth(plain).nonzero()[0].tolist() == [50] and warmth(plain).nonzero()[1].tolist() == [50]
-    assert (plain[45, 20] > 150).all()  # a white box, half transparent
-    cold, box = np.zeros((200, 200), np.float32), np.array([20.0, 30.0, 180.0, 190.0])
-    changed = (draw_detection(grey(200, 200), cold, box, "dog") != draw_detection(grey(200, 200), cold, box)).any(2)
-    rows, columns = changed.nonzero()
-    assert len(rows) > 50 and rows.max() < 60 and columns.max() < 80  # the label, at the upper left corner
-
-
 def test_labels_and_colours():
     instances = detections([[0, 0, 5, 5]] * 2, [[0, 0, 1, 1]] * 2, [0.0, 0.0], (100, 100))
     assert instance_labels(instances, ["dog"]) == ["0 dog 0.98", "1 dog 0.50"]
     assert instance_labels(instances, []) == ["0 class 0 0.98", "1 class 0 0.50"]
+    instances.heatmaps.class_names = ("cat",)
+    assert instance_labels(instances) == ["0 cat 0.98", "1 cat 0.50"]  # the names that travel with the maps
+    assert instance_labels(instances, ["dog"]) == ["0 dog 0.98", "1 dog 0.50"]  # unless others are given
+    instances.remove("scores")
+    assert instance_labels(instances) == ["0 cat", "1 cat"]
     colors = [instance_color(k) for k in range(12)]
     assert len(set(colors)) == 12 and all(0.0 <= part <= 1.0 for color in colors for part in color)
-
-
-@pytest.mark.parametrize(
-    "size, expected",
-    [((1, 1), (480, 480)), ((600, 8000), (120, 1600)), ((300, 640), (300, 640)), ((50, 100), (240, 480))],
-)
-def test_overlay_is_of_a_handy_size(size, expected):
-    instances = detections([], [], [], size)
-    assert draw_detections(grey(*size), instances).shape == (*expected, 3)
-
-
-def test_overlay_scales_boxes_along():
-    # 4000 wide becomes 1600: a factor .4, so x = 1000 .. 3000 is drawn at 400 .. 1200.
-    instances = detections([[1000, 200, 3000, 700]], [[0, 0, 1, 1]], [0.0], (1000, 4000))
-    warm = warmth(draw_detections(grey(1000, 4000), instances))
-    columns = warm[200].nonzero()[0]
-    assert abs(columns.min() - 400) <= 3 and abs(columns.max() - 1200) <= 3

@@ -16,7 +16,7 @@ from PIL import Image
 import odam_d2.visualize.report as report_module
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize.ground_truth import Annotation
-from odam_d2.visualize.report import failure_entry, image_entry, script_json, write_report
+from odam_d2.visualize.report import failure_entry, image_entry, render_report, write_report
 from tests.wants import find_program, needs
 
 TEMPLATES = Path(report_module.__file__).parent / "templates"
@@ -126,8 +126,8 @@ def test_windows_come_back(tmp_path, heatmaps, entry):
 
 
 def test_images_are_jpegs_of_bounded_size(heatmaps):
-    large = np.full((1000, 4000, 3), 200, np.uint8)
-    entry = image_entry("x", large, instances_of(heatmaps))
+    heatmaps.output_size = (1000, 4000)
+    entry = image_entry("x", np.full((1000, 4000, 3), 200, np.uint8), instances_of(heatmaps))
     sizes = []
     for key in ("image", "thumb"):
         head, content = entry[key].split(",")
@@ -148,11 +148,6 @@ def test_no_text_can_break_out(tmp_path, entry):
     assert page.text.count("alert(1)") == 2  # the title, twice, as text
 
 
-def test_script_json_has_no_markup():
-    text = script_json({"a": "</script><!-- & >", "b": "\u2028"})
-    assert not set("<>&\u2028") & set(text) and json.loads(text) == {"a": "</script><!-- & >", "b": "\u2028"}
-
-
 def test_nothing_is_fetched(tmp_path, entry):
     write_report(tmp_path / "r.html", [entry], NAMES, {})
     page = Page(tmp_path / "r.html")
@@ -161,6 +156,32 @@ def test_nothing_is_fetched(tmp_path, entry):
     for forbidden in ("https://", "url(", "@import", "fetch(", "XMLHttpRequest", "import("):
         assert forbidden not in text, forbidden
     assert text.replace("http://www.w3.org/2000/svg", "").count("http://") == 0  # a namespace, never fetched
+
+
+def test_an_array_is_bgr_unless_it_is_said_to_be_rgb(heatmaps):
+    blue = np.full((120, 150, 3), (255, 0, 0), np.uint8)
+    for rgb, expected in ((False, [0, 0, 255]), (True, [255, 0, 0])):
+        entry = image_entry("x", blue, instances_of(heatmaps), rgb=rgb)
+        seen = Image.open(io.BytesIO(base64.b64decode(entry["image"].split(",")[1])))
+        np.testing.assert_allclose(np.asarray(seen)[60, 75], expected, atol=3)  # JPEG rounds
+
+
+def test_names_and_scores_are_those_that_there_are(heatmaps):
+    instances = instances_of(heatmaps)
+    instances.heatmaps.class_names = ("cat", "cow")
+    image = np.zeros((120, 150, 3), np.uint8)
+    assert [d["label"] for d in image_entry("x", image, instances)["detections"]] == ["cat", "cow"]
+    assert [d["label"] for d in image_entry("x", image, instances, ["dog"])["detections"]] == ["dog", "class 1"]
+    instances.remove("scores")
+    assert [d["score"] for d in image_entry("x", image, instances)["detections"]] == [None, None]
+
+
+def test_a_page_of_one_image_offers_the_attributes_that_were_chosen(tmp_path, entry):
+    page = render_report([entry], NAMES, names=("combined", "left"), single=True)
+    (tmp_path / "r.html").write_text(page, encoding="utf-8")
+    data = Page(tmp_path / "r.html").data
+    assert data["names"] == ["combined", "left"] and data["attributes"] == list(NAMES) and data["single"] is True
+    assert '<body class="single">' in page
 
 
 def test_combined_needs_its_parts(tmp_path):

@@ -1,0 +1,63 @@
+"""The frame that all pages share."""
+
+import base64
+import io
+import json
+import re
+
+import jinja2
+import numpy as np
+import pytest
+from PIL import Image
+
+from odam_d2.visualize.comparison import write_comparison
+from odam_d2.visualize.measurements import write_examples
+from odam_d2.visualize.pages import TEMPLATES, jpeg_uri, render_page, script_json
+from odam_d2.visualize.report import write_report
+
+WRITERS = {
+    "report": lambda path: write_report(path, [], ("score",), title="A & B"),
+    "comparison": lambda path: write_comparison(path, [], [], ("score",), title="A & B"),
+    "measurements": lambda path: write_examples(path, [], {"metrics": {}, "curves": {}}, [], title="A & B"),
+}
+
+
+def test_every_template_extends_the_base():
+    pages = sorted(path.name for path in TEMPLATES.glob("*.html"))
+    assert pages == ["base.html", "comparison.html", "measurements.html", "report.html"]
+    for name in pages[1:]:
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        assert text.startswith('{% extends "base.html" %}') and "<html" not in text and "<meta" not in text, name
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_page_has_one_head_and_may_fetch_nothing(kind, tmp_path):
+    WRITERS[kind](tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
+    for once in ("<title>A &amp; B</title>", "</head>", "<body", "</body>", "--page: #f6f5f2", "<footer>"):
+        assert text.count(once) == 1, once
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules.pop("default-src") == "'none'" and rules.pop("style-src") == "'unsafe-inline'"
+    # Curves lie beside the page of measurements; the report alone has a script.
+    assert rules.pop("img-src") == ("'self' file: data:" if kind == "measurements" else "data:")
+    assert rules == ({"script-src": "'unsafe-inline'"} if kind == "report" else {})
+
+
+def test_a_value_that_is_forgotten_is_an_error():
+    with pytest.raises(jinja2.UndefinedError, match="'single' is undefined"):
+        render_page("report.html", title="x", data="{}")
+
+
+def test_script_json_has_no_markup():
+    text = script_json({"a": "</script><!-- & >", "b": "\u2028"})
+    assert not set("<>&\u2028") & set(text) and json.loads(text) == {"a": "</script><!-- & >", "b": "\u2028"}
+    with pytest.raises(ValueError, match="JSON"):
+        script_json(float("nan"))
+
+
+def test_images_travel_as_jpegs_of_bounded_size():
+    kind, content = jpeg_uri(np.full((100, 400, 3), 200, np.uint8), 80, 85).split(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (80, 20)
