@@ -99,5 +99,7 @@ def register_all_synthetic(root: str) -> None:
             if name not in DatasetCatalog:
                 register_synthetic(name, profile, split, os.path.join(root, "synthetic", name))
     for split in ("train", "val"):
-        if f"synthetic_crowd_{split}_odgt" not in DatasetCatalog:
-            register_synthetic_odgt(f"synthetic_crowd_{split}_odgt", f"synthetic_crowd_{split}")
+        name, source = f"synthetic_crowd_{split}_odgt", f"synthetic_crowd_{split}"
+        # Somebody else's data set of the source's name needn't have such a file.
+        if name not in DatasetCatalog and MetadataCatalog.get(source).get("odgt_file"):
+            register_synthetic_odgt(name, source)
