@@ -10,20 +10,26 @@ from PIL import Image
 from odam_d2 import model_zoo
 from odam_d2.explain import build_explainer
 from odam_d2.predictor import OdamPredictor
+from odam_d2.visualize import show
 from tests.helpers import compact_detector
 
 NAME = "synthetic/faster_rcnn_compact_FPN"
 HEIGHT, WIDTH = 60, 90
 
 
-@pytest.fixture(scope="module")
-def config():
-    cfg = model_zoo.get_config(NAME)
+def quick_config(name):
+    """A bundled detector's config that resizes images to 85 x 128 and finds something in noise."""
+    cfg = model_zoo.get_config(name)
     cfg.MODEL.DEVICE = "cpu"
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 96, 128
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.05
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.01
     cfg.TEST.DETECTIONS_PER_IMAGE = 4
     return cfg
+
+
+@pytest.fixture(scope="module")
+def config():
+    return quick_config(NAME)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +42,9 @@ def image(seed=0):
 
 
 @pytest.mark.parametrize("order", ["BGR", "RGB"])
-def test_boxes_are_those_of_default_predictor_bit_for_bit(config, order):
-    cfg = config.clone()
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet"])
+def test_boxes_are_those_of_default_predictor_bit_for_bit(name, order):
+    cfg = quick_config(f"synthetic/{name}_compact_FPN")
     cfg.INPUT.FORMAT = order
     expected = DefaultPredictor(cfg)(image())["instances"]
     found = OdamPredictor(cfg, attributes=("score",))(image())["instances"]
@@ -66,6 +73,16 @@ def test_an_image_may_be_a_file_or_pillows_or_rgb(predictor, tmp_path):
     for one in (tmp_path / "x.png", str(tmp_path / "x.png"), Image.fromarray(rgb)):
         same(predictor(one), expected)
     same(predictor(rgb, rgb=True), expected)
+
+
+def test_results_carry_the_class_names(predictor, tmp_path):
+    """So that `show(image, result["instances"])` says them, whatever was done to the instances between."""
+    for found in (predictor(image()), predictor(image(), [[5, 5, 40, 40]], "dog"), predictor([image()])[0]):
+        instances = found["instances"].to("cpu")[:1]
+        assert instances.heatmaps.class_names == ("person", "dog", "car")
+        show(image(), instances).save(tmp_path / "x.html")
+        name = predictor.class_names[int(instances.pred_classes[0])]
+        assert f'"label":"{name}"' in (tmp_path / "x.html").read_text()
 
 
 def test_a_list_is_a_batch(predictor):

@@ -9,7 +9,7 @@ import pytest
 from detectron2.data.detection_utils import read_image
 from PIL import Image
 
-from odam_d2.data.images import find_images, read_image_bgr, read_image_size
+from odam_d2.data.images import find_images, read_image_bgr, read_image_size, to_bgr
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]  # RGB
 
@@ -23,6 +23,18 @@ def test_colour_is_bgr(tmp_path):
     pixels = read_image_bgr(save(tmp_path / "a.png", [[RED, BLUE]]))
     assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
     assert pixels.tolist() == [[[0, 0, 255], [255, 0, 0]]]
+
+
+def test_an_image_in_any_form(tmp_path):
+    bgr = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    Image.fromarray(bgr[:, :, ::-1]).save(tmp_path / "x.png")
+    forms = (
+        (bgr, False), (bgr[:, :, ::-1], True), (tmp_path / "x.png", False), (str(tmp_path / "x.png"), True),
+        (Image.open(tmp_path / "x.png"), True),
+    )  # fmt: skip
+    for form, rgb in forms:
+        pixels = to_bgr(form, rgb)
+        assert pixels.tolist() == bgr.tolist() and pixels.flags.c_contiguous
 
 
 def test_grey(tmp_path):

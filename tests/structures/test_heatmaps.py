@@ -174,6 +174,35 @@ def test_arrays_there_and_back(tmp_path):
     assert (back.attributes, back.image_size, back.output_size) == (ATTRIBUTES, IMAGE, OUTPUT)
 
 
+def test_class_names_travel_along(tmp_path):
+    maps = make()
+    assert maps.class_names == ()
+    maps = HeatMaps(
+        maps.values, maps.windows, maps.grids, maps.strides, ATTRIBUTES, IMAGE, OUTPUT, class_names=["cat", "dog"]
+    )
+    instances = Instances(OUTPUT, heatmaps=maps)
+    np.savez(tmp_path / "maps.npz", **maps.to_arrays())
+    with np.load(tmp_path / "maps.npz") as arrays:
+        read = HeatMaps.from_arrays(arrays)
+    for one in (
+        instances[1:3].heatmaps,
+        instances.to("cpu").heatmaps,
+        Instances.cat([instances[:1], instances[3:]]).heatmaps,
+        maps[0],
+        maps[[]],
+        maps.on_one_grid(),
+        read,
+    ):
+        assert one.class_names == ("cat", "dog")
+
+
+def test_arrays_without_class_names_are_read():
+    """Files that were written before the names travelled along."""
+    arrays = make().to_arrays()
+    del arrays["names_by_class"]
+    assert HeatMaps.from_arrays(arrays).class_names == ()
+
+
 def test_similarity_is_the_cosine_on_the_grid():
     maps = make()
     flat = dense(maps, "score")[:, :, :8].flatten(1).double().numpy()
@@ -290,6 +319,8 @@ def test_several_windows_travel_through_a_file(tmp_path):
     with np.load(tmp_path / "maps.npz") as arrays:
         back = HeatMaps.from_arrays(arrays)
     assert torch.equal(back.owners, maps.owners) and len(back) == 3
+    maps.class_names = ("cat",)
+    assert maps.on_one_grid().class_names == ("cat",)
     assert torch.equal(back.to_image("mask", False), maps.to_image("mask", False))
 
 

@@ -51,6 +51,18 @@ def test_round_trip_to_the_last_bit(tmp_path):
     assert loaded[1:].heatmaps.window(0, "left").shape == (1, 2)  # the loaded maps are whole HeatMaps
 
 
+def test_class_names_come_back(tmp_path):
+    saved, names = some_instances(), ("cat", "dog")
+    save_heatmaps(tmp_path / "given.npz", saved, names)
+    saved.heatmaps.class_names = ("lion", "wolf")
+    save_heatmaps(tmp_path / "carried.npz", saved)
+    assert load_heatmaps(tmp_path / "given.npz").heatmaps.class_names == names
+    assert load_heatmaps(tmp_path / "carried.npz").heatmaps.class_names == ("lion", "wolf")
+    # By class number, as far as the detections go: theirs are 1 and 5.
+    expected = ["class 0", "wolf", "class 2", "class 3", "class 4", "class 5"]
+    assert load_class_names(tmp_path / "carried.npz") == expected
+
+
 def test_no_detection(tmp_path):
     empty = Instances(
         (12, 16),
