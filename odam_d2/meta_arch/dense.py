@@ -23,7 +23,8 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
-from ..postprocess import OdamNMS, require_odam_nms, without_graph
+from ..modeling.without_graph import without_graph
+from ..postprocess import OdamNMS, require_odam_nms
 from ..structures import DetectionTrace
 from ..utils.untyped import StockClass
 from .forward_pass import ForwardPass
