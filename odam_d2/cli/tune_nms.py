@@ -232,7 +232,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
             trace = setup.model.candidate_trace([entry])
             (similarity,) = setup.model.odam_nms.similarities(setup.model, trace)
             one = Candidates.of(trace.instances[0], similarity, (entry["height"], entry["width"]))
-            store.write(args.skip_images + one)
+            store.write(args.skip_images + number, one)
         found.append(one)
     return found
 
