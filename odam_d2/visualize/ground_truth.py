@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
 
 from ..data.coco import UNKNOWN_CLASS, corners, why_no_object
+from ..data.matching import match_greedily
 from .storage import class_name
 
 # A detection finds an annotated object where the two overlap by at least this intersection over union.
@@ -65,8 +67,7 @@ def match_objects(
 ) -> dict[int, int]:
     """Which detection finds which annotated object.
 
-    One to one and greedy, as COCO does: by falling score each detection takes the free object of its class that it
-    overlaps most, from an IoU of .5 on.
+    See :func:`odam_d2.data.matching.match_greedily`; of one class, from an IoU of .5 on, as COCO does.
 
     Args:
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original image's frame.
@@ -77,13 +78,8 @@ def match_objects(
         The number of the object by the number of the detection, for the detections that find one.
     """
     overlap, _ = _overlaps(instances, annotations, class_names)
-    free, found = torch.ones(len(annotations), dtype=torch.bool), {}
-    for k in instances.scores.cpu().argsort(descending=True, stable=True).tolist() if len(annotations) else ():
-        best, which = (overlap[k] * free).max(0)
-        if best >= MATCH_IOU:
-            free[which] = False
-            found[k] = int(which)
-    return found
+    found = match_greedily(overlap.numpy(), instances.scores.detach().cpu().numpy(), MATCH_IOU, at_threshold=True)
+    return {k: int(found[k]) for k in np.flatnonzero(found >= 0).tolist()}
 
 
 def judge_detections(
