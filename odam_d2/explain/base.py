@@ -16,6 +16,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..modeling.instance_wise import why_norm_not_fixed
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.threads import model_lock
@@ -71,8 +72,8 @@ class GradientEngine(ABC):
         self.halving = Halving()
 
     @abstractmethod
-    def unsupported(self, trace: DetectionTrace) -> str | None:
-        """Why this engine can't explain the trace, in a few words; None if it can."""
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
+        """Why this engine can't explain these attributes of the trace, in a few words; None if it can."""
 
     def approximation(self, trace: DetectionTrace) -> str | None:
         """What this engine takes less than exactly in the trace, in a few words; None if nothing."""
@@ -269,8 +270,8 @@ def _check_independent(model: nn.Module) -> None:
     """Raises where a batch norm takes its statistics from the batch in spite of eval mode."""
     for name, module in model.named_modules():
         # The common base of all of torch's, and of Detectron2's own.
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
-            why = "stays in training mode" if module.training else "keeps no running ones"
+        why = why_norm_not_fixed(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else None
+        if why:
             raise ValueError(
                 "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
                 f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "

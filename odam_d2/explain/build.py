@@ -164,7 +164,7 @@ class _EngineChoice:
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
         reasons = []
         for candidate in self.candidates:
-            reason = candidate.unsupported(trace) or self._mixed(trace)
+            reason = candidate.unsupported(trace, self.attributes) or self._mixed(trace)
             if reason is None:
                 if approximation := candidate.approximation(trace):
                     self._say(f"maps are approximate, since {approximation}; engine='autograd' is exact")

@@ -28,9 +28,9 @@ class AutogradEngine(GradientEngine):
         super().__init__(model, layer)
         self.gradients = BatchedGradients()
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Nothing is: whatever has a graph can be explained."""
-        del trace
+        del trace, attributes
         return None
 
     def gradient_windows(

@@ -31,8 +31,9 @@ CHUNK_FLOATS = 16_000_000
 class DenseEngine(GradientEngine):
     """Gradients through the head's convolutions; see the module's docstring."""
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not a head of plain convolutions, norms and ReLUs."""
+        del attributes
         if self.layer is not None:
             return f"layer {self.layer!r} is not what the head reads"
         if not hasattr(trace.head, "branches"):

@@ -41,7 +41,7 @@ CHUNK_FLOATS = 8_000_000
 class RoIEngine(GradientEngine):
     """Analytic maps through RoIAlign, equal to autograd's; see the module's docstring."""
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not known to be linear, separable and instance-wise."""
         if self.layer is not None:
             return f"layer {self.layer!r} does not feed the pooler directly"
@@ -54,9 +54,7 @@ class RoIEngine(GradientEngine):
             for level in stage.pooler.level_poolers:
                 if type(level) is not ROIAlign:
                     return f"the pooler {type(level).__name__} is not RoIAlign"
-        if not head.instance_wise:
-            return "the box head or predictor is not known to treat each RoI on its own"
-        return None
+        return head.why_not_instance_wise(attributes)
 
     def gradient_windows(
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
