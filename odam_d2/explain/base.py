@@ -6,6 +6,7 @@ h x w the largest window of a chunk.
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +22,13 @@ from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
+from .agreement import ScoresDifferError
 from .checks import require_ordinary_tensors, without_inference_tensors
 from .finite import cause_in, require_finite_maps, require_finite_trace
 from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
+
+logger = logging.getLogger(__name__)
 
 # Modules that are held in eval mode, by how many calls, and the mode that each was in before.
 _own_modes: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
@@ -224,14 +228,29 @@ class Explainer:
             if self.uses_gradients:
                 require_ordinary_tensors(self.model)
             batched_inputs, instances = without_inference_tensors((batched_inputs, instances))
-            trace = self.model.trace(batched_inputs, instances)
+            trace, maps = self._trace_and_explain(batched_inputs, instances)
+        others = trace.others or [{}] * len(trace.instances)
+        triples = enumerate(zip(trace.instances, maps, others, strict=True))
+        return [{**other, **self.result(found, heatmaps, number)} for number, (found, heatmaps, other) in triples]
+
+    def _trace_and_explain(
+        self, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> tuple[DetectionTrace, Sequence[HeatMaps]]:
+        """The trace and its maps; where other scores would be explained than were reported, in a plainer way."""
+        while True:
+            # A detector whose own graph is explained keeps it only where somebody asks for gradients.
+            with torch.set_grad_enabled(self.uses_gradients):
+                trace = self.model.trace(batched_inputs, instances)
             require_finite_trace(trace, self.model)
             try:
-                maps = self.explain(trace, batched_inputs, instances)
+                return trace, self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} while {cause_in(self.model)}: check MODEL.WEIGHTS") from error
-        pairs = zip(trace.instances, maps, strict=True)
-        return [self.result(found, heatmaps, number) for number, (found, heatmaps) in enumerate(pairs)]
+            except ScoresDifferError as error:
+                plainer = (getattr(one, "step_down", None) for one in (self.choose_engine, self.model))
+                if not any(step() for step in plainer if step is not None):
+                    raise
+                logger.info("explaining in a plainer way, since %s", error)
 
 
 def with_boxes(chunks: Iterable[GradientWindows], trace: DetectionTrace) -> Iterator[GradientWindows]:

@@ -12,6 +12,7 @@ from torch import nn
 from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
+from .adoption import as_traced
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .checks import unwrap_detector
 from .compare import MethodComparison
@@ -62,7 +63,7 @@ def build_explainer(
         ValueError: if a name is unknown, or the method can't do what is asked; the message lists what there is.
         TypeError: if the model keeps no trace.
     """
-    model = unwrap_detector(model)
+    model = as_traced(unwrap_detector(model))
     _require_traced(model)
     _require_known("method", method, METHODS)
     layer = layer or None
@@ -110,7 +111,7 @@ def build_comparison(
         ValueError: if there is no method, or as :func:`build_explainer`.
         TypeError: as :func:`build_explainer`.
     """
-    layer, model = layer or None, unwrap_detector(model)
+    layer, model = layer or None, as_traced(unwrap_detector(model))
     _require_traced(model)
     _check_engine(model, engine, layer)
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
@@ -161,7 +162,15 @@ class _EngineChoice:
         self.method = method
         self.attributes = attributes
 
+    def step_down(self) -> bool:
+        """Leaves the fast engines out from now on; False where there is none to leave out, or one was asked for."""
+        had = self.automatic and bool(self.candidates)
+        self.candidates = [] if self.automatic else self.candidates
+        return had
+
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
+        if self.automatic and hasattr(trace.head, "recorded"):
+            return self.fallback  # the graph is all there is, and that was said of the model
         reasons = []
         for candidate in self.candidates:
             reason = candidate.unsupported(trace, self.attributes) or self._mixed(trace)

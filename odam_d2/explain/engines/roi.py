@@ -21,6 +21,7 @@ from ...ops.cam import pooled_gradient_times_features
 from ...ops.roi_align import roi_align_weights
 from ...ops.smoothing import smooth_window_weights
 from ...structures import DetectionTrace, HeatMaps
+from ..agreement import require_reported_scores
 from ..base import GradientEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows, MapWindows, assemble, gather_windows
@@ -128,7 +129,9 @@ class RoIEngine(GradientEngine):
             # The mask branch pools when it is first asked for, so only if it is.
             asked = {*range(head.num_box_stages), *sources}
             pooled = {number: head.stages[number].pooled.detach().requires_grad_() for number in asked}
-            targets = target_scalars(head.predict_pooled(pooled, trace), attributes)
+            predictions = head.predict_pooled(pooled, trace)
+            require_reported_scores(predictions, trace)
+            targets = target_scalars(predictions, attributes)
             wanted = [pooled[source] for source in sources]
             gradients = [
                 torch.autograd.grad(target.sum(), wanted, retain_graph=True, materialize_grads=True)

@@ -1,0 +1,133 @@
+"""A detector that is already built, made explainable as it is, by the quickest way that its classes allow.
+
+1. Stock classes, and subclasses that override nothing of what ours replace, are seen as ours: the fast engines.
+2. Anything else is explained by the graph that its own forward pass leaves, on all maps of its backbone.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from types import new_class
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import torch
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from torch import nn
+
+from ..explain import DenseEngine, RoIEngine
+from ..explain.adoption import register_adopter
+from ..structures import DetectionTrace
+from .graph import GraphDetector
+from .views import as_ours, same_state, why_not_ours
+
+logger = logging.getLogger(__name__)
+
+
+class _State:
+    """What is known of a built detector besides its own state, which stays untouched.
+
+    Attributes:
+        plain: why it is explained by its graph in spite of its classes; None if nothing speaks for that.
+        told: whether the way was told.
+    """
+
+    def __init__(self) -> None:
+        self.plain: str | None = None
+        self.told = False
+
+
+_STATES: WeakKeyDictionary[nn.Module, _State] = WeakKeyDictionary()
+# Built detector -> the one view that all its explainers share, and with it a lock.
+_VIEWS: WeakKeyDictionary[nn.Module, ref] = WeakKeyDictionary()
+
+
+class BuiltDetector(nn.Module):
+    """A view of a built detector (:mod:`odam_d2.meta_arch.views`) that keeps a trace; made by :func:`adopt`."""
+
+    built_as: type[nn.Module]
+
+    def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
+        """Detects, or takes boxes that the caller gives, and keeps what an explanation needs.
+
+        See :meth:`OdamRCNN.trace`, :meth:`AnchorTraceMixin.trace` and :meth:`GraphDetector.trace`, of which it is one.
+        """
+        trace = self.form().trace(batched_inputs, instances)
+        self._tell(trace)
+        return trace
+
+    def form(self) -> Any:
+        """The detector as what explains it: one of ours, or a GraphDetector."""
+        own = same_state(self, self.built_as)
+        return as_ours(own) if self.why_by_graph() is None else GraphDetector(own)
+
+    def why_by_graph(self) -> str | None:
+        """In a few words, why the fast engines have no part in it; None if they have."""
+        return _STATES[self].plain or why_not_ours(same_state(self, self.built_as))
+
+    def step_down(self) -> bool:
+        """Explains by the graph from now on; False where that is so already."""
+        if self.why_by_graph() is not None:
+            return False
+        _STATES[self].plain = "its own classes say other scores than they reported when a part of them is asked again"
+        _STATES[self].told = False
+        return True
+
+    def require_traceable(self) -> None:
+        """Raises TypeError where the detector can't be explained in any way."""
+        form = self.form()
+        if hasattr(form, "require_traceable"):
+            form.require_traceable()
+
+    @property
+    def extra_attributes(self) -> tuple[str, ...]:
+        """What it can be asked for besides what every detector can."""
+        return tuple(getattr(self.form(), "extra_attributes", ()))
+
+    @property
+    def missing_attributes(self) -> tuple[str, ...]:
+        """What other detectors can be asked for, and this one can't."""
+        return tuple(getattr(self.form(), "missing_attributes", ()))
+
+    def _tell(self, trace: DetectionTrace) -> None:
+        """Says once how the detector is explained."""
+        state, reason = _STATES[self], self.why_by_graph()
+        if state.told or not comm.is_main_process():
+            return
+        state.told = True
+        if reason is not None:
+            maps = ", ".join(trace.level_names)
+            logger.info("explaining %s by autograd on maps %s, since %s", self.built_as.__name__, maps, reason)
+            return
+        fast = {"RoI": RoIEngine, "dense": DenseEngine}
+        known = [name for name, engine in fast.items() if engine(self).unsupported(trace) is None]
+        way = f"the {known[0]} engine" if known else "autograd"
+        logger.info("explaining %s with %s, as the stock class that it is", self.built_as.__name__, way)
+
+
+@register_adopter
+def adopt(model: Any) -> BuiltDetector | None:
+    """A view of a built detector that keeps a trace; None for what is no detector.
+
+    Args:
+        model: a module; it and its class stay as they are, and everything of its state is shared.
+    """
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        return None
+    if why_not_ours(model) is not None and not isinstance(getattr(model, "backbone", None), nn.Module):
+        return None
+    known = _VIEWS.get(model)
+    view = None if known is None else known()
+    if view is None or view.built_as is not type(model):
+        view = same_state(model, _built_class(type(model)))
+        _STATES[view] = _State()
+        _VIEWS[model] = ref(view)
+    return view
+
+
+@lru_cache(maxsize=256)
+def _built_class(kind: type[nn.Module]) -> type[BuiltDetector]:
+    members = {"built_as": kind, "__module__": kind.__module__}
+    return new_class(f"Built{kind.__name__}", (BuiltDetector, kind), {}, lambda namespace: namespace.update(members))

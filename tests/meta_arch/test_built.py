@@ -1,0 +1,273 @@
+"""Detectors that are already built: explained as they are, and left as they were."""
+
+import logging
+
+import pytest
+import torch
+from detectron2.layers import batched_nms
+from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, StandardROIHeads
+from detectron2.structures import Boxes, Instances
+from torch import nn
+from torch.nn import functional as F
+
+from odam_d2.explain import build_explainer, known_attributes
+from odam_d2.meta_arch import BuiltDetector, GraphDetector
+from odam_d2.predictor import OdamPredictor
+from tests.explain.test_base import assert_unchanged, state_of, unusual
+from tests.families import FAMILIES, SMALL
+from tests.helpers import given, random_input, relative_error, zoo_config
+
+INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
+BY_NAME = {family.name: family for family in FAMILIES}
+ATTRIBUTES = ("score", "left", "bottom")
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.name)
+def case(request):
+    """A family, our detector built from a config, and Detectron2's own with the same weights."""
+    return request.param, *request.param.pair()
+
+
+@pytest.fixture
+def stock():
+    """A stock Faster R-CNN."""
+    return BY_NAME["faster_rcnn_fpn"].pair()[1]
+
+
+def instances(results):
+    return [next(iter(one.values())) if "instances" not in one else one["instances"] for one in results]
+
+
+@pytest.mark.filterwarnings("error:explaining by plain autograd")
+def test_a_stock_detector_is_explained_as_ours_is(case):
+    family, ours, stock = case
+    kind, before = type(stock), state_of(stock)
+    parts = [type(module) for module in stock.modules()]
+    options = {"group_norm": family.group_norm, "attributes": tuple(known_attributes(stock))}
+    assert known_attributes(stock) == known_attributes(ours)
+    found, expected = (build_explainer(model, **options)(INPUTS) for model in (stock, ours))
+    with torch.no_grad():
+        plain = stock(INPUTS)
+    for one, other, result in zip(instances(found), instances(expected), plain, strict=True):
+        assert torch.equal(one.heatmaps.values, other.heatmaps.values)
+        for name, value in result[family.key].get_fields().items():
+            mine = one.get(name)
+            assert torch.equal(getattr(mine, "tensor", mine), getattr(value, "tensor", value)), name
+    assert type(stock) is kind and [type(module) for module in stock.modules()] == parts
+    assert_unchanged(before, state_of(stock))
+
+
+def test_state_is_shared_and_stays_right(stock):
+    explainer = build_explainer(unusual(stock), attributes=("score",))
+    before = state_of(stock)
+    first = explainer(INPUTS)[0]["instances"]
+    assert_unchanged(before, state_of(stock))
+    # Weights, settings and submodules that change afterwards are the explainer's too.
+    with torch.no_grad():
+        stock.roi_heads.box_predictor.cls_score.weight.mul_(0.5)
+    assert not torch.equal(explainer(INPUTS)[0]["instances"].scores, first.scores)
+    stock.roi_heads.box_predictor.test_topk_per_image = 1
+    assert [len(result["instances"]) for result in explainer(INPUTS)] == [1, 1]
+    stock.roi_heads.box_predictor = FastRCNNOutputLayers(
+        stock.roi_heads.box_head.output_shape, box2box_transform=stock.roi_heads.box_predictor.box2box_transform,
+        num_classes=5, test_score_thresh=2.0,
+    )  # fmt: skip
+    assert [len(result["instances"]) for result in explainer(INPUTS)] == [0, 0]
+    stock.eval()
+    assert not explainer.model.training and build_explainer(stock).model is explainer.model
+    # No module is added, and none knows of the explainer.
+    assert not any(isinstance(module, BuiltDetector) for module in stock.modules())
+
+
+def test_after_an_error_the_detector_is_as_it_was(stock):
+    explainer = build_explainer(unusual(stock))
+    before = state_of(stock)
+    with pytest.raises(ValueError, match="fractions"):
+        explainer(INPUTS, [given((256, 320), [[0.1, 0.2, 0.5, 0.9]], [0]), given((96, 128), [], [])])
+    assert_unchanged(before, state_of(stock))
+    assert type(stock) is GeneralizedRCNN
+
+
+def test_the_predictor_takes_it_too(stock, caplog):
+    caplog.set_level(logging.INFO)
+    predictor = OdamPredictor.of(stock, min_size=0)
+    for _ in range(2):
+        found = predictor(INPUTS[1]["image"].permute(1, 2, 0).byte().numpy())["instances"]
+    assert len(found) == len(found.heatmaps) == 2
+    told = [record.message for record in caplog.records if record.message.startswith("explaining")]
+    assert told == ["explaining GeneralizedRCNN with the RoI engine, as the stock class that it is"]
+
+
+def test_given_boxes_of_a_built_detector(case):
+    family, ours, stock = case
+    boxes = [given((256, 320), [[20, 30, 180, 200]], [1]), given((96, 128), [[40, 20, 90, 80]], [2])]
+    options = {"attributes": ("score",), "group_norm": family.group_norm}
+    pairs = zip(*(build_explainer(model, **options)(INPUTS, boxes) for model in (stock, ours)), strict=True)
+    for one, other in pairs:
+        assert torch.equal(one["instances"].heatmaps.values, other["instances"].heatmaps.values)
+
+
+# The graph of the detector's own pass.
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_fpn", "mask_rcnn_c4", "cascade", "retinanet", "fcos"])
+def test_the_graph_gives_the_same_maps(name):
+    family = BY_NAME[name]
+    stock = family.pair()[1]
+    before = state_of(stock)
+    # Corners that are not clipped: those of clipped sides are zero here, and not in our own detectors.
+    graph = build_explainer(GraphDetector(stock), attributes=("score", "x1", "y2"))(INPUTS)
+    fast = build_explainer(stock, attributes=("score", "x1", "y2"))(INPUTS)
+    compared = 0
+    for one, other, entry in zip(instances(graph), instances(fast), INPUTS, strict=True):
+        assert torch.equal(one.scores, other.scores) and torch.equal(one.pred_boxes.tensor, other.pred_boxes.tensor)
+        assert bool(other.heatmaps.to_image("score", False).any())
+        for attribute, side, limit in (("score", None, None), ("x1", 0, 0), ("y2", 3, entry["height"])):
+            free = torch.ones(len(one), dtype=bool) if side is None else one.pred_boxes.tensor[:, side] != limit
+            found, expected = (r.heatmaps.to_image(attribute, normalize=False)[free] for r in (one, other))
+            if len(found):
+                compared += 1
+                assert relative_error(found, expected) < 3e-6, attribute
+    assert compared >= 3
+    assert_unchanged(before, state_of(stock))
+
+
+class Stretched(GeneralizedRCNN):
+    """A detector whose scores depend on all levels of the backbone, in a forward pass with an NMS of its own."""
+
+    def forward(self, batched_inputs):
+        images = self.preprocess_image(batched_inputs)
+        features = self.change(self.backbone(images.tensor))
+        proposals, _ = self.proposal_generator(images, features, None)
+        heads = self.roi_heads
+        pooled = heads.box_pooler([features[k] for k in heads.box_in_features], [p.proposal_boxes for p in proposals])
+        logits, deltas = heads.box_predictor(self.between(heads.box_head(pooled)))
+        context = sum(level.mean((1, 2, 3)) for level in features.values())
+        counts = [len(p) for p in proposals]
+        boxes = heads.box_predictor.predict_boxes((logits, deltas), proposals)
+        results = []
+        for number, (box, logit) in enumerate(zip(boxes, logits.split(counts), strict=True)):
+            scores, classes = (logit[:, :-1] + context[number]).sigmoid().max(1)
+            chosen = box.view(len(box), -1, 4)[torch.arange(len(box)), classes]
+            keep = batched_nms(chosen.detach(), scores.detach(), classes, 0.5)[:2]
+            found = Instances(images.image_sizes[number], scores=self.finish(scores[keep]), pred_classes=classes[keep])
+            found.pred_boxes = Boxes(chosen[keep])
+            results.append(found)
+        return GeneralizedRCNN._postprocess(results, batched_inputs, images.image_sizes)
+
+    def change(self, features):
+        return features
+
+    def between(self, hidden):
+        return hidden
+
+    def finish(self, scores):
+        return scores
+
+
+class Detached(Stretched):
+    def between(self, hidden):
+        return hidden.detach()
+
+    def change(self, features):
+        return {name: level.detach() for name, level in features.items()}
+
+
+class WithoutGrad(Stretched):
+    def forward(self, batched_inputs):
+        with torch.no_grad():
+            return super().forward(batched_inputs)
+
+
+class Rooted(Stretched):
+    def finish(self, scores):
+        # The root of zero for the second detection: its gradient is 0 * inf.
+        return torch.cat([scores[:1], (0 * scores[1:]).sqrt() + scores[1:].detach()])
+
+
+def of_class(kind, name="faster_rcnn_fpn"):
+    """A detector of a user's class with the weights of a stock one."""
+    model = BY_NAME[name].pair()[1]
+    model.__class__ = kind
+    return model
+
+
+def test_a_forward_of_ones_own_is_explained_on_all_maps_it_depends_on(caplog):
+    caplog.set_level(logging.INFO)
+    model = of_class(Stretched)
+    explainer = build_explainer(model, attributes=("score",))
+    found = explainer(INPUTS)
+    told = [record.message for record in caplog.records if record.message.startswith("explaining")]
+    assert told == [
+        "explaining Stretched by autograd on maps p2, p3, p4, p5, p6, since Stretched overrides `forward`"
+    ]
+    with torch.no_grad():
+        plain = model(INPUTS)
+    for result, expected in zip(found, plain, strict=True):
+        assert torch.equal(result["instances"].scores, expected["instances"].scores)
+        assert torch.equal(result["instances"].pred_boxes.tensor, expected["instances"].pred_boxes.tensor)
+    # By hand: one gradient to every level, brought to the image and added there.
+    maps = found[0]["instances"].heatmaps
+    assert maps.strides[:5, 0].tolist() == [4.0, 8.0, 16.0, 32.0, 64.0]
+    kept = {}
+    handle = model.backbone.register_forward_hook(lambda m, i, o: kept.update(o))
+    target = model(INPUTS)[0]["instances"].scores[0]
+    handle.remove()
+    gradients = torch.autograd.grad(target, list(kept.values()))
+    for number, (gradient, level) in enumerate(zip(gradients, kept.values(), strict=True)):
+        expected = (gradient * level.detach())[0].sum(0)
+        assert bool(expected.any())
+        assert torch.allclose(maps.window(number, "score"), expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_where_the_graph_is_cut():
+    model = of_class(WithoutGrad)
+    before = state_of(model)
+    with pytest.raises(ValueError, match=r"boxes of WithoutGrad must have a graph.*is cut in 'roi_heads.box_pooler.*drise"):
+        build_explainer(model)(INPUTS)
+    assert_unchanged(before, state_of(model))
+    with pytest.raises(ValueError, match="boxes of Detached must have a graph.*is cut in `forward` of Detached"):
+        build_explainer(of_class(Detached))(INPUTS)
+
+
+def test_drise_needs_no_graph():
+    explainer = build_explainer(of_class(WithoutGrad), "drise", num_masks=4, progress=False)
+    assert [len(result["instances"].heatmaps) for result in explainer(INPUTS[:1])] == [2]
+
+
+def test_a_root_at_zero_leaves_its_map_zero_and_is_named():
+    explainer = build_explainer(of_class(Rooted), attributes=("score", "x2"))
+    with pytest.warns(UserWarning, match="map of 'score' of box 1 of the batch is left zero"):
+        maps = explainer(INPUTS[:1])[0]["instances"].heatmaps
+    score, side = (maps.to_image(name, normalize=False) for name in ("score", "x2"))
+    assert bool(score[0].any()) and not bool(score[1].any())
+    assert bool(torch.isfinite(score).all()) and bool(side.any())
+
+
+def test_given_boxes_are_explained_through_the_detections():
+    model = of_class(Stretched)
+    found = build_explainer(model, attributes=("score",))(INPUTS[:1])[0]["instances"]
+    box, label = found.pred_boxes.tensor[1:].tolist(), found.pred_classes[1:].tolist()
+    again = build_explainer(model, attributes=("score",))(INPUTS[:1], [given((256, 320), box, label)])[0]["instances"]
+    assert again.prediction_index.tolist() == [1]
+    assert torch.equal(again.scores, found.scores[1:])
+    assert torch.allclose(again.heatmaps.to_image("score"), found.heatmaps.to_image("score")[1:], atol=1e-5)
+
+
+def test_named_layers():
+    model = of_class(Stretched)
+    layers = {"backbone.fpn_output3": 8, "backbone.fpn_output4": 16}
+    maps = build_explainer(GraphDetector(model, layers), attributes=("score",))(INPUTS[:1])[0]["instances"].heatmaps
+    assert maps.strides[:, 0].tolist() == [8.0, 16.0] * 2
+    with pytest.raises(ValueError, match="`layer`.*'backbone.nothing'"):
+        GraphDetector(model, {"backbone.nothing": 8})
+    with pytest.raises(ValueError, match="stride of layer 'backbone' must be"):
+        GraphDetector(model, {"backbone": 0})
+
+
+def test_no_detector():
+    with pytest.raises(TypeError, match="`model` must have a `backbone`.*got Linear"):
+        GraphDetector(nn.Linear(1, 1))
+    with pytest.raises(TypeError, match="must keep a trace.*got Linear"):
+        build_explainer(nn.Linear(1, 1))
