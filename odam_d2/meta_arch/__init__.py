@@ -9,4 +9,13 @@ from .proposal_network import OdamProposalNetwork
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
 
-__all__ = ["BuiltDetector", "CallableDetector", "GraphDetector", "OdamDETR", "OdamFCOS", "OdamProposalNetwork", "OdamRCNN", "OdamRetinaNet"]
+__all__ = [
+    "BuiltDetector",
+    "CallableDetector",
+    "GraphDetector",
+    "OdamDETR",
+    "OdamFCOS",
+    "OdamProposalNetwork",
+    "OdamRCNN",
+    "OdamRetinaNet",
+]

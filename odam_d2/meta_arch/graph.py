@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..explain.engines.autograd import find_layer
 from ..explain.engines.norm_gradients import contiguous_norm_gradients
 from ..modeling.callable import fitting_predictions
-from ..modeling.graph_cut import find_cut, reached
+from ..modeling.graph_cut import find_cut, guard_roots, reached
 from ..modeling.leaves import Leaves, graph_in_place, leaves_at
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
@@ -204,6 +204,7 @@ class _OwnGraph:
         self.said = said
         self.rows = rows
         self.maps = maps
+        self.guarded = False
 
     def recorded(self, attributes: Collection[str]) -> tuple[list[Tensor], Predictions]:
         """The leaves, in the order of the trace's levels, and the traced predictions with their graph.
@@ -222,6 +223,9 @@ class _OwnGraph:
                     f"{list(self.maps)}; it is cut {cut}: take no_grad or detach out there, or use method='drise', which "
                     "needs no graph"
                 )
+        if not self.guarded:
+            guard_roots([predictions.scores, predictions.boxes])
+            self.guarded = True
         return list(self.maps.values()), predictions
 
     def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:

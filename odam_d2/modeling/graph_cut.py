@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,22 +18,48 @@ from .leaves import leaves_at
 _CONSTANT = (DefaultAnchorGenerator, RotatedAnchorGenerator, RPN)
 
 
+# Backward passes of roots and powers, which make NaN of a gradient of zero where their argument is zero.
+_ROOTS = ("SqrtBackward", "RsqrtBackward", "PowBackward")
+
+
 def reached(tensors: Iterable[Tensor], leaves: Mapping[str, Tensor]) -> list[str]:
     """Names of the leaves that a tensor has a graph to, in their order; walks the graph, computes nothing."""
     wanted = {id(leaf): name for name, leaf in leaves.items()}
-    found: set[str] = set()
+    found = {wanted.get(id(getattr(node, "variable", None))) for node in _nodes(tensors)}
+    return [name for name in leaves if name in found]
+
+
+def guard_roots(tensors: Iterable[Tensor]) -> None:
+    """Lets a gradient of zero stay zero on its way through the roots in the graph of some tensors.
+
+    A root of zero has an infinite slope, and 0 * inf is NaN: one zero among the scores of all proposals would make NaN
+    of every detection's gradient, though it depends on none but its own.
+    """
+
+    def hook(given: tuple[Tensor | None, ...], taken: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        (out,) = taken
+        if out is None:
+            return given
+        return tuple(
+            torch.where(out == 0, 0.0, one) if one is not None and one.shape == out.shape else one for one in given
+        )
+
+    for node in _nodes(tensors):
+        if node.name().startswith(_ROOTS):
+            node.register_hook(hook)
+
+
+def _nodes(tensors: Iterable[Tensor]) -> Iterator[Any]:
+    """Every node in the graph of some tensors, once."""
     stack = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
     seen = set(stack)
     while stack:
         node = stack.pop()
-        name = wanted.get(id(getattr(node, "variable", None)))
-        if name is not None:
-            found.add(name)
+        yield node
         for after, _ in node.next_functions:
             if after is not None and after not in seen:
                 seen.add(after)
                 stack.append(after)
-    return [name for name in leaves if name in found]
 
 
 def find_cut(
@@ -56,10 +82,13 @@ def find_cut(
     constant = {name for name, one in twin.named_modules() if isinstance(one, _CONSTANT)}
     cuts: list[str] = []
     last: list[str] = []
+    passed_over: list[str] = []
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
             if any(name == one or name.startswith(f"{one}.") for one in constant):
+                if name in constant and any(one.requires_grad for one in tensors_in(inputs)):
+                    passed_over.append(name)
                 return
             given = list(tensors_in(output))
             if any(one.requires_grad for one in given):
@@ -76,8 +105,8 @@ def find_cut(
     with torch.enable_grad(), leaves_at(sources(twin), len(batched_inputs)):
         twin(batched_inputs)
     behind = f"behind {last[-1]!r}, the last module whose output depends on the maps" if last else "before any module"
-    if not cuts and not last and constant:
-        return f"in {min(constant, key=len)!r}, whose boxes are constants"
+    if not cuts and not last and passed_over:
+        return f"in {passed_over[-1]!r}, whose boxes are constants"
     if not cuts:
         return f"in `forward` of {type(model).__name__}, {behind}"
     outer = min((one for one in cuts if f"{cuts[0]}.".startswith(f"{one}.")), key=len)

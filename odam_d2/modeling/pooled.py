@@ -17,6 +17,7 @@ from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import StockClass, UntypedModule
 from .instance_wise import unknown_types
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
+
 # What one RoI's outputs may differ by when it is asked for alone, relative to the largest: kernels of another size.
 ALONE_TOLERANCE = 1e-3
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..utils.untyped import UntypedModule
 from .pooled import BoxStage, TracedROIHeads
 
+
 @ROI_HEADS_REGISTRY.register()
 class OdamRes5ROIHeads(TracedROIHeads, Res5ROIHeads):
     """``Res5ROIHeads`` with the same weights and the same detections, which can also say where they came from."""
