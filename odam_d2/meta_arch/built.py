@@ -1,7 +1,9 @@
 """A detector that is already built, made explainable as it is, by the quickest way that its classes allow.
 
 1. Stock classes, and subclasses that override nothing of what ours replace, are seen as ours: the fast engines.
-2. Anything else is explained by the graph that its own forward pass leaves, on all maps of its backbone.
+2. Two-stage detectors with heads of their own detect as they do; their detections are found again among what the
+   predictor said meanwhile: the fast engine where each RoI stands on its own, else autograd.
+3. Anything else is explained by the graph that its own forward pass leaves, on all maps of its backbone.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from torch import nn
 
 from ..explain import DenseEngine, RoIEngine
 from ..explain.adoption import register_adopter
+from ..modeling.recorded import UnmatchedError
 from ..structures import DetectionTrace
 from .graph import GraphDetector
+from .matched import MatchedRCNN, why_not_matched
 from .views import as_ours, same_state, why_not_ours
 
 logger = logging.getLogger(__name__)
@@ -54,26 +58,37 @@ class BuiltDetector(nn.Module):
 
         See :meth:`OdamRCNN.trace`, :meth:`AnchorTraceMixin.trace` and :meth:`GraphDetector.trace`, of which it is one.
         """
-        trace = self.form().trace(batched_inputs, instances)
+        try:
+            trace = self.form().trace(batched_inputs, instances)
+        except UnmatchedError as error:
+            self._leave_classes(str(error))
+            trace = self.form().trace(batched_inputs, instances)
         self._tell(trace)
         return trace
 
     def form(self) -> Any:
-        """The detector as what explains it: one of ours, or a GraphDetector."""
+        """The detector as what explains it: one of ours, a MatchedRCNN, or a GraphDetector."""
         own = same_state(self, self.built_as)
-        return as_ours(own) if self.why_by_graph() is None else GraphDetector(own)
+        if self.why_by_graph() is not None:
+            return GraphDetector(own)
+        return as_ours(own) if why_not_ours(own) is None else MatchedRCNN(own)
 
     def why_by_graph(self) -> str | None:
         """In a few words, why the fast engines have no part in it; None if they have."""
-        return _STATES[self].plain or why_not_ours(same_state(self, self.built_as))
+        own = same_state(self, self.built_as)
+        if _STATES[self].plain or why_not_ours(own) is None:
+            return _STATES[self].plain
+        return why_not_ours(own) if why_not_matched(own) is not None else None
 
     def step_down(self) -> bool:
         """Explains by the graph from now on; False where that is so already."""
         if self.why_by_graph() is not None:
             return False
-        _STATES[self].plain = "its own classes say other scores than they reported when a part of them is asked again"
-        _STATES[self].told = False
+        self._leave_classes("parts of it say other scores than they reported when they are asked again")
         return True
+
+    def _leave_classes(self, reason: str) -> None:
+        _STATES[self].plain, _STATES[self].told = reason, False
 
     def require_traceable(self) -> None:
         """Raises TypeError where the detector can't be explained in any way."""
@@ -104,7 +119,9 @@ class BuiltDetector(nn.Module):
         fast = {"RoI": RoIEngine, "dense": DenseEngine}
         known = [name for name, engine in fast.items() if engine(self).unsupported(trace) is None]
         way = f"the {known[0]} engine" if known else "autograd"
-        logger.info("explaining %s with %s, as the stock class that it is", self.built_as.__name__, way)
+        reason = why_not_ours(same_state(self, self.built_as))
+        how = "as the stock class that it is" if reason is None else f"which finds its detections again, since {reason}"
+        logger.info("explaining %s with %s, %s", self.built_as.__name__, way, how)
 
 
 @register_adopter
