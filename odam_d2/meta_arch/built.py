@@ -34,15 +34,19 @@ class _State:
     """What is known of a built detector besides its own state, which stays untouched.
 
     Attributes:
+        kind: the class that this holds for.
         plain: why it is explained by its graph in spite of its classes; None if nothing speaks for that.
         told: whether the way was told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type | None = None) -> None:
+        self.kind = kind
         self.plain: str | None = None
         self.told = False
 
 
+# By detector and by view of it, since a view does not hold the detector itself.
+_KNOWN: WeakKeyDictionary[nn.Module, _State] = WeakKeyDictionary()
 _STATES: WeakKeyDictionary[nn.Module, _State] = WeakKeyDictionary()
 # Built detector -> the one view that all its explainers share, and with it a lock.
 _VIEWS: WeakKeyDictionary[nn.Module, ref] = WeakKeyDictionary()
@@ -139,7 +143,9 @@ def adopt(model: Any) -> BuiltDetector | None:
     view = None if known is None else known()
     if view is None or view.built_as is not type(model):
         view = same_state(model, _built_class(type(model)))
-        _STATES[view] = _State()
+        if _KNOWN.get(model, _State()).kind is not type(model):
+            _KNOWN[model] = _State(type(model))
+        _STATES[view] = _KNOWN[model]
         _VIEWS[model] = ref(view)
     return view
 

@@ -6,7 +6,7 @@ P pooled cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +70,8 @@ class Recording:
 
     def predicted(self, predictor: UntypedModule, _inputs: Any, output: Any) -> None:
         """A predictor is done."""
+        if not self.arguments:
+            raise UnmatchedError("its RoI heads are not called as a whole")
         if len(self._open) != 1 or not isinstance(output, tuple) or len(output) != 2:
             raise UnmatchedError("a predictor does not read one pooler, or gives no logits and deltas")
         pooler, levels, boxes, pooled = self._open.pop()
@@ -90,7 +92,7 @@ def recording(roi_heads: nn.Module, pooled: list[Tensor] | None = None) -> Itera
         pooled: for each stage what its pooler is to give instead; the run ends with the last predictor.
     """
     record = Recording(pooled)
-    handles = [roi_heads.register_forward_pre_hook(_in_this_thread(record.called), with_kwargs=True)]
+    handles = [roi_heads.register_forward_pre_hook(in_this_thread(record.called), with_kwargs=True)]
     for module in roi_heads.modules():
         if isinstance(module, ROIPooler):
             handles.append(module.register_forward_hook(in_this_thread(record.has_pooled)))
@@ -105,10 +107,6 @@ def recording(roi_heads: nn.Module, pooled: list[Tensor] | None = None) -> Itera
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
-    return in_this_thread(hook)
 
 
 class RecordedRoIHead:
@@ -234,7 +232,7 @@ def read_stages(
         scores.append(predictor.predict_probs(outputs, rois))
     decoded = predictor.predict_boxes(outputs, rois)
     mean = [sum(list(one)) * (1.0 / len(scores)) for one in zip(*scores, strict=True)]
-    return [box.view(len(box), -1, 4) for box in decoded], mean
+    return [box.view(len(box), box.shape[1] // 4, 4) for box in decoded], mean
 
 
 def match_rows(found: Instances, boxes: Tensor, scores: Tensor, image_size: tuple[int, int]) -> Tensor:

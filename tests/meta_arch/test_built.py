@@ -6,9 +6,10 @@ import pytest
 import torch
 from detectron2.layers import batched_nms
 from detectron2.modeling import GeneralizedRCNN
-from detectron2.modeling.roi_heads import FastRCNNOutputLayers
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import nn
+from torch.nn import functional as F
 
 from odam_d2.explain import build_explainer, known_attributes
 from odam_d2.meta_arch import BuiltDetector, GraphDetector
@@ -106,6 +107,170 @@ def test_given_boxes_of_a_built_detector(case):
         assert torch.equal(one["instances"].heatmaps.values, other["instances"].heatmaps.values)
 
 
+# Two-stage detectors with heads of their own.
+
+
+class ExtraConvolution(StandardROIHeads):
+    """Another layer between pooler and head, in a method that ours replaces."""
+
+    def _forward_box(self, features, proposals):
+        pooled = self.box_pooler([features[k] for k in self.box_in_features], [x.proposal_boxes for x in proposals])
+        predictions = self.box_predictor(self.box_head(self.extra(pooled)))
+        return self.box_predictor.inference(predictions, proposals)[0]
+
+
+class Mixing(StandardROIHeads):
+    """RoIs that see each other between two parts that are known."""
+
+    def _forward_box(self, features, proposals):
+        pooled = self.box_pooler([features[k] for k in self.box_in_features], [x.proposal_boxes for x in proposals])
+        hidden = self.box_head(pooled)
+        predictions = self.box_predictor(hidden - 0.5 * hidden.mean(0))
+        return self.box_predictor.inference(predictions, proposals)[0]
+
+
+class Cosine(FastRCNNOutputLayers):
+    """Logits are cosines between features and weights."""
+
+    def forward(self, x):
+        _, deltas = super().forward(x)
+        return 20 * F.normalize(x, dim=1) @ F.normalize(self.cls_score.weight, dim=1).T, deltas
+
+
+class BatchStatistics(nn.BatchNorm1d):
+    """Takes its statistics from the batch also in eval mode."""
+
+    def forward(self, x):
+        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+
+class Voting(FastRCNNOutputLayers):
+    """Moves the boxes after they were chosen, so that none is found among what was predicted."""
+
+    def inference(self, predictions, proposals):
+        found, kept = super().inference(predictions, proposals)
+        for one in found:
+            one.pred_boxes = Boxes(one.pred_boxes.tensor * 0.9)
+        return found, kept
+
+
+class Halving(FastRCNNOutputLayers):
+    """Reports other scores than it says by itself."""
+
+    def inference(self, predictions, proposals):
+        found, kept = super().inference(predictions, proposals)
+        for one in found:
+            one.scores = one.scores * 0.5
+        return found, kept
+
+
+def heads_of(kind, predictor=FastRCNNOutputLayers):
+    """A stock detector with RoI heads and predictor of a user's class."""
+    torch.manual_seed(0)
+    model = BY_NAME["faster_rcnn_fpn"].pair()[1]
+    model.roi_heads.__class__ = kind
+    model.roi_heads.extra = nn.Conv2d(32, 32, 3, padding=1).eval()
+    model.roi_heads.box_predictor.__class__ = predictor
+    return model
+
+
+def told_by(caplog):
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("explaining")]
+
+
+@pytest.mark.parametrize(
+    "kind, predictor",
+    [(ExtraConvolution, FastRCNNOutputLayers), (StandardROIHeads, Cosine), (ExtraConvolution, Cosine)],
+)
+def test_heads_of_ones_own_have_the_fast_engine(kind, predictor, caplog):
+    caplog.set_level(logging.INFO)
+    model = heads_of(kind, predictor)
+    before = state_of(model)
+    attributes = ("score", "logit", "left", "y2")
+    fast, plain = (build_explainer(model, attributes=attributes, engine=name)(INPUTS) for name in ("roi", "autograd"))
+    with torch.no_grad():
+        stock = model(INPUTS)
+    for one, other, result in zip(fast, plain, stock, strict=True):
+        assert torch.equal(one["instances"].scores, result["instances"].scores)
+        assert torch.equal(one["instances"].pred_boxes.tensor, result["instances"].pred_boxes.tensor)
+        for name in attributes:
+            found, expected = (r["instances"].heatmaps.to_image(name, normalize=False) for r in (one, other))
+            assert relative_error(found, expected) < 3e-6
+        assert bool(one["instances"].heatmaps.to_image("score").any())
+    assert_unchanged(before, state_of(model))
+    (told,) = told_by(caplog)
+    assert "with the RoI engine" in told and ("overrides `_forward_box`" in told) == (kind is ExtraConvolution)
+
+
+def test_a_detection_that_was_found_again_has_the_map_of_the_graph():
+    model = heads_of(ExtraConvolution)
+    found, graph = (
+        build_explainer(one, attributes=("score",))(INPUTS[:1])[0]["instances"] for one in (model, GraphDetector(model))
+    )
+    maps = (one.heatmaps.to_image("score", normalize=False) for one in (found, graph))
+    assert relative_error(*maps) < 3e-6
+
+
+def test_given_boxes_go_through_heads_of_ones_own():
+    model = heads_of(ExtraConvolution)
+    boxes = [given((256, 320), [[20, 30, 180, 200], [10, 10, 310, 250]], [1, 3]), given((96, 128), [], [])]
+    found = build_explainer(model, attributes=("score",))(INPUTS, boxes)[0]["instances"]
+    heads = model.roi_heads
+    with torch.no_grad():
+        features = model.backbone(model.preprocess_image(INPUTS).tensor)
+        rois = [Boxes(torch.tensor([[10.0, 15, 90, 100], [5, 5, 155, 125]])), Boxes(torch.zeros(0, 4))]
+        pooled = heads.box_pooler([features[k] for k in heads.box_in_features], rois)
+        scores = heads.box_predictor(heads.box_head(heads.extra(pooled)))[0].softmax(1)
+    assert torch.allclose(found.scores, scores[[0, 1], [1, 3]], rtol=1e-5)
+
+
+def test_rois_that_see_each_other_are_explained_with_all_of_them():
+    model = heads_of(Mixing)
+    with pytest.warns(UserWarning, match="explaining by plain autograd.*Mixing does not treat each RoI on its own"):
+        found = build_explainer(model, attributes=("score",))(INPUTS[:1])[0]["instances"]
+    graph = build_explainer(GraphDetector(model), attributes=("score",))(INPUTS[:1])[0]["instances"].heatmaps[0]
+    # The level of the detection's own RoI is explained; the graph also knows those of the other RoIs.
+    level = graph.strides[:, 0].tolist().index(float(found.heatmaps[0].strides[0, 0]))
+    expected = graph.values[0].split(graph.windows[:, 2:].prod(1).tolist())[level].clamp(min=0)
+    assert bool(expected.any())
+    assert float((found.heatmaps.window(0, "score").flatten() - expected).abs().max() / expected.max()) < 1e-4
+
+
+def test_batch_statistics_in_a_head_are_refused():
+    model = heads_of(StandardROIHeads)
+    model.roi_heads.box_head = nn.Sequential(model.roi_heads.box_head, BatchStatistics(32)).eval()
+    before = state_of(model)
+    with pytest.raises(ValueError, match=r"'roi_heads.box_head.1', a BatchStatistics that has a `forward` of its own"):
+        build_explainer(model)(INPUTS)
+    assert_unchanged(before, state_of(model))
+
+
+def test_boxes_that_are_not_found_again_are_explained_by_the_graph(caplog):
+    caplog.set_level(logging.INFO)
+    found = build_explainer(heads_of(ExtraConvolution, Voting), attributes=("score",))(INPUTS)
+    assert [len(result["instances"].heatmaps) for result in found] == [2, 2]
+    (told,) = told_by(caplog)
+    assert "by autograd on maps p2, p3, p4, p5, since detection 0 with score" in told
+
+
+def test_other_scores_than_were_reported_are_not_explained(caplog):
+    caplog.set_level(logging.INFO)
+    model = heads_of(StandardROIHeads, Halving)
+    found = build_explainer(model, attributes=("score",))(INPUTS)
+    with torch.no_grad():
+        stock = model(INPUTS)
+    for one, result in zip(found, stock, strict=True):
+        assert torch.equal(one["instances"].scores, result["instances"].scores)
+    told = told_by(caplog)
+    assert any("score that is explained must be the one that was reported" in one for one in told)
+    assert "by autograd on maps" in told[-1]
+    # A detector that keeps its own trace has no graph to step down to: an error with both numbers.
+    ours = BY_NAME["faster_rcnn_fpn"].detector()
+    ours.roi_heads.box_predictor.__class__ = Halving
+    with pytest.raises(RuntimeError, match=r"got 0\.\d+ for box \d of the batch, reported as 0\.\d+"):
+        build_explainer(ours, attributes=("score",))(INPUTS)
+
+
 # The graph of the detector's own pass.
 
 
@@ -199,7 +364,9 @@ def test_a_forward_of_ones_own_is_explained_on_all_maps_it_depends_on(caplog):
     explainer = build_explainer(model, attributes=("score",))
     found = explainer(INPUTS)
     told = [record.message for record in caplog.records if record.message.startswith("explaining")]
-    assert told == ["explaining Stretched by autograd on maps p2, p3, p4, p5, p6, since Stretched overrides `forward`"]
+    assert told == [
+        "explaining Stretched by autograd on maps p2, p3, p4, p5, p6, since its RoI heads are not called as a whole"
+    ]
     with torch.no_grad():
         plain = model(INPUTS)
     for result, expected in zip(found, plain, strict=True):
