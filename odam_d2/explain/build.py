@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 from detectron2.utils import comm
 from torch import nn
 
-from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
 from .adoption import as_traced
@@ -202,8 +201,8 @@ class _EngineChoice:
 def _require_traced(model: UntypedModule) -> None:
     if not callable(getattr(model, "trace", None)):
         raise TypeError(
-            f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "
-            f"before the model is built, which knows {sorted(TRACED_META_ARCHITECTURES)}"
+            f"`model` must be a detector; got {type(model).__name__}, which has no `backbone` to be explained on: name "
+            "`layers` of a GraphDetector, or wrap it in a CallableDetector"
         )
     if hasattr(model, "require_traceable"):
         model.require_traceable()

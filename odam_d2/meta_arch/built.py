@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
 from types import new_class
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -48,6 +47,7 @@ class _State:
 # By detector and by view of it, since a view does not hold the detector itself.
 _KNOWN: WeakKeyDictionary[nn.Module, _State] = WeakKeyDictionary()
 _STATES: WeakKeyDictionary[nn.Module, _State] = WeakKeyDictionary()
+_BUILT_CLASSES: dict[type, type] = {}
 # Built detector -> the one view that all its explainers share, and with it a lock.
 _VIEWS: WeakKeyDictionary[nn.Module, ref] = WeakKeyDictionary()
 
@@ -80,8 +80,8 @@ class BuiltDetector(nn.Module):
     def why_by_graph(self) -> str | None:
         """In a few words, why the fast engines have no part in it; None if they have."""
         own = same_state(self, self.built_as)
-        if _STATES[self].plain or why_not_ours(own) is None:
-            return _STATES[self].plain
+        if self._state().plain or why_not_ours(own) is None:
+            return self._state().plain
         return why_not_ours(own) if why_not_matched(own) is not None else None
 
     def step_down(self) -> bool:
@@ -91,8 +91,13 @@ class BuiltDetector(nn.Module):
         self._leave_classes("parts of it say other scores than they reported when they are asked again")
         return True
 
+    def _state(self) -> _State:
+        # A copy of the view, for whoever asks it many times over, begins anew.
+        return _STATES.setdefault(self, _State(self.built_as))
+
     def _leave_classes(self, reason: str) -> None:
-        _STATES[self].plain, _STATES[self].told = reason, False
+        state = self._state()
+        state.plain, state.told = reason, False
 
     def require_traceable(self) -> None:
         """Raises TypeError where the detector can't be explained in any way."""
@@ -112,7 +117,7 @@ class BuiltDetector(nn.Module):
 
     def _tell(self, trace: DetectionTrace) -> None:
         """Says once how the detector is explained."""
-        state, reason = _STATES[self], self.why_by_graph()
+        state, reason = self._state(), self.why_by_graph()
         if state.told or not comm.is_main_process():
             return
         state.told = True
@@ -150,7 +155,9 @@ def adopt(model: Any) -> BuiltDetector | None:
     return view
 
 
-@lru_cache(maxsize=256)
-def _built_class(kind: type[nn.Module]) -> type[BuiltDetector]:
-    members = {"built_as": kind, "__module__": kind.__module__}
-    return new_class(f"Built{kind.__name__}", (BuiltDetector, kind), {}, lambda namespace: namespace.update(members))
+def _built_class(kind: type) -> type:
+    if kind not in _BUILT_CLASSES:
+        members = {"built_as": kind, "__module__": kind.__module__}
+        bases = (BuiltDetector, kind)
+        _BUILT_CLASSES[kind] = new_class(f"Built{kind.__name__}", bases, {}, lambda space: space.update(members))
+    return _BUILT_CLASSES[kind]

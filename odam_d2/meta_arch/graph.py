@@ -128,7 +128,7 @@ class GraphDetector(nn.Module):
             output_sizes=output_sizes,
             head=_OwnGraph(self, batched_inputs, said, rows, maps),
             compute_features=self._refuse_another_layer,
-            others=[{k: v for k, v in one.items() if k not in ("instances", "proposals")} for one in outputs],
+            others=[{k: v for k, v in one.items() if k != "instances"} for one in outputs],
         )
         if instances is not None:
             scores = [one.scores.detach()[row] for one, row in zip(said, rows, strict=True)]
@@ -220,8 +220,8 @@ class _OwnGraph:
                 cut = find_cut(self.detector.model, self.detector.sources, self.batched_inputs)
                 raise ValueError(
                     f"{name} of {type(self.detector.model).__name__} must have a graph back to its maps "
-                    f"{list(self.maps)}; it is cut {cut}: take no_grad or detach out there, or use method='drise', which "
-                    "needs no graph"
+                    f"{list(self.maps)}; it is cut {cut}: take no_grad or detach out there, or use method='drise', "
+                    "which needs no graph"
                 )
         if not self.guarded:
             guard_roots([predictions.scores, predictions.boxes])
@@ -272,8 +272,8 @@ def _as_detections(found: Instances) -> Instances:
     boxes = found.get("pred_boxes" if found.has("pred_boxes") else "proposal_boxes")
     if isinstance(boxes, RotatedBoxes):
         raise TypeError(
-            "`pred_boxes` must have sides along the image's to be explained; got RotatedBoxes, whose sides no attribute "
-            "names: explain a detector of upright boxes"
+            "`pred_boxes` must have sides along the image's to be explained; got RotatedBoxes, whose sides no "
+            "attribute names: explain a detector of upright boxes"
         )
     read = Instances(found.image_size, **found.get_fields())
     if not read.has("pred_boxes"):

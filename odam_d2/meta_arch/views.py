@@ -8,7 +8,6 @@ three; a copy would grow stale.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import new_class
 from typing import Any
 
@@ -47,6 +46,7 @@ _OURS: dict[type[nn.Module], tuple[type[nn.Module], tuple[str, ...], tuple[str, 
 }
 # What ours add to the state of a detector that is built by their own constructors.
 _DEFAULTS = {"odam_nms": None, "odam_losses": None}
+_VIEW_CLASSES: dict[type, type] = {}
 
 
 def same_state(module: nn.Module, kind: type[nn.Module]) -> Any:
@@ -83,9 +83,14 @@ def _stock_class(kind: type) -> type[nn.Module] | None:
     return next((base for base in kind.__mro__ if base in _OURS), None)
 
 
-@lru_cache(maxsize=256)
-def _view_class(kind: type[nn.Module]) -> type[nn.Module]:
+def _view_class(kind: type) -> type:
     """Our class in front of a stock one or a subclass of it; submodules that must be ours too are seen so."""
+    if kind not in _VIEW_CLASSES:
+        _VIEW_CLASSES[kind] = _make_view_class(kind)
+    return _VIEW_CLASSES[kind]
+
+
+def _make_view_class(kind: type) -> type:
     stock = _stock_class(kind)
     assert stock is not None  # why_not_ours says so
     ours, _, parts = _OURS[stock]

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from detectron2.layers import batched_nms
-from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import nn
@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from odam_d2.explain import build_explainer, known_attributes
 from odam_d2.meta_arch import BuiltDetector, GraphDetector
 from odam_d2.predictor import OdamPredictor
+from odam_d2.utils.calibration import calibrate_frozen_norms
 from tests.explain.test_base import assert_unchanged, state_of, unusual
-from tests.families import FAMILIES
-from tests.helpers import given, random_input, relative_error
+from tests.families import FAMILIES, R18, SMALL
+from tests.helpers import given, random_input, relative_error, zoo_config
 
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -363,8 +364,7 @@ def test_a_forward_of_ones_own_is_explained_on_all_maps_it_depends_on(caplog):
     model = of_class(Stretched)
     explainer = build_explainer(model, attributes=("score",))
     found = explainer(INPUTS)
-    told = [record.message for record in caplog.records if record.message.startswith("explaining")]
-    assert told == [
+    assert told_by(caplog) == [
         "explaining Stretched by autograd on maps p2, p3, p4, p5, p6, since its RoI heads are not called as a whole"
     ]
     with torch.no_grad():
@@ -439,5 +439,75 @@ def test_named_layers():
 def test_no_detector():
     with pytest.raises(TypeError, match="`model` must have a `backbone`.*got Linear"):
         GraphDetector(nn.Linear(1, 1))
-    with pytest.raises(TypeError, match="must keep a trace.*got Linear"):
+    with pytest.raises(TypeError, match="must be a detector; got Linear"):
         build_explainer(nn.Linear(1, 1))
+
+
+def test_a_copy_of_the_view_is_asked_about_masked_images(stock):
+    explainer = build_explainer(stock, "drise", num_masks=4, progress=False, amp=True)
+    assert [len(result["instances"].heatmaps) for result in explainer(INPUTS[:1])] == [2]
+
+
+def test_what_else_a_detector_gives_stays_in_the_results(caplog):
+    caplog.set_level(logging.INFO)
+    torch.manual_seed(0)
+    model = build_model(zoo_config("COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml", *SMALL, *R18, traced=False))
+    calibrate_frozen_norms(model.eval(), [random_input(128, 160)])
+    found = build_explainer(model, attributes=("score",))(INPUTS)
+    plain = build_explainer(model, attributes=("score",), engine="autograd")(INPUTS)
+    with torch.no_grad():
+        stock = model(INPUTS)
+    for one, other, result in zip(found, plain, stock, strict=True):
+        assert set(one) == set(result) == {"instances", "sem_seg", "panoptic_seg"}
+        assert torch.equal(one["sem_seg"], result["sem_seg"])
+        assert torch.equal(one["panoptic_seg"][0], result["panoptic_seg"][0])
+        assert one["panoptic_seg"][1] == result["panoptic_seg"][1]
+        for name, value in result["instances"].get_fields().items():
+            mine = one["instances"].get(name)
+            assert torch.equal(getattr(mine, "tensor", mine), getattr(value, "tensor", value)), name
+        maps = (each["instances"].heatmaps.to_image("score", normalize=False) for each in (one, other))
+        assert relative_error(*maps) < 3e-6
+    assert "explaining PanopticFPN with the RoI engine" in told_by(caplog)[0]
+
+
+class Doubled(GeneralizedRCNN):
+    """A backbone that gives the images twice over, as branches do, of which the second is used as well."""
+
+    def forward(self, batched_inputs):
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        count = len(batched_inputs)
+        averaged = {k: 0.25 * level[:count] + 0.75 * level[count:] for k, level in features.items()}
+        proposals, _ = self.proposal_generator(images, averaged, None)
+        results, _ = self.roi_heads(images, averaged, proposals, None)
+        return GeneralizedRCNN._postprocess(results, batched_inputs, images.image_sizes)
+
+
+class Twice(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.size_divisibility, self.padding_constraints = inner.size_divisibility, inner.padding_constraints
+
+    def forward(self, x):
+        return {name: torch.cat([level, level]) for name, level in self.inner(x).items()}
+
+    def output_shape(self):
+        return self.inner.output_shape()
+
+
+def test_branches_of_a_backbone_are_added():
+    model = of_class(GeneralizedRCNN)
+    alone = build_explainer(GraphDetector(model), attributes=("score",))(INPUTS)
+    model.backbone, model.__class__ = Twice(model.backbone), Doubled
+    both = build_explainer(GraphDetector(model), attributes=("score",))(INPUTS)
+    for one, other in zip(both, alone, strict=True):
+        one, other = one["instances"], other["instances"]
+        assert len(one.heatmaps.windows) == 2 * len(other.heatmaps.windows)
+        # A quarter and three quarters of the same map; the ReLU waits for their sum in the frame of the image.
+        parts = one.heatmaps.values[0].split(one.heatmaps.windows[:, 2:].prod(1).tolist())
+        alone_parts = other.heatmaps.values[0].split(other.heatmaps.windows[:, 2:].prod(1).tolist())
+        for number, expected in enumerate(alone_parts):
+            total = (parts[2 * number] + parts[2 * number + 1]).clamp(min=0)
+            assert float((total - expected).abs().max()) < 3e-6 * float(expected.max())
+            assert float((3 * parts[2 * number] - parts[2 * number + 1]).abs().max()) < 1e-5 * float(expected.max())

@@ -62,9 +62,10 @@ class AutogradEngine(GradientEngine):
                 images = trace.image_index[chosen]
                 found = self.gradients(targets[chosen].flatten(), wanted, _own_image(images, len(attributes)))
                 extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
+                spread: list[tuple[Tensor, Sequence[int], Sequence[bool]]]
                 if recorded:
                     found = _without_broken(found, chosen, attributes)
-                    spread = _spread(found, len(attributes))
+                    spread = list(_spread(found, len(attributes)))
                 else:
                     spread = [(torch.arange(len(chosen), device=chosen.device), range(len(distinct)), several)]
                 for members_of, levels_of, adds_up in spread:
@@ -139,7 +140,7 @@ def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequenc
     return [torch.where(finite.view(-1, 1, 1, 1), one, 0.0) for one in gradients]
 
 
-def _spread(gradients: list[Tensor], attributes: int) -> Iterator[tuple[Tensor, Sequence[int], list[bool]]]:
+def _spread(gradients: list[Tensor], attributes: int) -> Iterator[tuple[Tensor, Sequence[int], Sequence[bool]]]:
     """Detections that depend on the same leaves: rows of them, these leaves, and K times whether there are several.
 
     Args:
