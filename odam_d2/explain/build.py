@@ -1,6 +1,5 @@
 """From names to an explainer."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
+from ..utils.user_warnings import warn_user
 from .adoption import as_traced
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .checks import unwrap_detector
@@ -195,7 +195,7 @@ class _EngineChoice:
         said = _SAID.setdefault(self.model, set())
         if sentence not in said and comm.is_main_process():
             said.add(sentence)
-            warnings.warn(sentence, stacklevel=6)
+            warn_user(sentence)
 
 
 def _require_traced(model: UntypedModule) -> None:
