@@ -7,6 +7,7 @@ import torch
 from detectron2.layers import batched_nms
 from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
+from detectron2.projects.point_rend import add_pointrend_config
 from detectron2.structures import Boxes, Instances
 from torch import nn
 from torch.nn import functional as F
@@ -511,3 +512,25 @@ def test_branches_of_a_backbone_are_added():
             total = (parts[2 * number] + parts[2 * number + 1]).clamp(min=0)
             assert float((total - expected).abs().max()) < 3e-6 * float(expected.max())
             assert float((3 * parts[2 * number] - parts[2 * number + 1]).abs().max()) < 1e-5 * float(expected.max())
+
+
+@pytest.mark.filterwarnings("error:explaining by plain autograd")
+def test_point_rend_has_the_fast_engine_for_boxes():
+    cfg = zoo_config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml", *SMALL, *R18, traced=False)
+    add_pointrend_config(cfg)
+    options = {
+        "ROI_MASK_HEAD.NAME": "PointRendMaskHead", "ROI_MASK_HEAD.POOLER_TYPE": "", "ROI_MASK_HEAD.FC_DIM": 32,
+        "ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION": 7, "ROI_MASK_HEAD.POINT_HEAD_ON": True, "POINT_HEAD.NUM_CLASSES": 5,
+        "POINT_HEAD.FC_DIM": 16, "POINT_HEAD.IN_FEATURES": ["p2"],
+    }  # fmt: skip
+    cfg.merge_from_list([part for key, value in options.items() for part in (f"MODEL.{key}", value)])
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    calibrate_frozen_norms(model, [random_input(128, 160)])
+    fast, plain = (
+        build_explainer(model, attributes=("score", "left"), engine=name)(INPUTS[:1])[0]["instances"]
+        for name in ("auto", "autograd")
+    )
+    assert fast.has("pred_masks") and "mask" not in known_attributes(model)
+    for name in ("score", "left"):
+        assert relative_error(*(one.heatmaps.to_image(name, normalize=False) for one in (fast, plain))) < 3e-6
