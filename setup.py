@@ -51,6 +51,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["odam_d2", "odam_d2.*"]),
+    py_modules=["odam_d2_cli"],  # not in the package, whose import takes seconds
+    entry_points={"console_scripts": ["odam = odam_d2_cli:main"]},
     package_data={
         "odam_d2": ["py.typed"],  # tells type checkers that the package's annotations are meant for them
         "odam_d2.model_zoo": ["**/*.pth"],  # weights of the bundled small detectors
@@ -68,7 +70,7 @@ setup(
         "jinja2>=3.0",  # the report's page
         "matplotlib>=3.6",  # colour maps and curves
         "pycocotools>=2.0.6",  # COCO annotations, run-length masks, AP
-        "scipy>=1.9",  # detectron2.tracking imports it
+        "scipy>=1.9",  # rank correlation; detectron2.tracking imports it
         "tabulate>=0.9",  # tables in logs and in `python -m odam_d2.env`
         # The next are Detectron2's own, repeated because LabGym's copy of it is installed without dependencies.
         "fvcore>=0.1.5,<0.1.6",  # registries, weight initialisation, checkpoints

@@ -3,36 +3,25 @@
 Shape letters: D detections over the batch, R RoIs over the batch, N images, K classes, C channels, P pooled cells.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
-from detectron2.modeling.roi_heads import (
-    BaseMaskRCNNHead,
-    FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
-    MaskRCNNConvUpsampleHead,
-)
+from detectron2.modeling.roi_heads import BaseMaskRCNNHead, FastRCNNOutputLayers
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
-from ..utils.untyped import StockClass, UntypedModule
+from ..utils.untyped import UntypedModule
+from .instance_wise import unknown_types
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
+from .repeats import RepeatsInference
 
-# Heads and predictors that treat each RoI on its own. Types, not subclasses: a subclass may do anything.
-INSTANCE_WISE_MODULES: set[type[nn.Module]] = {FastRCNNConvFCHead, FastRCNNOutputLayers, MaskRCNNConvUpsampleHead}
-
-
-def register_instance_wise(cls: type[nn.Module]) -> type[nn.Module]:
-    """Class decorator: promises that a box head, mask head or predictor treats each RoI on its own.
-
-    The fast engine needs one backward pass for all RoIs together, which is right only under that promise. Without it a
-    head of one's own is explained by plain autograd.
-    """
-    INSTANCE_WISE_MODULES.add(cls)
-    return cls
+# What one RoI's outputs may differ by when it is asked for alone, relative to the largest: kernels of another size.
+ALONE_TOLERANCE = 1e-3
 
 
 def assign_levels(pooler: ROIPooler, boxes: Tensor) -> Tensor:
@@ -73,6 +62,8 @@ class PooledStage:
         split_boxes: N times (r, 4) XYXY RoIs of the detections of an image, in model-input pixels.
         boxes: (D, 4) the same of all images.
         everyone: N times (r, 4), the RoIs of all proposals; None where the detections alone were asked.
+        outputs: logits and deltas of the detections, (D, ...) each, as they were in detection; empty where they are
+            not kept.
     """
 
     def __init__(
@@ -82,11 +73,13 @@ class PooledStage:
         pool: Callable[[list[Boxes]], Tensor],
         pooled: Tensor | None = None,
         everyone: list[Tensor] | None = None,
+        outputs: tuple[Tensor, ...] = (),
     ):
         self.pooler = pooler
         self.split_boxes = split_boxes
         self.boxes = torch.cat(split_boxes)
         self.everyone = everyone
+        self.outputs = outputs
         self._pool = pool
         self._pooled = pooled
 
@@ -119,8 +112,45 @@ class TracedRoIHead:
 
     @property
     def instance_wise(self) -> bool:
-        """Whether each RoI's outputs are known to depend on that RoI alone."""
-        return all(type(module) in INSTANCE_WISE_MODULES for module in self.roi_heads.modules_on_rois())
+        """Whether each RoI's boxes and scores are known to depend on that RoI alone."""
+        return self.why_not_instance_wise(()) is None
+
+    def why_not_instance_wise(self, attributes: Collection[str]) -> str | None:
+        """In a few words, why what the attributes read of a RoI may depend on other RoIs; None if it does not.
+
+        The mask head counts for ``mask`` alone. A head of one's own that is made of known parts is asked for one RoI
+        alone: what it says then must be what it said among the others.
+        """
+        opaque, composed = unknown_types(self.roi_heads.modules_on_rois())
+        if opaque:
+            return f"{opaque[0]} is not known to treat each RoI on its own"
+        if composed and not self._says_the_same_alone:
+            return f"{composed[0]} does not treat each RoI on its own"
+        if "mask" in attributes:
+            opaque, composed = unknown_types([self.roi_heads.mask_head])
+            if opaque or composed:
+                return f"{[*opaque, *composed][0]} is not known to treat each RoI on its own"
+        return None
+
+    @cached_property
+    def _says_the_same_alone(self) -> bool:
+        """Whether the first detection's RoI has the outputs alone that it had among all RoIs."""
+        stages = self.stages[: self.num_box_stages]
+        if not all(stage.outputs for stage in stages):
+            return False
+        for number, stage in enumerate(stages):
+            if len(stage.boxes) == 0:
+                continue
+            try:
+                with torch.no_grad():
+                    _, alone = self.roi_heads.run_box_stage(number, stage.pooled[:1])
+            except (RuntimeError, ValueError):  # statistics of one RoI, for one
+                return False
+            for found, recorded in zip(alone, stage.outputs, strict=True):
+                scale = recorded[:1].abs().amax()
+                if not bool((found - recorded[:1]).abs().amax() <= ALONE_TOLERANCE * scale):
+                    return False
+        return True
 
     def predict_pooled(self, pooled: Mapping[int, Tensor], trace: DetectionTrace) -> Predictions:
         """Predictions of the traced detections from pooled features.
@@ -191,16 +221,15 @@ class TracedRoIHead:
         return (logits * inside).sum(1) / inside.sum(1)
 
 
-class TracedROIHeads(StockClass):
+class TracedROIHeads(RepeatsInference):
     """Lets Detectron2's RoI heads say where their detections came from; put it in front of the stock class.
 
     Attributes:
-        inference_method: the stock method whose inference :meth:`detect` repeats.
         keeps_samples: whether `samples` is filled in training.
         samples: N Instances, the proposals of the latest training step with their labels, as they were sampled.
     """
 
-    inference_method: str
+    tracing_methods = ("detect", "run_box_stages")
     keeps_samples = False
     samples: list[Instances] = []
 
@@ -217,7 +246,7 @@ class TracedROIHeads(StockClass):
         return pooler([features[name] for name in self.box_in_features], boxes)
 
     def modules_on_rois(self) -> list[nn.Module]:
-        """All that stands on pooled features; what the fast engine must know."""
+        """What stands between pooled features and boxes and scores; what the fast engine must know."""
         raise NotImplementedError
 
     def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
@@ -229,15 +258,21 @@ class TracedROIHeads(StockClass):
         raise NotImplementedError
 
     def choose(self, stages: list[BoxStage]) -> tuple[list[Instances], list[Tensor], list[Tensor], list[Tensor]]:
-        """The detections, as the stock class chooses them; here, where there is a single box stage.
+        """The detections, as the stock classes choose them: by the predictor, or by what several stages say together.
 
         Returns:
             N Instances; N times (D,) int64 indices as Detectron2 counts them, among finite rows; N times boxes
             (R, 4 or K * 4); N times (R, K + 1) scores.
         """
-        (stage,) = stages
-        results, kept = stage.predictor.inference(stage.outputs, stage.proposals)
-        return results, kept, *self.say_all(stages)
+        last = stages[-1]
+        boxes, scores = self.say_all(stages)
+        if len(stages) == 1:
+            results, kept = last.predictor.inference(last.outputs, last.proposals)
+        else:
+            thresholds = (last.predictor.test_score_thresh, last.predictor.test_nms_thresh)
+            sizes = [p.image_size for p in last.proposals]
+            results, kept = fast_rcnn_inference(boxes, scores, sizes, *thresholds, last.predictor.test_topk_per_image)
+        return results, kept, boxes, scores
 
     def say_all(self, stages: list[BoxStage]) -> tuple[list[Tensor], list[Tensor]]:
         """What the box stages together say of all proposals, before any is chosen.
@@ -306,22 +341,10 @@ class TracedROIHeads(StockClass):
             found.append(one)
         return found
 
-    @classmethod
-    def why_not_traced(cls) -> str | None:
-        """In a few words, why :meth:`detect` may not do what inference does; None if it does."""
-        depth = {
-            name: next(k for k, base in enumerate(cls.__mro__) if name in vars(base))
-            for name in (cls.inference_method, "detect", "run_box_stages")
-        }
-        if depth[cls.inference_method] < min(depth["detect"], depth["run_box_stages"]):
-            return f"overrides `{cls.inference_method}` alone"
-        return None
-
     def why_suppresses_itself(self) -> str | None:
         """In a few words, why :meth:`above_threshold` may not be what inference chooses among; None if it is."""
         for name in ("detect", "choose"):
-            method = getattr(type(self), name)
-            if not method.__module__.startswith(f"{__package__}."):
+            if getattr(type(self), name) is not getattr(TracedROIHeads, name):
                 return f"{type(self).__name__} overrides `{name}`"
         predictors = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
         for predictor in predictors:

@@ -6,10 +6,10 @@ import re
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tests.tools.test_explain import TINY, ZOO_NAME, image
 
 from odam_d2 import model_zoo
 from odam_d2.visualize.storage import load_class_names, load_heatmaps
+from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import load_command
 from tests.visualize.test_report import Page
 
@@ -67,7 +67,7 @@ def test_two_runs_side_by_side(folder, capsys):
     [
         ((), ("first", "second"), r"got \['combined'\], and 'second' has \['score'\]"),
         (("--attributes", "mask"), ("first",), r"got \['mask'\], and 'first' has"),
-        ((), ("images",), "output folders of tools/explain.py; got .*images"),
+        ((), ("images",), "output folders of odam explain; got .*images"),
     ],
 )
 def test_runs_that_do_not_fit(folder, options, runs, message, capsys):

@@ -79,6 +79,20 @@ def test_another_suffix_is_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("suffix", ["png", "html"])
+def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(b"before")
+
+    def fail(*arguments, **options):
+        raise OSError("full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="full"):
+        show(grey(), explained()).save(path)
+    assert path.read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 1
+
+
 def seen(explanation):
     """The colour of the image's last pixels in the still sheet's overview, RGB."""
     with Image.open(io.BytesIO(explanation._repr_png_())) as still:

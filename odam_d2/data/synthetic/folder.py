@@ -11,6 +11,7 @@ import tempfile
 
 import cv2
 import torch
+from detectron2.data.build import trivial_batch_collator
 from iopath.common.file_io import file_lock
 from tqdm import tqdm
 
@@ -37,10 +38,6 @@ class _Encoded(torch.utils.data.Dataset):
 
 def _one_thread(_worker):
     cv2.setNumThreads(0)
-
-
-def _as_is(sample):
-    return sample
 
 
 def render_dataset(scenes, name: str, folder: str) -> bool:
@@ -80,7 +77,7 @@ def render_dataset(scenes, name: str, folder: str) -> bool:
                 _Encoded(scenes, name),
                 batch_size=None,
                 num_workers=_WORKERS,
-                collate_fn=_as_is,
+                collate_fn=trivial_batch_collator,
                 worker_init_fn=_one_thread,
             )
             write_images(tqdm(loader, desc=f"rendering {name}", unit="image"), aside, scenes.thing_classes)
