@@ -115,7 +115,7 @@ def test_what_needs_opencv_says_so_where_it_is_missing():
 
 def test_the_import_brings_nothing_heavy():
     """What draws, trains or needs a query detector is imported when somebody does so."""
-    heavy = ("matplotlib", "transformers", "timm", "pandas", "scipy", "tensorboard", "pkg_resources", "IPython")
+    heavy = ("matplotlib", "transformers", "timm", "pandas", "scipy", "tensorboard", "IPython")
     heavy += ("detectron2.engine", "detectron2.evaluation", "odam_d2.evaluation", "odam_d2.engine", "odam_d2.cli")
     heavy += ("odam_d2.data.synthetic.scenes",)
     program = f"import odam_d2, sys; print([name for name in {heavy!r} if name in sys.modules])"
