@@ -23,7 +23,7 @@
     x1: "what moves the left side to the right", x2: "what moves the right side to the right",
     y1: "what moves the top side down", y2: "what moves the bottom side down",
     objectness: "what makes the proposal stage see an object", centerness: "what makes this place count as the object's centre",
-    mask: "what fills the predicted mask", combined: "what makes the score or pushes a side outward, each map normalised, the highest of them",
+    mask: "what fills the predicted mask", combined: "the maximum of the maps of the score and the four sides, each normalised",
   };
   const VERDICTS = {
     match: ["match", "the annotated object that this detection finds"],
@@ -210,6 +210,7 @@
     drawWords();
     for (const name of ["heat", "boxes", "truth", "zoom", "all"]) $(`switch-${name}`).setAttribute("aria-pressed", state[name]);
     $("switch-truth").hidden = !annotated;
+    $("switch-all").hidden = data.names.length < 2;
     $("attributes").querySelectorAll("button").forEach((button, k) => {
       button.setAttribute("aria-checked", k === state.attribute);
       button.tabIndex = k === state.attribute ? 0 : -1;
