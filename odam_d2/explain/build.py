@@ -1,26 +1,19 @@
 """From names to an explainer."""
 
 from collections.abc import Mapping, Sequence
-from inspect import Parameter, signature
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from detectron2.utils import comm
 from torch import nn
 
 from ..config import TRACED_META_ARCHITECTURES
-from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
-from ..utils.user_warnings import warn_user
-from .base import ENGINES, METHODS, Explainer, GradientEngine
+from .base import ENGINES, METHODS, Explainer, options_of
 from .checks import unwrap_detector
+from .choice import EngineChoice
 from .compare import MethodComparison
-from .engines.autograd import AutogradEngine, find_layer
+from .engines.autograd import find_layer
 from .engines.dense_gradients import GROUP_NORMS
 from .targets import expand_attributes
-
-# What was said of a model, to be said once however many explainers are built for it.
-_SAID: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 DEFAULT_ATTRIBUTES = ("score", "left", "top", "right", "bottom")
 # Arguments of a comparison that its methods share: gradients are computed once for all of them.
@@ -68,10 +61,10 @@ def build_explainer(
     layer = layer or None
     _check_engine(model, engine, layer)
     _require_known("group_norm", group_norm, GROUP_NORMS)
-    if not 0.0 <= smoothing < float("inf"):
-        raise ValueError(f"`smoothing` must be a number >= 0; got {smoothing}: 0 leaves gradients as they are")
-    if smoothing and not METHODS[method].smooths:
-        smoothed = sorted(name for name, cls in METHODS.items() if cls.smooths)
+    if "smoothing" in options_of(METHODS[method]):
+        options["smoothing"] = smoothing
+    elif smoothing:
+        smoothed = sorted(name for name, cls in METHODS.items() if "smoothing" in options_of(cls))
         raise ValueError(f"`smoothing` must be 0 for method {method!r}; got {smoothing}: it is for {smoothed} alone")
     if not METHODS[method].uses_gradients and (layer or engine != "auto"):
         raise ValueError(
@@ -80,8 +73,8 @@ def build_explainer(
         )
     expanded = _attributes_for(method, attributes, model)
     _check_options(method, options)
-    choose = _EngineChoice(model, engine, layer, group_norm, method, expanded)
-    return METHODS[method](model, expanded, choose, smoothing, **options)
+    choose = EngineChoice(model, engine, layer, {"group_norm": group_norm}, [method], expanded, smoothing)
+    return METHODS[method](model, expanded, choose, **options)
 
 
 def build_comparison(
@@ -133,61 +126,11 @@ def build_comparison(
             {"engine": engine, "layer": layer, "group_norm": group_norm} if METHODS[name].uses_gradients else {}
         )
         explainers[name] = build_explainer(model, name, attributes, **place, **options)
-    # An engine that is right for a method that isn't linear is right for all.
-    choosing = sorted(explainers.values(), key=lambda one: (not one.uses_gradients, one.linear))[0]
-    return MethodComparison(model, choosing.attributes, choosing.choose_engine, explainers)
-
-
-class _EngineChoice:
-    """Picks the engine for a trace; says where a slower one must step in, or one is approximate."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        engine: str,
-        layer: str | None,
-        group_norm: str,
-        method: str,
-        attributes: Sequence[str],
-    ):
-        self.model = model
-        self.fallback = AutogradEngine(model, layer)
-        if engine == "auto":
-            engine = getattr(model, "default_engine", engine)
-        # A named layer is the plain engine's business from the start: nothing to warn of.
-        names = [name for name in ENGINES if layer is None] if engine == "auto" else [engine]
-        self.candidates = [ENGINES[name](model, layer, group_norm) for name in names if name != "autograd"]
-        self.automatic = engine == "auto"
-        self.method = method
-        self.attributes = attributes
-
-    def __call__(self, trace: DetectionTrace) -> GradientEngine:
-        reasons = []
-        for candidate in self.candidates:
-            reason = candidate.unsupported(trace) or self._mixed(trace)
-            if reason is None:
-                if approximation := candidate.approximation(trace):
-                    self._say(f"maps are approximate, since {approximation}; engine='autograd' is exact")
-                return candidate
-            reasons.append(reason)
-        if reasons and not self.automatic:
-            raise ValueError(f"`engine` must be able to explain this detector exactly; {reasons[0]}: say engine='auto'")
-        if reasons:
-            self._say(f"explaining by plain autograd, exact but slow, since {'; '.join(dict.fromkeys(reasons))}")
-        return self.fallback
-
-    def _mixed(self, trace: DetectionTrace) -> str | None:
-        """Fast engines give one gradient a source; the plain one adds those of sources that share a level."""
-        if not METHODS[self.method].linear and any(len(trace.sources_of(name)) > 1 for name in self.attributes):
-            return f"several stages speak for a detection and {self.method} is not linear in their gradients"
-        return None
-
-    def _say(self, sentence: str) -> None:
-        """Warns, once for each model and by the first of several processes."""
-        said = _SAID.setdefault(self.model, set())
-        if sentence not in said and comm.is_main_process():
-            said.add(sentence)
-            warn_user(sentence)
+    by_gradients = {name: one for name, one in explainers.items() if one.uses_gradients}
+    smoothing = max((one.smoothing for one in by_gradients.values()), default=0.0)
+    expanded = next(iter(explainers.values())).attributes
+    choose = EngineChoice(model, engine, layer, {"group_norm": group_norm}, list(by_gradients), expanded, smoothing)
+    return MethodComparison(model, expanded, choose, explainers)
 
 
 def _require_traced(model: UntypedModule) -> None:
@@ -223,7 +166,7 @@ def _attributes_for(method: str, attributes: Sequence[str] | None, model: nn.Mod
 
 
 def _check_options(method: str, options: Mapping[str, Any]) -> None:
-    known = [p.name for p in signature(METHODS[method]).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    known = options_of(METHODS[method])
     unknown = [name for name in options if name not in known]
     if unknown:
         has = f"be among {known}" if known else "be left out"

@@ -6,7 +6,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
-from .base import METHODS, Explainer
+from .base import METHODS, Explainer, options_of
 from .build import build_comparison, build_explainer
 from .compare import MethodComparison
 
@@ -31,7 +31,9 @@ def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
         kind = METHODS[method]
         if kind.explains is not None:
             options["attributes"] = tuple(name for name in options["attributes"] if name in kind.explains)
-        left_out = [*([] if kind.smooths else ["smoothing"]), *([] if kind.uses_gradients else ["engine", "layer"])]
+        left_out = set() if kind.uses_gradients else {"engine", "layer"}
+        if "smoothing" not in options_of(kind):
+            left_out.add("smoothing")
         options = {name: value for name, value in options.items() if name not in left_out}
     return options | given
 
@@ -72,6 +74,6 @@ def comparison_from_config(
     odam = cfg.ODAM
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
     for name, options in chosen.items():
-        if name in METHODS and METHODS[name].smooths:
+        if name in METHODS and "smoothing" in options_of(METHODS[name]):
             chosen[name] = {"smoothing": odam.SMOOTHING, **options}
     return build_comparison(model, chosen, attributes, odam.ENGINE, odam.LAYER, odam.GROUP_NORM)

@@ -4,7 +4,7 @@ Shape letters: D detections, n of them in a chunk, N images, K attributes, C cha
 explained layer.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace, Predictions
 from ...utils.threads import in_this_thread
-from ..base import GradientEngine, register_engine
+from ..base import SmoothingEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows
 from .norm_gradients import contiguous_norm_gradients
@@ -21,7 +21,7 @@ from .vjp import BatchedGradients
 
 
 @register_engine("autograd")
-class AutogradEngine(GradientEngine):
+class AutogradEngine(SmoothingEngine):
     """Gradients by ``torch.autograd.grad``, for as many detections and attributes at once as memory allows."""
 
     def __init__(self, model: nn.Module, layer: str | None = None):
@@ -29,14 +29,14 @@ class AutogradEngine(GradientEngine):
         self.gradients = BatchedGradients()
 
     def unsupported(self, trace: DetectionTrace) -> str | None:
-        """Nothing is: whatever has a graph can be explained."""
+        """None: whatever has a graph can be explained."""
         del trace
         return None
 
     def gradient_windows(
-        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0
     ) -> Iterator[GradientWindows]:
-        """See :meth:`GradientEngine.gradient_windows`; on the whole grid of each level.
+        """See :meth:`SmoothingEngine.gradient_windows`; on the whole grid of each level.
 
         A detection whose sources share a level has one window for them, under the number of the first.
         """
@@ -44,28 +44,33 @@ class AutogradEngine(GradientEngine):
             leaves, strides, levels, predictions = self._predict(trace)
             targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
         used = {name: self._sources(trace, name) for name in attributes}
-        several = [len(used[name]) > 1 for name in attributes]
+        adds_up = [len(used[name]) > 1 for name in attributes]
         sources = dict.fromkeys(source for name in attributes for source in used[name])
-        groups: dict[tuple[int, ...], list[int]] = {}  # detections that have their sources on the same levels
-        for index, row in enumerate(levels):
-            groups.setdefault(tuple(row), []).append(index)
-        for sites, members in groups.items():
+        for sites, members in _by_levels(levels).items():
             distinct = list(dict.fromkeys(sites[source] for source in sources))
             wanted = [leaves[level] for level in distinct]
             while members:
                 count = max(1, self.gradients.size(wanted) // len(attributes))
                 chosen, members = torch.tensor(members[:count], device=trace.rows.device), members[count:]
                 images = trace.image_index[chosen]
-                found = self.gradients(targets[chosen].flatten(), wanted, _own_image(images, len(attributes)))
-                extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
+                boxes = trace.boxes[chosen]
+                extent = (boxes[:, 2:] - boxes[:, :2]).flip(1)  # along y, x
+                of_scalar = images.repeat_interleave(len(attributes))
+                found = self.gradients(targets[chosen].flatten(), wanted, of_scalar)
                 for level, leaf, gradient in zip(distinct, wanted, found, strict=True):
                     gradient = gradient.unflatten(0, (len(chosen), len(attributes)))
-                    sigma = smoothing * extent / strides[level]
                     window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
                     yield GradientWindows(
-                        chosen, sites.index(level), leaf.detach(), images, window, strides[level],
-                        _smooth(gradient, sigma), several,
-                    )  # fmt: skip
+                        detections=chosen,
+                        source=sites.index(level),
+                        boxes=boxes,
+                        features=leaf.detach(),
+                        image_index=images,
+                        windows=window,
+                        strides=strides[level],
+                        gradients=_smooth(gradient, smoothing * extent / strides[level]),
+                        adds_up=adds_up,
+                    )
 
     def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
         """The sources of an attribute; a named layer is the only one."""
@@ -94,6 +99,14 @@ class AutogradEngine(GradientEngine):
         predictions = trace.head.predict(features, trace)
         stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
         return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
+
+
+def _by_levels(levels: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
+    """Levels of the sources -> rows of the detections that have their sources there."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, row in enumerate(levels):
+        groups.setdefault(tuple(row), []).append(index)
+    return groups
 
 
 def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:
@@ -166,16 +179,6 @@ def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
             f"images; got {found or 'nothing'}: name a convolution or a block of the backbone"
         )
     return outputs[0]
-
-
-def _own_image(images: Tensor, attributes: int) -> Callable[[Tensor, slice], Tensor]:
-    """Takes from gradients (m, N, C, H, W) of some of the (n * K) scalars what belongs to the scalar's own image."""
-    of_scalar = images.repeat_interleave(attributes)
-
-    def take(gradient: Tensor, part: slice) -> Tensor:
-        return gradient[torch.arange(len(gradient), device=gradient.device), of_scalar[part]]
-
-    return take
 
 
 def _smooth(gradients: Tensor, sigma: Tensor) -> Tensor:

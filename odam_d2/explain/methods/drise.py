@@ -127,7 +127,15 @@ class DRISE(Explainer):
         windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
         strides = trace.boxes.new_tensor([self.stride] * 2)
         values = total.flatten()[None] / (self.num_masks * self.probability)
-        return MapWindows(chosen, 0, windows, grid, strides, values, [False])
+        return MapWindows(
+            detections=chosen,
+            source=0,
+            windows=windows,
+            grid=grid,
+            strides=strides,
+            values=values,
+            adds_up=[False],
+        )
 
 
 def _class_vectors(trace: DetectionTrace, given: bool) -> Tensor | None:

@@ -57,4 +57,12 @@ class RandomMaps(Explainer):
         windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
         strides = trace.boxes.new_tensor([self.stride] * 2)
         flat = values.transpose(0, 1).flatten(1)
-        return MapWindows(chosen, 0, windows, grid, strides, flat, [False] * len(self.attributes))
+        return MapWindows(
+            detections=chosen,
+            source=0,
+            windows=windows,
+            grid=grid,
+            strides=strides,
+            values=flat,
+            adds_up=[False] * len(self.attributes),
+        )
