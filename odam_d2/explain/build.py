@@ -37,19 +37,20 @@ def build_explainer(
             :func:`odam_d2.explain.checks.unwrap_detector` takes off.
         method: a key of :data:`odam_d2.explain.METHODS`.
         attributes: what to explain of each detection; see :func:`odam_d2.explain.known_attributes`. None for the score
-            and the four sides, or what of these the method explains.
-        engine: ``auto`` takes the fast engine that recognises the detector and hands over to ``autograd``, with one
-            warning, where none does, or the one that the model names as its ``default_engine``; or a key of
-            :data:`odam_d2.explain.ENGINES`.
+            and the four sides, as far as the method explains them.
+        engine: a key of :data:`odam_d2.explain.ENGINES`, or ``auto``: the model's ``default_engine`` if it names one,
+            else the fast engine that recognises the detector, else ``autograd``, with one warning.
         layer: module path of the layer to explain on, e.g. ``backbone.bottom_up.res4`` (by ``autograd`` only); None
             for each detection's own feature level.
-        smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. ODAM's own.
-        group_norm: how the fast engine of dense heads takes group norm: ``frozen``, at its statistics, which is
-            quick, but off by much on coarse grids (docs/benchmarks.md), or ``exact``, through the whole grid.
+        smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. For methods
+            with an option of this name, which is ODAM alone.
+        group_norm: how engines with an option of this name (``dense``) take group norm: ``frozen``, with constant
+            statistics, which is fast but far off on coarse grids (docs/benchmarks.md), or ``exact``, through the whole
+            grid. Other engines are not told.
         options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
 
     Returns:
-        An explainer to be called with ``batched_inputs``.
+        An explainer; call it with ``batched_inputs``.
 
     Raises:
         ValueError: if a name is unknown, or the method can't do what is asked; the message lists what there is.
@@ -85,14 +86,14 @@ def build_comparison(
     layer: str | None = None,
     group_norm: str = "frozen",
 ) -> MethodComparison:
-    """Builds what explains the same detections by several methods: traced once, differentiated once.
+    """Builds what explains the same detections by several methods, with one trace and one pass of gradients.
 
     Args:
         model: see :func:`build_explainer`.
         methods: names, or name -> the method's options as :func:`build_explainer` takes them, ``smoothing`` included,
             e.g. ``{"odam": {"smoothing": 0.1}, "drise": {"num_masks": 500}}``.
         attributes: see :func:`build_explainer`; None for those of the default that every method explains.
-        engine: see :func:`build_explainer`; methods without gradients don't ask for it.
+        engine: see :func:`build_explainer`; methods without gradients ignore it.
         layer: as `engine`.
         group_norm: as `engine`.
 
@@ -152,7 +153,7 @@ def _check_engine(model: nn.Module, engine: str, layer: str | None) -> None:
 
 
 def _attributes_for(method: str, attributes: Sequence[str] | None, model: nn.Module) -> tuple[str, ...]:
-    """What the method computes, composed attributes expanded."""
+    """The attributes that the method computes, composed ones expanded."""
     limit = METHODS[method].explains
     if attributes is None:
         attributes = [name for name in DEFAULT_ATTRIBUTES if limit is None or name in limit]

@@ -1,4 +1,4 @@
-"""From a config to an explainer: what ``cfg.ODAM`` says, for every tool and every script alike."""
+"""From a config to an explainer, in the same way for every tool and every script."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from .compare import MethodComparison
 
 
 def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
-    """What :func:`build_explainer` is called with: what is given, else what the config says.
+    """Arguments of :func:`build_explainer`: those given, and the config's for the rest.
 
-    The config speaks for every method. So where a method can't do what it says - has no smoothing, uses no gradients
-    and so neither engine nor layer, explains few attributes - that is left out. What is given is not: the method
-    refuses it.
+    The config is for all methods, so what does not apply to the method is left out: smoothing for a method without
+    it, engine and layer for one without gradients, attributes that it doesn't explain. What is given is never left
+    out; the method refuses what it can't do.
 
     Args:
         cfg: a config with the node ``ODAM``.
@@ -44,7 +44,7 @@ def explainer_from_config(model: nn.Module, cfg: CfgNode, **given: Any) -> Expla
     Args:
         model: see :func:`build_explainer`.
         cfg: a config with the node ``ODAM``: METHOD, ATTRIBUTES, ENGINE, LAYER, GROUP_NORM, SMOOTHING.
-        given: arguments of :func:`build_explainer` that go before the config's; None for what the config says.
+        given: arguments of :func:`build_explainer` that override the config's; None for what the config says.
 
     Raises:
         ValueError: as :func:`build_explainer`.
@@ -64,7 +64,7 @@ def comparison_from_config(
     Args:
         model: see :func:`build_explainer`.
         cfg: a config with the node ``ODAM``: ENGINE, LAYER, GROUP_NORM, and SMOOTHING for methods that smooth.
-        methods: see :func:`build_comparison`; a method's own options go before the config's.
+        methods: see :func:`build_comparison`; a method's own options override the config's.
         attributes: see :func:`build_comparison`.
 
     Raises:

@@ -117,18 +117,18 @@ def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:
 
 @contextmanager
 def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
-    """Puts a copy of a fresh leaf in the place of a module's output; the graph then starts there, and no earlier.
+    """Replaces a module's output by a copy of a fresh leaf, so that the graph starts there.
 
     Args:
         model: the detector.
         path: the module's path in it, as in ``model.named_modules()``.
 
     Yields:
-        A list that collects the leaves, one for each time the module runs (what is no tensor as it is). The hook goes
-        when the block ends.
+        A list that collects the leaves, one for each time the module runs; outputs that are no tensors are collected
+        as they are. The hook is removed when the block ends.
 
     Raises:
-        ValueError: if the model has no such module; names the nearest that it has.
+        ValueError: if the model has no such module; lists the nearest ones.
     """
     module = find_layer(model, path)
     outputs: list = []
@@ -137,7 +137,7 @@ def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
         if isinstance(output, Tensor) and output.is_floating_point():
             output = output.detach().requires_grad_()
             outputs.append(output)
-            return output.clone()  # what follows may work in place, which a leaf does not allow
+            return output.clone()  # later modules may work in place, which a leaf does not allow
         outputs.append(output)
         return None
 
@@ -149,7 +149,7 @@ def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
 
 
 def find_layer(model: nn.Module, path: str) -> nn.Module:
-    """The module at `path`, or a ValueError that lists what stands beside it."""
+    """The module at `path`, or a ValueError that lists its neighbours."""
     modules: Mapping[str, nn.Module] = dict(model.named_modules())
     if path and path in modules:
         return modules[path]
@@ -161,10 +161,10 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
 
 
 def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
-    """The captured output of a layer, if it is one map for each image.
+    """The captured output of a layer, if it is one map per image.
 
     Args:
-        outputs: what the module gave, each time it ran.
+        outputs: what the module returned, each time it ran.
         path: the module's.
         num_images: N.
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..memory import Halving, out_of_memory
 
-# Scalars that one backward pass may take; more gain nothing.
+# Most scalars of one backward pass; more gain nothing.
 MAX_AT_ONCE = 64
-# Floats that the gradients of one pass may hold at its leaves; what lies between may be many times as large. On CPUs
-# large passes gain nothing: a hundred maps of DETR (R50, 800 x 1088, one thread) through its encoder took 78 s by eight
-# at a time and 48 s one by one; small networks gain, since there the calls themselves cost most.
+# Floats that the gradients of one pass may hold at its leaves; the layers between may hold many times as much. On CPUs
+# large passes gain nothing: a hundred maps of DETR (R50, 800 x 1088, one thread) through its encoder took 78 s eight at
+# a time and 48 s one by one. Small networks gain, since there the calls themselves cost most.
 CHUNK_FLOATS = {"cpu": 200_000}
 CHUNK_FLOATS_ELSEWHERE = 32_000_000
 

@@ -1,4 +1,4 @@
-"""Spatial Sensitive Grad-CAM: Grad-CAM's weights, and where in a channel its gradient is."""
+"""Spatial Sensitive Grad-CAM: Grad-CAM's weights, times where in each channel the gradient is."""
 
 from torch import Tensor
 
