@@ -152,7 +152,7 @@ def add_odam_config(cfg: CN) -> None:
     # Objects of which images are drawn, >= 0.
     cfg.ODAM.TRAIN.WATCH_DRAWN = 6
 
-    # What tools/train_net.py optimises with, beside the keys of SOLVER.
+    # What odam train optimises with, beside the keys of SOLVER.
     cfg.ODAM.SOLVER = CN()
     # "SGD" as Detectron2 builds it, or "AdamW".
     cfg.ODAM.SOLVER.OPTIMIZER = "SGD"
