@@ -73,8 +73,8 @@ class GradientEngine(ABC):
         self.layer = layer
 
     @abstractmethod
-    def unsupported(self, trace: DetectionTrace) -> str | None:
-        """Why this engine can't explain the trace, in a few words; None if it can."""
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
+        """Why this engine can't explain these attributes of the trace, in a few words; None if it can."""
 
     def approximation(self, trace: DetectionTrace) -> str | None:
         """What is not exact in this engine's maps of the trace, in a few words; None if all is."""
@@ -191,6 +191,11 @@ class Explainer(GuardedExplainer[HeatMaps]):
         """
         del batched_inputs, instances
         return self.heat_maps(trace)
+
+    def step_down(self) -> bool:
+        """See :meth:`GuardedExplainer.step_down`; first the choice of engines leaves the fast ones out."""
+        step = getattr(self.choose_engine, "step_down", None)
+        return (step is not None and step()) or super().step_down()
 
     def result(self, found: Instances, explanation: HeatMaps, number: int) -> dict:
         """``{"instances": found}`` with one more field, ``heatmaps``; see :meth:`GuardedExplainer.result`."""

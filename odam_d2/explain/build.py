@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from ..config import TRACED_META_ARCHITECTURES
 from ..utils.untyped import UntypedModule
+from .adoption import as_traced
 from .base import ENGINES, METHODS, Explainer, options_of
 from .checks import unwrap_detector
 from .choice import EngineChoice
@@ -56,7 +56,7 @@ def build_explainer(
         ValueError: if a name is unknown, or the method can't do what is asked; the message lists what there is.
         TypeError: if the model keeps no trace.
     """
-    model = unwrap_detector(model)
+    model = as_traced(unwrap_detector(model))
     _require_traced(model)
     _require_known("method", method, METHODS)
     layer = layer or None
@@ -104,7 +104,7 @@ def build_comparison(
         ValueError: if there is no method, or as :func:`build_explainer`.
         TypeError: as :func:`build_explainer`.
     """
-    layer, model = layer or None, unwrap_detector(model)
+    layer, model = layer or None, as_traced(unwrap_detector(model))
     _require_traced(model)
     _check_engine(model, engine, layer)
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
@@ -137,8 +137,8 @@ def build_comparison(
 def _require_traced(model: UntypedModule) -> None:
     if not callable(getattr(model, "trace", None)):
         raise TypeError(
-            f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "
-            f"before the model is built, which knows {sorted(TRACED_META_ARCHITECTURES)}"
+            f"`model` must be a detector; got {type(model).__name__}, which has no `backbone` to be explained on: name "
+            "`layers` of a GraphDetector, or wrap it in a CallableDetector"
         )
     if hasattr(model, "require_traceable"):
         model.require_traceable()

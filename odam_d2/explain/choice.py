@@ -51,15 +51,25 @@ class EngineChoice:
         self.attributes = attributes
         self.smoothing = smoothing
 
+    def step_down(self) -> bool:
+        """Leaves the fast engines out from now on; False where there is none to leave out, or one was asked for."""
+        had = self.automatic and bool(self.candidates)
+        self.candidates = [] if self.automatic else self.candidates
+        return had
+
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
         """The first engine that can explain the trace exactly, or else the plain one.
 
         Raises:
             ValueError: if the engine that was asked for by name can't.
         """
+        if self.automatic and hasattr(trace.head, "recorded"):
+            return self.fallback  # the graph is all there is, and that was said of the model
         reasons = []
         for candidate in self.candidates:
-            reason = candidate.unsupported(trace) or self._not_smoothed(candidate) or self._mixed(trace)
+            reason = (
+                candidate.unsupported(trace, self.attributes) or self._not_smoothed(candidate) or self._mixed(trace)
+            )
             if reason is None:
                 if approximation := candidate.approximation(trace):
                     self._say(f"maps are approximate, since {approximation}; engine='autograd' is exact")

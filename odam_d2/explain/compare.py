@@ -100,6 +100,12 @@ class MethodComparison(GuardedExplainer[ComparedMaps]):
             }
         )
 
+    def step_down(self) -> bool:
+        """See :meth:`GuardedExplainer.step_down`; the shared choice of engines, and each method's own."""
+        choices = [self.choose_engine, *(one.choose_engine for one in self.explainers.values())]
+        steps = [getattr(choice, "step_down", None) for choice in choices]
+        return any([step() for step in steps if step is not None]) or super().step_down()
+
     def result(self, found: Instances, explanation: ComparedMaps, number: int) -> dict:
         """``instances`` with the first method's maps, and beside them ``heatmaps``: method -> HeatMaps, or None.
 

@@ -5,6 +5,7 @@ Shape letters: N images, K attributes, (H, W) the model input.
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,15 @@ import torch
 from detectron2.structures import Instances
 from torch import nn
 
+from ..modeling.instance_wise import why_norm_not_fixed
 from ..structures import DetectionTrace
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
+from .agreement import ScoresDifferError
 from .checks import require_ordinary_tensors, without_inference_tensors
 from .finite import cause_in, require_finite_trace
+
+logger = logging.getLogger(__name__)
 
 # What is explained of one image: one method's maps, or those of several methods.
 Explanation = TypeVar("Explanation")
@@ -110,14 +115,37 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             if self.uses_gradients:
                 require_ordinary_tensors(self.model)
             batched_inputs, instances = without_inference_tensors((batched_inputs, instances))
-            trace = self.model.trace(batched_inputs, instances)
+            trace, explanations = self._trace_and_explain(batched_inputs, instances)
+        others = trace.others or [{}] * len(trace.instances)
+        triples = enumerate(zip(trace.instances, explanations, others, strict=True))
+        return [{**other, **self.result(found, one, number)} for number, (found, one, other) in triples]
+
+    def step_down(self) -> bool:
+        """Turns to a plainer way to explain, after other scores would have been explained than were reported.
+
+        Returns:
+            False where there is no plainer way.
+        """
+        step = getattr(self.model, "step_down", None)
+        return step is not None and step()
+
+    def _trace_and_explain(
+        self, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> tuple[DetectionTrace, Sequence[Explanation]]:
+        """The trace and its explanations, in a plainer way if other scores would be explained than were reported."""
+        while True:
+            # A detector whose own graph is explained keeps it only where somebody asks for gradients.
+            with torch.set_grad_enabled(self.uses_gradients):
+                trace = self.model.trace(batched_inputs, instances)
             require_finite_trace(trace, self.model)
             try:
-                explanations = self.explain(trace, batched_inputs, instances)
+                return trace, self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} while {cause_in(self.model)}: check MODEL.WEIGHTS") from error
-        pairs = zip(trace.instances, explanations, strict=True)
-        return [self.result(found, explanation, number) for number, (found, explanation) in enumerate(pairs)]
+            except ScoresDifferError as error:
+                if not self.step_down():
+                    raise
+                logger.info("explaining in a plainer way, since %s", error)
 
 
 @contextmanager
@@ -149,8 +177,8 @@ def _check_independent(model: nn.Module) -> None:
     """Raises ValueError where a batch norm takes its statistics from the batch in spite of eval mode."""
     for name, module in model.named_modules():
         # The common base of all of torch's, and of Detectron2's own.
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
-            why = "stays in training mode" if module.training else "keeps no running ones"
+        why = why_norm_not_fixed(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else None
+        if why:
             raise ValueError(
                 "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
                 f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "

@@ -37,7 +37,7 @@ def tiny(monkeypatch):
             super().__init__(model, layer)
             BUILT.append((model, layer))
 
-        def unsupported(self, trace):
+        def unsupported(self, trace, attributes=()):
             return "there are no levels" if not trace.level_names else None
 
         def gradient_windows(self, trace, attributes):

@@ -4,8 +4,9 @@ Shape letters: D detections, n of them in a chunk, N images, K attributes, C cha
 explained layer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace, Predictions
 from ...utils.threads import in_this_thread
+from ...utils.user_warnings import warn_user
+from ..agreement import require_reported_scores
 from ..base import SmoothingEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows
@@ -28,9 +31,9 @@ class AutogradEngine(SmoothingEngine):
         super().__init__(model, layer)
         self.gradients = BatchedGradients()
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """None: whatever has a graph can be explained."""
-        del trace
+        del trace, attributes
         return None
 
     def gradient_windows(
@@ -41,8 +44,10 @@ class AutogradEngine(SmoothingEngine):
         A detection whose sources share a level has one window for them, under the number of the first.
         """
         with torch.enable_grad(), contiguous_norm_gradients(self.model):
-            leaves, strides, levels, predictions = self._predict(trace)
+            leaves, strides, levels, predictions = self._predict(trace, attributes)
+            require_reported_scores(predictions, trace)
             targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
+        recorded = _recorded(trace) is not None
         used = {name: self._sources(trace, name) for name in attributes}
         adds_up = [len(used[name]) > 1 for name in attributes]
         sources = dict.fromkeys(source for name in attributes for source in used[name])
@@ -57,32 +62,45 @@ class AutogradEngine(SmoothingEngine):
                 extent = (boxes[:, 2:] - boxes[:, :2]).flip(1)  # along y, x
                 of_scalar = images.repeat_interleave(len(attributes))
                 found = self.gradients(targets[chosen].flatten(), wanted, of_scalar)
-                for level, leaf, gradient in zip(distinct, wanted, found, strict=True):
-                    gradient = gradient.unflatten(0, (len(chosen), len(attributes)))
-                    window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
-                    yield GradientWindows(
-                        detections=chosen,
-                        source=sites.index(level),
-                        boxes=boxes,
-                        features=leaf.detach(),
-                        image_index=images,
-                        windows=window,
-                        strides=strides[level],
-                        gradients=_smooth(gradient, smoothing * extent / strides[level]),
-                        adds_up=adds_up,
-                    )
+                parts = [_Part(torch.arange(len(chosen), device=chosen.device), range(len(distinct)), adds_up)]
+                if recorded:
+                    found = _without_broken(found, chosen, attributes)
+                    parts = _by_leaves(found, len(attributes))
+                for part in parts:
+                    for number in part.leaves:
+                        leaf, stride = wanted[number], strides[distinct[number]]
+                        gradient = found[number].unflatten(0, (len(chosen), len(attributes)))[part.rows]
+                        window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device)
+                        yield GradientWindows(
+                            detections=chosen[part.rows],
+                            source=sites.index(distinct[number]),
+                            boxes=boxes[part.rows],
+                            features=leaf.detach(),
+                            image_index=images[part.rows],
+                            windows=window.expand(len(part.rows), 4),
+                            strides=stride,
+                            gradients=_smooth(gradient, smoothing * extent[part.rows] / stride),
+                            adds_up=part.adds_up,
+                        )
 
     def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
         """The sources of an attribute; a named layer is the only one."""
         return trace.sources_of(attribute) if self.layer is None else (0,)
 
-    def _predict(self, trace: DetectionTrace) -> tuple[list[Tensor], list[Tensor], list[list[int]], Predictions]:
+    def _predict(
+        self, trace: DetectionTrace, attributes: Sequence[str]
+    ) -> tuple[list[Tensor], list[Tensor], list[list[int]], Predictions]:
         """Predictions with a graph back to leaves.
 
         Returns:
             The leaves (N, C, H, W); their strides (2,) along y, x; for each detection the leaf of each source; and the
             predictions.
         """
+        strides = [trace.references.new_tensor([trace.strides[name]] * 2) for name in trace.level_names]
+        take_recorded = _recorded(trace)
+        if self.layer is None and take_recorded is not None:
+            leaves, predictions = take_recorded(attributes)
+            return leaves, strides, trace.level_index.tolist(), predictions
         if self.layer is None:
             features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
             predictions = trace.head.predict(features, trace)
@@ -91,7 +109,6 @@ class AutogradEngine(SmoothingEngine):
             for index, row in enumerate(levels):
                 if -1 in row:
                     levels[index] = [_level_of(predictions.logits[index], leaves)] * len(row)
-            strides = [trace.references.new_tensor([trace.strides[name]] * 2) for name in trace.level_names]
             return leaves, strides, levels, predictions
         with captured_layer(self.model, self.layer) as outputs:
             features = trace.compute_features()
@@ -99,6 +116,58 @@ class AutogradEngine(SmoothingEngine):
         predictions = trace.head.predict(features, trace)
         stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
         return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Detections of a chunk that depend on the same leaves.
+
+    Attributes:
+        rows: (m,) int64 among those of the chunk.
+        leaves: numbers of these leaves.
+        adds_up: K times whether the attribute depends on several of them.
+    """
+
+    rows: Tensor
+    leaves: Sequence[int]
+    adds_up: Sequence[bool]
+
+
+def _by_leaves(gradients: Sequence[Tensor], attributes: int) -> list[_Part]:
+    """Groups n detections by the leaves at which their (n * K, C, H, W) gradients are not zero."""
+    there = torch.stack([one.flatten(1).any(1) for one in gradients]).view(len(gradients), -1, attributes)
+    patterns, which = torch.unique(there, dim=1, return_inverse=True)
+    return [
+        # A map of zeros has to lie somewhere.
+        _Part((which == number).nonzero()[:, 0], pattern.any(1).nonzero()[:, 0].tolist() or [0],
+              (pattern.sum(0) > 1).tolist())
+        for number, pattern in enumerate(patterns.unbind(1))
+    ]  # fmt: skip
+
+
+def _recorded(trace: DetectionTrace) -> Callable[[Sequence[str]], tuple[list[Tensor], Predictions]] | None:
+    """What hands over the graph of the detector's own pass, if the head kept it."""
+    return getattr(trace.head, "recorded", None)
+
+
+def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequence[str]) -> list[Tensor]:
+    """Zeros in place of gradients that are not finite at some leaf: a root at zero has none, and 0 * inf is NaN.
+
+    Args:
+        gradients: for each leaf (n * K, C, H, W).
+        chosen: (n,) the detections.
+        attributes: K names.
+    """
+    finite = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in gradients]).all(0)
+    if bool(finite.all()):
+        return gradients
+    for number in (~finite).nonzero()[:, 0].tolist():
+        detection, attribute = int(chosen[number // len(attributes)]), attributes[number % len(attributes)]
+        warn_user(
+            f"the map of {attribute!r} of box {detection} of the batch is left zero, since its gradient is not finite, "
+            "as that of a square root at zero"
+        )
+    return [torch.where(finite.view(-1, 1, 1, 1), one, 0.0) for one in gradients]
 
 
 def _by_levels(levels: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:

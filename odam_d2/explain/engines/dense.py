@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...modeling.dense import Branch, TracedDenseHead
 from ...structures import DetectionTrace, HeatMaps
+from ..agreement import require_reported_scores
 from ..base import SmoothingEngine, register_engine
 from ..memory import Halving
 from ..targets import target_scalars
@@ -51,8 +52,9 @@ class DenseEngine(SmoothingEngine):
         self.group_norm = group_norm
         self.halving = Halving()
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not a head of plain convolutions, norms and ReLUs."""
+        del attributes
         if self.layer is not None:
             return f"layer {self.layer!r} is not what the head reads"
         if not hasattr(trace.head, "branches"):
@@ -191,7 +193,9 @@ def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
     with torch.enable_grad():
         outputs = head.gather(head.maps, trace).detach()
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).requires_grad_()
-        targets = target_scalars(head.decode(outputs, trace), attributes)
+        predictions = head.decode(outputs, trace)
+        require_reported_scores(predictions, trace)
+        targets = target_scalars(predictions, attributes)
         gradients = [
             torch.autograd.grad(target.sum(), outputs, retain_graph=True, materialize_grads=True)[0]
             for target in targets
