@@ -11,7 +11,6 @@ import torch
 from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from PIL import Image
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from . import model_zoo
 from .config import add_odam_config, use_traced_architectures
 from .data.images import read_image_bgr, to_bgr
+from .data.inputs import InputMaker
 from .explain import Explainer, build_explainer, explainer_from_config
 from .explain.checks import unwrap_detector
 from .modeling.class_names import known_class_names
@@ -63,8 +63,7 @@ class OdamPredictor:
         self._setup(
             model,
             explainer_from_config(model, cfg, **options),
-            T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
-            cfg.INPUT.FORMAT,
+            InputMaker.from_config(cfg),
             known_class_names(cfg, model) or (),
         )
 
@@ -72,17 +71,13 @@ class OdamPredictor:
         self,
         model: nn.Module,
         explainer: Explainer,
-        resize: T.Augmentation,
-        input_format: str,
+        make_input: InputMaker,
         class_names: Sequence[str],
     ) -> None:
-        if input_format not in ("BGR", "RGB"):
-            raise ValueError(f"`input_format` must be BGR or RGB; got {input_format!r}: say which the detector takes")
         self.model = model
         self.explainer = explainer
         self.class_names = tuple(class_names)
-        self._resize = resize
-        self._rgb = input_format == "RGB"
+        self._make_input = make_input
 
     @classmethod
     def from_zoo(cls, name: str, score_threshold: float | None = None, **options: Any) -> OdamPredictor:
@@ -130,8 +125,8 @@ class OdamPredictor:
         """
         predictor = cls.__new__(cls)
         model = unwrap_detector(model)
-        resize = T.ResizeShortestEdge([min_size] * 2, max_size) if min_size else T.NoOpTransform()
-        predictor._setup(model, build_explainer(model, **options), resize, input_format, class_names)
+        make_input = InputMaker(min_size, max_size, input_format)
+        predictor._setup(model, build_explainer(model, **options), make_input, class_names)
         return predictor
 
     def __call__(
@@ -175,15 +170,7 @@ class OdamPredictor:
                     f"{len(boxes)} and {len(classes)}: give a list with one entry an image"
                 )
             given = [self._given(*one) for one in zip(images, boxes, classes)]
-        return self.explainer([self._entry(one) for one in images], given)
-
-    def _entry(self, image: np.ndarray) -> dict:
-        """What the detector takes, just as ``DefaultPredictor`` makes it."""
-        height, width = image.shape[:2]
-        pixels = image[:, :, ::-1] if self._rgb else image
-        resize = self._resize.get_transform(pixels) if isinstance(self._resize, T.Augmentation) else self._resize
-        tensor = torch.as_tensor(resize.apply_image(pixels).astype("float32").transpose(2, 0, 1))
-        return {"image": tensor, "height": height, "width": width}
+        return self.explainer([self._make_input(one) for one in images], given)
 
     def _given(self, image: np.ndarray, boxes: Any, classes: Any) -> Instances:
         if isinstance(boxes, Boxes):
