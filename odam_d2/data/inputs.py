@@ -85,8 +85,3 @@ class ImageInputs(torch.utils.data.Dataset):
         except ValueError as error:
             return {**entry, "failure": str(error), "missing": not Path(record["file_name"]).is_file()}
         return {**entry, **self.make_input(pixels)}
-
-
-def as_they_are(batch: list[dict]) -> list[dict]:
-    """Collates a batch: leaves its entries as they are."""
-    return batch
