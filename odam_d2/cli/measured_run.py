@@ -17,8 +17,9 @@ from detectron2.data import MetadataCatalog
 
 from ..data.coco import CocoFile, records_from_dataset
 from ..data.inputs import ImageInputs, InputMaker
-from ..evaluation import METRICS, Measuring, TimedComparison
+from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
+from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy

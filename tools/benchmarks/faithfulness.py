@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from odam_d2 import model_zoo
 from odam_d2.env import collect_versions
-from odam_d2.evaluation import FaithfulnessCurves, faithfulness_curves, object_scorer
+from odam_d2.evaluation import faithfulness_curves, object_scorer
+from odam_d2.evaluation.metrics.faithfulness import FaithfulnessCurves
 from odam_d2.modeling import inference_copy
 from odam_d2.utils.clock import now
 from odam_d2.utils.files import write_json
