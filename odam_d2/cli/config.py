@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..config import add_odam_config, use_traced_architectures
-from ..data import register_datasets
+from ..config import use_traced_architectures
 from ..model_zoo import model_zoo
 from ..model_zoo.addresses import PREFIX
 from ..utils.calibration import calibrate_frozen_norms
@@ -42,16 +41,9 @@ def read_config(
     """
     for name in imports:
         import_file_or_module(name)
-    register_datasets()
-    cfg = get_cfg()
-    add_odam_config(cfg)
     file, weights = model_zoo.find(config_file)
     try:
-        cfg.merge_from_file(file)
-        if trained and weights:
-            cfg.MODEL.WEIGHTS = weights
-        if not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
+        cfg = model_zoo.get_config(config_file, trained=trained and weights is not None)
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
