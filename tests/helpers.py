@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -29,8 +30,10 @@ def load_command(name: str) -> ModuleType:
 
 
 def load_tool(name: str) -> ModuleType:
-    """The script ``tools/<name>.py`` as a module, anew at each call."""
+    """The script ``tools/<name>.py`` as a module, anew at each call; its folder is on the path, as where it is run."""
     path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(f"tool_{name.replace('/', '_')}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from ..data.crowdhuman import OdgtContent, read_odgt
-from ..evaluation import CrowdObjects
+from ..evaluation.crowd.objects import CrowdObjects
 from ..utils.files import atomic_write
 from .arguments import command_parser, failure
 

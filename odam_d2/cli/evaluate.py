@@ -29,13 +29,9 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..env import collect_versions
-from ..evaluation import (
-    ExplanationEvaluator,
-    GuardedComparison,
-    ResultStore,
-    SanityReport,
-    sanity_checks,
-)
+from ..evaluation import ExplanationEvaluator, ResultStore, sanity_checks
+from ..evaluation.metrics.sanity import SanityReport
+from ..evaluation.runs.evaluator import GuardedComparison
 from ..evaluation.runs.examples import ExampleKeeper, cut_short, example_sections
 from ..evaluation.runs.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
 from ..modeling.num_classes import count_classes

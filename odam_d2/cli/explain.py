@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.structures import Instances
 from PIL import Image
 from tqdm import tqdm
@@ -29,6 +28,7 @@ from tqdm import tqdm
 from ..data.categories import describe_strangers
 from ..data.coco import CocoFile
 from ..data.images import find_images, read_image_bgr
+from ..data.inputs import InputMaker
 from ..env import collect_versions
 from ..explain import Explainer, build_explainer, explainer_options
 from ..modeling.class_names import known_class_names
@@ -119,8 +119,7 @@ class ImageExplainer:
         args: argparse.Namespace,
     ):
         self.explainer, self.annotations, self.class_names, self.args = explainer, annotations, class_names, args
-        self.rgb = cfg.INPUT.FORMAT == "RGB"
-        self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        self.make_input = InputMaker.from_config(cfg)
 
     def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None]:
         """Explains one image.
@@ -169,18 +168,14 @@ class ImageExplainer:
         return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True)
 
     def _explain(self, image, path, truth):
-        height, width = image.shape[:2]
         given = None
         if self.args.explain == "annotations":
             if truth is None:
                 raise ValueError(
                     f"the annotations must know the image to explain its boxes; {path.name!r} isn't among them"
                 )
-            given = [to_instances(truth, height, width)[: self.args.max_detections]]
-        pixels = image[:, :, ::-1] if self.rgb else image
-        pixels = self.resize.get_transform(pixels).apply_image(pixels)
-        tensor = torch.as_tensor(np.ascontiguousarray(pixels.astype(np.float32).transpose(2, 0, 1)))
-        (result,) = self.explainer([{"image": tensor, "height": height, "width": width}], given)
+            given = [to_instances(truth, *image.shape[:2])[: self.args.max_detections]]
+        (result,) = self.explainer([self.make_input(image)], given)
         instances = result["instances"]
         if given is None:
             instances = instances[instances.scores >= self.args.score_threshold][: self.args.max_detections]

@@ -16,9 +16,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..data.coco import CocoFile, records_from_dataset
-from ..data.inputs import ImageInputs
-from ..evaluation import METRICS, Measuring, TimedComparison
+from ..data.inputs import ImageInputs, InputMaker
+from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
+from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy
@@ -188,8 +189,7 @@ class MeasuredRun:
 
     def inputs(self, records: Sequence[dict]) -> ImageInputs:
         """Images as the detector takes them."""
-        sides = self.cfg.INPUT
-        return ImageInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
+        return ImageInputs(records, InputMaker.from_config(self.cfg))
 
     def settings(self) -> dict[str, Any]:
         """All of the command that results depend on. Not how many images there are: a run can be made longer."""

@@ -31,7 +31,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..data.inputs import ImageInputs
+from ..data.inputs import ImageInputs, InputMaker
 from ..engine import OdamTrainer
 from ..env import collect_versions
 from ..evaluation.ground_truth import TrueObjects
@@ -231,12 +231,12 @@ def read_thresholds(path: str) -> dict[str, dict[str, float]]:
 
 def find_candidates(setup: Setup) -> list[Candidates]:
     """Of every image: those that are stored, or else the detector's, which are stored then."""
-    args, cfg = setup.args, setup.cfg
+    args = setup.args
     store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
     run_store.start(setup.dependencies(), args.resume)
-    images = ImageInputs(setup.records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT == "RGB")
+    images = ImageInputs(setup.records, InputMaker.from_config(setup.cfg))
     found = []
     for number in tqdm(range(len(images)), desc="candidates", unit="image"):
         one = store.read(args.skip_images + number)

@@ -38,7 +38,7 @@ R18 = ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"]
 def test_benchmark_heeds_them(used, monkeypatch):
     benchmark = load_tool("benchmarks/explaining")
     # Processes of their own, which nobody here looks into.
-    monkeypatch.setattr(benchmark, "peak_memory", lambda args, job: 1.0)
+    monkeypatch.setattr(benchmark.benchmarking, "peak_memory", lambda *_: 1.0)
     small = ["--size", "128", "192", "--boxes", "2", "--candidates", "2", "--repeats", "1", "--warmup", "0"]
     retinanet = ["--config-file", "COCO-Detection/retinanet_R_50_FPN_3x.yaml", "--skip-loop", "--threads", "1"]
     assert benchmark.main([*retinanet, *small, *R18, *FCOS, *KEYS]) == 0
