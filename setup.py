@@ -51,6 +51,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["odam_d2", "odam_d2.*"]),
+    py_modules=["odam_d2_cli"],  # not in the package, whose import takes seconds
+    entry_points={"console_scripts": ["odam = odam_d2_cli:main"]},
     package_data={
         "odam_d2": ["py.typed"],  # tells type checkers that the package's annotations are meant for them
         "odam_d2.model_zoo": ["**/*.pth"],  # weights of the bundled small detectors

@@ -1,9 +1,11 @@
-"""What is installed and in use: ``python -m odam_d2.env``, for bug reports and beside benchmark numbers."""
+"""What is installed and in use, for bug reports and beside benchmark numbers: ``odam env``, ``python -m odam_d2.env``."""
 
+import argparse
 import importlib.metadata
 import importlib.util
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -56,6 +58,13 @@ def format_versions() -> str:
     for name, value in collect_versions().items():
         rows.append((name, (", ".join(value) or "none") if isinstance(value, list) else value))
     return tabulate(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; ``odam env`` calls it."""
+    argparse.ArgumentParser(prog="odam env", description="Prints versions and hardware.").parse_args(argv)
+    print(format_versions())
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""Checks annotations in CrowdHuman's format with their images, and says what they hold.
+"""Checks annotations in CrowdHuman's format and their images, and counts what they hold.
 
-    tools/check_crowdhuman.py --odgt datasets/crowdhuman/annotation_val.odgt --images datasets/crowdhuman/Images
-    tools/check_crowdhuman.py --odgt mine.odgt --images photos --skip-bad --write mine_mended.odgt
+    odam check-crowdhuman --odgt datasets/crowdhuman/annotation_val.odgt --images datasets/crowdhuman/Images
+    odam check-crowdhuman --odgt mine.odgt --images photos --skip-bad --write mine_mended.odgt
 
 It stops at the first line that can't be used; with --skip-bad, bad lines are listed, counted and left out.
+
+Exit code: 0; 1 if a line or an image can't be used; 2 if an argument is wrong.
 """
 
-import argparse
-import sys
+from collections.abc import Sequence
 
 from tabulate import tabulate
-
-import odam_d2  # noqa: F401  one clear error where Detectron2 is missing
 
 from ..data.crowdhuman import OdgtContent, read_odgt
 from ..evaluation import CrowdObjects
 from ..utils.files import atomic_write
+from .arguments import command_parser, failure
 
 
 def summary(content: OdgtContent) -> list[tuple[str, int]]:
@@ -43,21 +43,22 @@ def write_good_lines(content: OdgtContent, source: str, target: str) -> None:
         file.writelines(line.rstrip(b"\r\n") + b"\n" for line in lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parses the command line, checks, and prints counts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--odgt", required=True, help="the annotations")
-    parser.add_argument("--images", required=True, help="folder of the images, <ID>.jpg")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    parser = command_parser("check-crowdhuman", __doc__)
+    parser.add_argument("--odgt", required=True, metavar="FILE", help="the annotations")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the images, <ID>.jpg")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad lines out instead of stopping at the first")
-    parser.add_argument("--write", metavar="FILE", help="a new file of the lines that can be used, as they are")
-    args = parser.parse_args(arguments)
+    parser.add_argument("--write", metavar="FILE", help="copy the lines that can be used to this file")
+    args = parser.parse_args(argv)
     try:
         content = read_odgt(args.odgt, args.images, skip_bad=args.skip_bad)
-    except ValueError as error:
-        sys.exit(str(error))
-    for reason in content.bad:
-        print(f"left out: {reason}")
-    print(tabulate(summary(content), tablefmt="plain"))
-    if args.write:
-        write_good_lines(content, args.odgt, args.write)
-        print(f"wrote {len(content.lines)} lines to {args.write}")
+        for reason in content.bad:
+            print(f"left out: {reason}")
+        print(tabulate(summary(content), tablefmt="plain"))
+        if args.write:
+            write_good_lines(content, args.odgt, args.write)
+            print(f"wrote {len(content.lines)} lines to {args.write}")
+    except (ValueError, OSError) as error:
+        return failure(error)
+    return 0

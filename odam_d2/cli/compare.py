@@ -1,6 +1,6 @@
-"""Puts runs of tools/explain.py side by side: how do several detectors, or methods, explain the same objects?
+"""Puts runs of odam explain side by side on one page: how several detectors, or methods, explain the same objects.
 
-    tools/compare.py --runs output/faster_rcnn output/fcos --annotations annotations.json --output output/index.html
+    odam compare --runs output/faster_rcnn output/fcos --annotations annotations.json --output output/index.html
 
 Exit code: 0; 1 if a run can't be read; 2 if an argument is wrong.
 """
@@ -8,7 +8,6 @@ Exit code: 0; 1 if a run can't be read; 2 if an argument is wrong.
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ from ..data.images import read_image_bgr
 from ..visualize.comparison import Findings, comparison_entry, write_comparison
 from ..visualize.ground_truth import CocoAnnotations
 from ..visualize.storage import load_class_names, load_heatmaps
+from .arguments import command_parser, failure
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("compare", __doc__)
     add = parser.add_argument
-    add("--runs", nargs="+", required=True, metavar="DIR", help="output folders of tools/explain.py")
+    add("--runs", nargs="+", required=True, metavar="DIR", help="output folders of odam explain")
     add("--names", nargs="+", metavar="NAME", help="what to call them (default: the folders' names)")
     add("--annotations", required=True, metavar="JSON", help="COCO file; each annotated object has a row of the page")
     add("--attributes", nargs="+", default=["combined", "score"], metavar="NAME",
@@ -36,7 +36,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 class Run:
-    """An output folder of tools/explain.py.
+    """An output folder of ``odam explain``.
 
     Args:
         folder: holds ``run.json``.
@@ -55,7 +55,7 @@ class Run:
             self.images = {Path(one["file"]).resolve(): n for n, one in enumerate(self.told["images"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"`--runs` must name output folders of tools/explain.py; got {folder!r}, where run.json can't be read: "
+                f"`--runs` must name output folders of odam explain; got {folder!r}, where run.json can't be read: "
                 f"{error}"
             ) from error
         self.report = Path(os.path.relpath(self.folder / "report.html", page.parent)).as_posix()
@@ -91,13 +91,13 @@ def drawable(runs: Sequence[Run], attributes: Sequence[str]) -> list[str]:
             if missing:
                 raise ValueError(
                     f"`--attributes` must be among what all runs explain; got {missing}, and {run.name!r} has "
-                    f"{list(names)}: choose from these, or run tools/explain.py with --attributes"
+                    f"{list(names)}: choose from these, or run odam explain with --attributes"
                 )
     return list(attributes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     parser = argument_parser()
     args = parser.parse_args(argv)
     if args.names and len(args.names) != len(args.runs):
@@ -120,7 +120,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError("the annotations must know one of the runs' images; got none: name the file they are of")
         write_comparison(output, entries, [run.describe() for run in runs], attributes)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
     print(f"Comparison: {output.resolve()}")
     return 0

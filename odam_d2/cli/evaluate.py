@@ -1,13 +1,13 @@
-"""Measures explanations of a data set: every method by every metric, on the same objects, with error bars.
+"""Measures explanations on a data set: every method by every metric, on the same objects, with 95 % intervals.
 
-    tools/evaluate.py --config-file synthetic/faster_rcnn_compact_FPN --dataset synthetic_scene_val --max-images 50 \\
+    odam evaluate --config-file synthetic/faster_rcnn_compact_FPN --dataset synthetic_scene_val --max-images 50 \\
         --methods odam gradcam --num-processes 2 --output output/measured
-    tools/evaluate.py --config-file my.yaml --annotations coco.json --images val/ --methods odam drise \\
+    odam evaluate --config-file my.yaml --annotations coco.json --images val/ --methods odam drise \\
         --method-option drise.num_masks=500 --output output/measured MODEL.WEIGHTS my.pth
 
 In --output: metrics.json, per_object.csv, pairs.csv, curves as images, and index.html with the worst and the best
-objects; with --sanity also sanity.json and sanity.png. What is finished of a run that was interrupted lies there too;
---resume goes on from it.
+objects; with --sanity also sanity.json and sanity.png. Finished images are kept there; --resume continues an
+interrupted run.
 
 Exit code: 0; 1 if an image is missing or failed, or the set-up did; 2 if an argument is wrong.
 """
@@ -15,7 +15,6 @@ Exit code: 0; 1 if an image is missing or failed, or the set-up did; 2 if an arg
 import argparse
 import datetime
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ from ..utils.files import write_json, write_text
 from ..utils.processes import launch_on_cpu
 from ..visualize.measurements import draw_curves, write_examples
 from ..visualize.stage_chart import write_stage_chart
+from .arguments import failure, typed_command, wrong_machines
 from .measured_run import MeasuredRun, measuring_argument_parser
 
 SANITY_CHART = "sanity.png"
@@ -162,9 +162,6 @@ def measure_in_process(args: argparse.Namespace, command: str) -> None:
 
 def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
     """What is wrong with the numbers of GPUs and machines, for a detector on this device; None if nothing is."""
-    if not 0 <= args.machine_rank < args.num_machines:
-        last = args.num_machines - 1
-        return f"--machine-rank must be in 0 .. {last}; got {args.machine_rank}: give --num-machines too"
     if device == "cpu":
         if args.num_machines > 1:
             return f"--num-machines must be 1 on the CPU; got {args.num_machines}: give --num-processes on one machine"
@@ -172,19 +169,17 @@ def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
             return f"--num-gpus must be at most 1 on the CPU; got {args.num_gpus}: give --num-processes {args.num_gpus}"
     elif args.num_gpus < 1:
         return f"--num-gpus must be at least 1; got {args.num_gpus}: give MODEL.DEVICE cpu at the end to do without"
-    elif args.num_machines > 1 and args.dist_url == "auto":
-        return "--dist-url must be where several machines meet; got 'auto': give tcp://HOST:PORT of the first of them"
-    return None
+    return wrong_machines(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = measuring_argument_parser(__doc__)
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.annotations and args.images) or bool(args.annotations) != bool(args.images):
         parser.error("give either --dataset, or --annotations and --images")
-    command, output = shlex.join(["tools/evaluate.py", *argv]), Path(args.output)
+    command, output = typed_command("evaluate", argv), Path(args.output)
     setup = MeasuredRun(args)
     try:
         # What is wrong shows here, before processes start.
@@ -203,8 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             measure(setup, command)
     except (ValueError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
     if args.machine_rank:
         return 0
     return 1 if json.loads((output / "metrics.json").read_text(encoding="utf-8"))["failures"] else 0

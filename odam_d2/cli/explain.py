@@ -1,7 +1,7 @@
-"""Explains what a detector finds in images: overlays, heat maps to keep, and a report to leaf through.
+"""Explains what a detector finds in images: overlays, heat maps as arrays, and a report for the browser.
 
-    tools/explain.py --config-file synthetic/faster_rcnn_compact_FPN --input images/ --output output/images
-    tools/explain.py --config-file my.yaml --input 'val/*.jpg' --annotations val.json --output out MODEL.WEIGHTS my.pth
+    odam explain --config-file synthetic/faster_rcnn_compact_FPN --input images/ --output output/images
+    odam explain --config-file my.yaml --input 'val/*.jpg' --annotations val.json --output out MODEL.WEIGHTS my.pth
 
 Exit code: 0, also without a detection; 1 if an image or the set-up failed; 2 if an argument is wrong.
 """
@@ -9,7 +9,6 @@ Exit code: 0, also without a detection; 1 if an image or the set-up failed; 2 if
 import argparse
 import datetime
 import os
-import shlex
 import sys
 import time
 import traceback
@@ -21,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.structures import Instances
@@ -36,12 +34,23 @@ from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.files import atomic_write, distinct_names, safe_name, write_json
-from ..utils.imports import import_file_or_module
 from ..visualize.ground_truth import Annotation, CocoAnnotations, to_instances
 from ..visualize.overlay import draw_detections
 from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
 from ..visualize.strips import draw_attribute_panel
+from .arguments import (
+    add_config,
+    add_output_folder,
+    command_parser,
+    count,
+    failure,
+    finite,
+    option,
+    share,
+    typed_command,
+    whole,
+)
 from .config import build_detector, read_run_config
 
 JPEG_QUALITY = 90
@@ -51,57 +60,38 @@ MOST_WAITING = 4
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line; what isn't given there comes from the config's node ``ODAM``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("explain", __doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
+    add_config(parser)
     add("--input", required=True, help="an image, a folder of images, or a quoted glob pattern")
-    add("--output", required=True, metavar="DIR", help="folder for the results")
+    add_output_folder(parser)
     add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
     add("--explain", choices=("detections", "annotations"), default="detections",
         help="which boxes to explain (default: detections)")  # fmt: skip
     add("--attributes", nargs="+", metavar="NAME", help="what to explain of each box (default: ODAM.ATTRIBUTES)")
     add("--method", help="how to explain (default: ODAM.METHOD)")
-    add("--method-option", dest="method_options", type=_option, action="append", default=[], metavar="NAME=VALUE",
-        help="an option of the method, e.g. num_masks=500 of drise; may be given several times")  # fmt: skip
+    add("--method-option", dest="method_options", type=option, action="append", default=[], metavar="NAME=VALUE",
+        help="an option of the method, e.g. num_masks=500 for drise; may be repeated")  # fmt: skip
     add("--engine", help="gradient engine, or auto (default: ODAM.ENGINE)")
-    add("--layer", metavar="PATH", help="module to explain on (default: ODAM.LAYER, each detection's feature level)")
-    add("--smoothing", type=float, metavar="F", help="gradient smoothing, share of the box (default: ODAM.SMOOTHING)")
-    add("--score-threshold", type=_share, default=0.5, metavar="S",
+    add(
+        "--layer",
+        metavar="PATH",
+        help="module whose features are explained (default: ODAM.LAYER, else each detection's feature level)",
+    )
+    add(
+        "--smoothing",
+        type=finite,
+        metavar="F",
+        help="width of the gradient smoothing, as a share of the box (default: ODAM.SMOOTHING)",
+    )
+    add("--score-threshold", type=share, default=0.5, metavar="S",
         help="lowest score of a detection, in [0, 1] (default: 0.5)")  # fmt: skip
-    add("--max-detections", type=_count, default=100, metavar="N",
-        help="most boxes explained in an image (default: 100)")  # fmt: skip
-    add("--strips", type=_number, default=3, metavar="N",
-        help="draw all maps of the N best boxes of an image side by side; the report shows those of every box "
-        "(default: 3)")  # fmt: skip
-    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="import this before the config is read; may be given several times")  # fmt: skip
-    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    add("--max-detections", type=count, default=100, metavar="N",
+        help="most boxes to explain in an image (default: 100)")  # fmt: skip
+    add("--strips", type=whole, default=3, metavar="N",
+        help="draw all maps of the N best boxes of each image side by side, as files; the report has those of every "
+        "box (default: 3)")  # fmt: skip
     return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1]; got {text}")
-    return value
-
-
-def _number(text: str, least: int = 0) -> int:
-    value = int(text)
-    if value < least:
-        raise argparse.ArgumentTypeError(f"must be at least {least}; got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    return _number(text, 1)
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE; got {text!r}")
-    return name, yaml.safe_load(value)
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
@@ -210,7 +200,7 @@ def _save_jpeg(path: Path, image: np.ndarray) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argument_parser()
     args = parser.parse_args(argv)
@@ -219,9 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output)
     try:
         paths = find_images(args.input)
-        for name in args.imports:
-            import_file_or_module(name)
-        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections)
+        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections, args.imports)
         given = {name: getattr(args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
         options = explainer_options(cfg, **given) | dict(args.method_options)
         model = build_detector(cfg)
@@ -235,15 +223,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
         output.mkdir(parents=True, exist_ok=True)
     except (ValueError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
 
     run = {
         "method": options["method"],
         "method_options": dict(args.method_options),
         "explained": args.explain,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(["tools/explain.py", *argv]),
+        "command": typed_command("explain", argv),
         "config_file": args.config_file,
         "weights": cfg.MODEL.WEIGHTS,
         "architecture": cfg.MODEL.META_ARCHITECTURE,

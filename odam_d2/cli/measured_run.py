@@ -1,4 +1,4 @@
-"""What a measuring run works with, from its command line: the detector, the methods, the images, the metrics."""
+"""What ``odam evaluate`` works with, built from its command line: the detector, methods, images and metrics."""
 
 import argparse
 import hashlib
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
@@ -27,7 +26,17 @@ from ..modeling import inference_copy
 from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
-from ..utils.imports import import_file_or_module
+from .arguments import (
+    add_config,
+    add_machines,
+    add_output_folder,
+    add_seed,
+    command_parser,
+    count,
+    option_of,
+    overlap,
+    share,
+)
 from .config import build_detector, read_run_config
 
 # The only one that changes from run to run, and that makes a run longer.
@@ -35,71 +44,43 @@ ON_REQUEST = ("runtime",)
 
 
 def measuring_argument_parser(description: str | None = None) -> argparse.ArgumentParser:
-    """The command line of tools/evaluate.py, which finished runs keep and :class:`MeasuredRun` reads.
+    """The command line of ``odam evaluate``, which finished runs keep and :class:`MeasuredRun` reads.
 
     Args:
         description: what the help begins with, its lines kept.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("evaluate", description)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
-    add("--dataset", metavar="NAME", help="a registered data set; or else --annotations and --images")
+    add_config(parser)
+    add("--dataset", metavar="NAME", help="a registered data set; otherwise give --annotations and --images")
     add("--annotations", metavar="JSON", help="COCO file")
     add("--images", metavar="DIR", help="folder of its images")
     add("--methods", nargs="+", default=["odam"], choices=sorted(METHODS), metavar="NAME",
         help="; ".join(sorted(METHODS)) + " (default: odam)")  # fmt: skip
-    add("--method-option", dest="method_options", type=_option, action="append", default=[],
-        metavar="METHOD.NAME=VALUE", help="e.g. drise.num_masks=500; may be given several times")  # fmt: skip
+    add("--method-option", dest="method_options", type=option_of(METHODS), action="append", default=[],
+        metavar="METHOD.NAME=VALUE", help="e.g. drise.num_masks=500; may be repeated")  # fmt: skip
     add("--metrics", nargs="+", choices=list(METRICS), metavar="NAME",
         default=[name for name in METRICS if name not in ON_REQUEST],
         help="; ".join(METRICS) + f" (default: all but {', '.join(ON_REQUEST)})")  # fmt: skip
-    add("--attribute", default="score", help="which maps to judge (default: score)")
-    add("--iou-threshold", type=_share, default=0.9, metavar="T",
-        help="how far a detection and its object must overlap (default: 0.9, as published)")  # fmt: skip
-    add("--score-threshold", type=_share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
-    add("--max-detections", type=_count, default=100, metavar="N", help="most boxes of an image (default: 100)")
-    add("--max-images", type=_count, metavar="N", help="the first N images (default: all)")
-    add("--sanity", type=_count, nargs="?", const=4, metavar="N",
-        help="also let the detector forget layer by layer, and see whether maps of N images change "
-        "(default N: 4, the first with matched objects)")  # fmt: skip
+    add("--attribute", default="score", help="the attribute whose maps are measured (default: score)")
+    add("--iou-threshold", type=overlap, default=0.9, metavar="T",
+        help="IoU that a detection and its object must exceed (default: 0.9, as published)")  # fmt: skip
+    add("--score-threshold", type=share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
+    add("--max-detections", type=count, default=100, metavar="N", help="most detections of an image (default: 100)")
+    add("--max-images", type=count, metavar="N", help="the first N images (default: all)")
+    add("--sanity", type=count, nargs="?", const=4, metavar="N",
+        help="also randomise the detector layer by layer and check that the maps of N images change "
+        "(default N: 4; the first images with matched objects)")  # fmt: skip
     add("--amp", action="store_true",
-        help="ask about changed images (drise, deletion, insertion) in mixed precision: about two thirds of the "
-        "time, and means that move by thousandths; detections and gradients stay in single precision")  # fmt: skip
-    add("--seed", type=int, default=0, help="of noise, masks and error bars (default: 0)")
-    add("--output", required=True, metavar="DIR", help="folder for the results")
-    add("--resume", action="store_true", help="go on with what --output holds; without it a run starts anew")
-    add("--num-processes", type=_count, default=1, metavar="N",
-        help="on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
-    add("--num-gpus", type=int, default=1, metavar="N", help="of each machine (default: 1)")
-    add("--num-machines", type=_count, default=1, metavar="N", help="with GPUs (default: 1)")
-    add("--machine-rank", type=int, default=0, metavar="K", help="which of the machines this is (default: 0)")
-    add("--dist-url", default="auto", metavar="URL", help="where processes meet, e.g. tcp://HOST:PORT")
-    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="import this before the config is read; may be given several times")  # fmt: skip
-    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+        help="score changed images (drise, deletion, insertion) in mixed precision: about two thirds of the time, "
+        "means change by thousandths; detections and gradients stay in single precision")  # fmt: skip
+    add_seed(parser, "noise, masks and error bars")
+    add_output_folder(parser)
+    add("--resume", action="store_true", help="keep the finished images in --output and measure the others")
+    add("--num-processes", type=count, default=1, metavar="N",
+        help="processes on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
+    add_machines(parser)
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < 1.0:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1); got {text}")
-    return value
-
-
-def _option(text: str) -> tuple[str, str, Any]:
-    name, equals, value = text.partition("=")
-    method, dot, option = name.partition(".")
-    if not (method in METHODS and dot and option.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"must be METHOD.NAME=VALUE; got {text!r}")
-    return method, option, yaml.safe_load(value)
 
 
 @dataclass
@@ -116,9 +97,7 @@ class MeasuredRun:
     def cfg(self) -> CfgNode:
         """The detector's config."""
         args = self.args
-        for name in args.imports:
-            import_file_or_module(name)
-        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections)
+        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections, args.imports)
         if torch.cuda.is_available() and args.num_processes > 1:
             cfg = cfg.clone()
             cfg.defrost()

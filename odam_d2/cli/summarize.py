@@ -1,21 +1,20 @@
-"""Prints finished runs of tools/evaluate.py as Markdown: a table of means, and one method against others.
+"""Prints finished runs of odam evaluate as Markdown: a table of means, and one method against others.
 
-    tools/summarize_runs.py output/measured/faster_rcnn output/measured/fcos
-    tools/summarize_runs.py output/measured/* --method odam --rivals gradcam gradcam++ drise --output results.md
-    tools/summarize_runs.py output/measured/* --keep docs/measurements --output results.md
-    tools/summarize_runs.py docs/measurements/*.json
+    odam summarize output/measured/faster_rcnn output/measured/fcos
+    odam summarize output/measured/* --method odam --rivals gradcam gradcam++ drise --output results.md
+    odam summarize output/measured/* --keep docs/measurements --output results.md
+    odam summarize docs/measurements/*.json
 
 Means come with 95 % intervals and the number of objects that have a value; the best of each column is bold. Differences
-are taken object by object: "better" and "worse" are said where their interval leaves zero out. What sanity checks found
-stands below. Many metrics are shown in several tables. Several runs begin with a table of how often the method is
-better, open and worse, and where it is worse. --keep writes what is printed of each run, unrounded, and its curves to a
-small file, which stands for the run from then on: here, not for going on with it.
+are taken object by object: a method is "better" or "worse" where their interval leaves zero out, else "open". The
+results of sanity checks stand below. Many metrics are split over several tables. Several runs begin with a table that
+counts in how many of them the method is better, open and worse. --keep writes the printed figures of each run,
+unrounded, and its curves to a small file, which this command can read in the place of the run.
 """
 
 import argparse
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..evaluation import METRICS, paired_differences
 from ..evaluation.runs.paired import PairedDifference
 from ..evaluation.runs.summary import format_counts
 from ..utils.files import write_text
+from .arguments import command_parser, failure
 
 _ARROWS = {True: "+", False: "-", None: ""}
 _VERSIONS = ("odam_d2", "torch", "detectron2")
@@ -36,9 +36,9 @@ _COLUMNS = 8
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("summarize", __doc__)
     add = parser.add_argument
-    add("runs", nargs="+", metavar="DIR", help="--output of tools/evaluate.py, or a file that --keep wrote")
+    add("runs", nargs="+", metavar="DIR", help="--output of odam evaluate, or a file that --keep wrote")
     add("--method", default="odam", help="the method to compare with others (default: odam)")
     add("--rivals", nargs="*", metavar="NAME", help="the others; those that a run lacks are left out (default: all)")
     add("--output", metavar="MARKDOWN", help="write to this file instead")
@@ -118,9 +118,7 @@ class Run:
             kept = json.loads(folder.read_text(encoding="utf-8"))
             return cls(folder.stem, kept, None, kept["sanity"])
         if not (folder / "metrics.json").is_file():
-            raise ValueError(
-                f"`runs` must be finished; got {folder} without metrics.json: run tools/evaluate.py --resume"
-            )
+            raise ValueError(f"`runs` must be finished; got {folder} without metrics.json: run odam evaluate --resume")
         with (folder / "per_object.csv").open(encoding="utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle))
         measured, sanity = (folder / name for name in ("metrics.json", "sanity.json"))
@@ -231,7 +229,7 @@ def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns its exit code."""
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     args = argument_parser().parse_args(argv)
     try:
         runs = [Run.read(Path(folder)) for folder in args.runs]
@@ -240,8 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for run in runs if args.keep else ():
             write_text(Path(args.keep) / f"{run.name}.json", run.kept(args.method))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
     if args.output:
         write_text(args.output, text + "\n")
     else:

@@ -1,24 +1,23 @@
 """Finds thresholds for NMS, Soft-NMS and Odam-NMS: a detector's candidates once, then a grid over the thresholds.
 
-    tools/tune_nms.py --config-file my.yaml --dataset synthetic_crowd_train --max-images 200 --output output/tuned \\
+    odam tune-nms --config-file my.yaml --dataset synthetic_crowd_train --max-images 200 --output output/tuned \\
         MODEL.WEIGHTS my.pth
-    tools/tune_nms.py --config-file my.yaml --dataset synthetic_crowd_val --thresholds output/tuned/thresholds.json \\
+    odam tune-nms --config-file my.yaml --dataset synthetic_crowd_val --thresholds output/tuned/thresholds.json \\
         --output output/reported MODEL.WEIGHTS my.pth
 
 The first chooses on one data set, or on one part of it (--skip-images, --max-images); the second reports on another
-what was chosen and what is published. Detections are scored by the evaluator of the data set.
+the chosen and the published thresholds. Detections are scored by the data set's own evaluator.
 
-In --output: candidates/, with the likeness of their maps; grid.json with every setting's figures and how alike maps of
-one object and of neighbours are, table.md with the published and the best; thresholds.json with the best of each way;
-tune.png. Candidates that are there already, of an interrupted run or of one with another grid, are taken up with
---resume.
+In --output: candidates/, with the similarity of their maps; grid.json with the figures of every setting and how similar
+the maps of one object and of neighbours are; table.md with the published and the best settings; thresholds.json with
+the best of each way; tune.png. With --resume, candidates that an interrupted run, or one with another grid, has stored
+are used again.
 
 Exit code: 0; 1 if an image can't be read, or the set-up failed; 2 if an argument is wrong.
 """
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,9 +51,19 @@ from ..model_zoo.addresses import weights_checksum
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.clock import now
 from ..utils.files import write_json, write_text
-from ..utils.imports import import_file_or_module
 from ..utils.untyped import UntypedModule
 from ..visualize.tuning_chart import write_tuning_chart
+from .arguments import (
+    add_config,
+    add_output_folder,
+    command_parser,
+    count,
+    failure,
+    finite,
+    share,
+    typed_command,
+    whole,
+)
 from .config import build_detector, read_run_config
 
 # The first that the evaluator gives is what thresholds are chosen by; of all of them the table and the image speak.
@@ -65,50 +74,33 @@ SOFT_PUBLISHED = {"soft_linear": {"iou_threshold": 0.3}, "soft_gaussian": {"sigm
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("tune-nms", __doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of the model zoo")
+    add_config(parser)
     add("--dataset", required=True, metavar="NAME", help="a registered data set")
-    add("--skip-images", type=_whole, default=0, metavar="K", help="leave out the first K images (default: 0)")
-    add("--max-images", type=_count, metavar="N", help="take the next N images (default: all)")
-    add("--score-threshold", type=float, default=0.05, metavar="S", help="lowest score of a candidate (default: 0.05)")
-    add("--max-detections", type=_count, default=100, metavar="N",
-        help="most detections of an image, before which TEST.DETECTIONS_PER_IMAGE counts (default: 100)")  # fmt: skip
+    add("--skip-images", type=whole, default=0, metavar="K", help="leave out the first K images (default: 0)")
+    add("--max-images", type=count, metavar="N", help="take the next N images (default: all)")
+    add("--score-threshold", type=share, default=0.05, metavar="S", help="lowest score of a candidate (default: 0.05)")
+    add("--max-detections", type=count, default=100, metavar="N",
+        help="most detections of an image, where TEST.DETECTIONS_PER_IMAGE is not lower (default: 100)")  # fmt: skip
     add("--ways", nargs="+", choices=list(SUPPRESSIONS), default=list(SUPPRESSIONS), metavar="NAME",
         help="; ".join(SUPPRESSIONS) + " (default: all)")  # fmt: skip
-    add("--iou-thresholds", type=float, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8), metavar="T",
+    add("--iou-thresholds", type=finite, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8), metavar="T",
         help="for NMS and linear Soft-NMS (default: .3 .4 .5 .6 .7 .8)")  # fmt: skip
-    add("--sigmas", type=float, nargs="+", default=(0.1, 0.3, 0.5, 0.7, 0.9), metavar="S",
+    add("--sigmas", type=finite, nargs="+", default=(0.1, 0.3, 0.5, 0.7, 0.9), metavar="S",
         help="for gaussian Soft-NMS (default: .1 .3 .5 .7 .9)")  # fmt: skip
-    add("--odam-iou-thresholds", type=float, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7), metavar="T",
+    add("--odam-iou-thresholds", type=finite, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7), metavar="T",
         help="for Odam-NMS (default: .3 .4 .5 .6 .7)")  # fmt: skip
-    add("--lows", type=float, nargs="+", default=(0.1, 0.2, 0.3, 0.5, 0.7), metavar="T",
+    add("--lows", type=finite, nargs="+", default=(0.1, 0.2, 0.3, 0.5, 0.7), metavar="T",
         help="for Odam-NMS (default: .1 .2 .3 .5 .7)")  # fmt: skip
-    add("--highs", type=float, nargs="+", default=(0.7, 0.8, 0.9, 2.0), metavar="T",
-        help="for Odam-NMS; 2 lets maps drop no box by themselves (default: .7 .8 .9 2)")  # fmt: skip
-    add("--thresholds", metavar="JSON", help="no grid: what another run chose, its thresholds.json")
+    add("--highs", type=finite, nargs="+", default=(0.7, 0.8, 0.9, 2.0), metavar="T",
+        help="for Odam-NMS; with 2 no box is dropped for its map alone (default: .7 .8 .9 2)")  # fmt: skip
+    add("--thresholds", metavar="JSON", help="thresholds.json of another run: report these, without a grid")
     add("--metric", metavar="NAME",
         help=f"to choose by (default: the first that the evaluator gives of {', '.join(METRICS)})")  # fmt: skip
-    add("--output", required=True, metavar="DIR", help="folder for the results")
-    add("--resume", action="store_true", help="take up the candidates that --output holds; without it they are anew")
-    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="import this before the config is read; may be given several times")  # fmt: skip
-    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    add_output_folder(parser)
+    add("--resume", action="store_true", help="use the candidates that --output holds already")
     return parser
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0; got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {text}")
-    return value
 
 
 @dataclass
@@ -125,10 +117,8 @@ class Setup:
     def cfg(self) -> CfgNode:
         """The detector's config, with Odam-NMS."""
         args = self.args
-        for name in args.imports:
-            import_file_or_module(name)
         opts = [*args.opts, "ODAM.NMS.ENABLED", "True"]
-        return read_run_config(args.config_file, opts, args.score_threshold, args.max_detections)
+        return read_run_config(args.config_file, opts, args.score_threshold, args.max_detections, args.imports)
 
     @cached_property
     def model(self) -> UntypedModule:
@@ -242,7 +232,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
             trace = setup.model.candidate_trace([entry])
             (similarity,) = setup.model.odam_nms.similarities(setup.model, trace)
             one = Candidates.of(trace.instances[0], similarity, (entry["height"], entry["width"]))
-            store.write(args.skip_images + number, one)
+            store.write(args.skip_images + one)
         found.append(one)
     return found
 
@@ -323,12 +313,11 @@ def run(setup: Setup, command: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = argument_parser().parse_args(argv)
     try:
-        run(Setup(args), shlex.join(["tools/tune_nms.py", *argv]))
+        run(Setup(args), typed_command("tune-nms", argv))
     except (ValueError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
     return 0

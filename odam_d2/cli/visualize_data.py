@@ -1,30 +1,32 @@
-"""Draws what a data set says about its images: one image file each, or one montage.
+"""Draws the annotations of data sets on their images: a file for each image, or one montage.
 
-    tools/visualize_data.py --dataset-name synthetic_scene_val --num 20 --output-dir output/data
-    tools/visualize_data.py --dataset-name synthetic_scene_val synthetic_crowd_val --num 6 --montage samples.jpg
-    tools/visualize_data.py --source dataloader --config-file configs/... --num 20 --output-dir output/data
+    odam visualize-data --dataset-name synthetic_scene_val --num 20 --output-dir output/data
+    odam visualize-data --dataset-name synthetic_scene_val synthetic_crowd_val --num 6 --montage samples.jpg
+    odam visualize-data --source dataloader --config-file synthetic/fcos_compact_FPN --num 20 --output-dir output/data
 
-Solid boxes are what is seen, dashed ones whole objects, thin ones heads; grey regions are ignored.
+Solid boxes are the visible parts, dashed boxes whole objects, small boxes heads; grey regions are ignored.
+
+Exit code: 0; 1 if a data set can't be read or a file can't be written; 2 if an argument is wrong.
 """
 
 import argparse
 import os
-import sys
+from collections.abc import Sequence
 from itertools import chain, islice
 
 import cv2
 import numpy as np
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
 
-from ..config import add_odam_config
 from ..data import register_datasets
 from ..data.images import read_image_bgr
 from ..utils.files import atomic_write
 from ..utils.imports import import_file_or_module
+from .arguments import add_config, command_parser, count, failure
+from .config import read_config
 
 _GREY = (190, 190, 190)
 _HUE_STEP = 0.618034  # of the colour circle, the golden section: neighbours in the list differ most
@@ -112,18 +114,20 @@ def montage(images: list[np.ndarray], columns: int, width: int, height: int) -> 
 
 def from_annotations(name: str, num: int):
     """Yields (file name, drawn image) of the first `num` records of a data set."""
+    if name not in DatasetCatalog:
+        raise ValueError(
+            f"`--dataset-name` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, or "
+            "--import the file that registers it"
+        )
     classes = MetadataCatalog.get(name).get("thing_classes", [])
     for record in DatasetCatalog.get(name)[:num]:
         image = read_image_bgr(record["file_name"])
         yield os.path.basename(record["file_name"]), draw_annotations(image, record.get("annotations", []), classes)
 
 
-def from_dataloader(config_file: str, options: list[str], num: int):
+def from_dataloader(config_file: str, options: Sequence[str], num: int):
     """Yields (file name, drawn image) of what a detector sees in training, flips and resizing included."""
-    cfg = get_cfg()
-    add_odam_config(cfg)
-    cfg.merge_from_file(config_file)
-    cfg.merge_from_list([*options, "DATALOADER.NUM_WORKERS", 0])
+    cfg = read_config(config_file, [*options, "DATALOADER.NUM_WORKERS", "0"], traced=False)
     classes = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
     batches = chain.from_iterable(build_detection_train_loader(cfg))
     for number, sample in enumerate(islice(batches, num)):
@@ -136,47 +140,54 @@ def from_dataloader(config_file: str, options: list[str], num: int):
         yield f"{number:04d}_{os.path.basename(sample['file_name'])}", drawn
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parses the command line and writes the images."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", choices=["annotation", "dataloader"], default="annotation")
-    parser.add_argument("--dataset-name", nargs="+", default=["synthetic_scene_val"], help="for --source annotation")
-    parser.add_argument("--config-file", help="for --source dataloader")
-    parser.add_argument(
-        "--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="import this first, e.g. what registers your data set; may be given several times",
-    )  # fmt: skip
-    parser.add_argument("--num", type=int, default=12, help="images of each data set")
-    parser.add_argument("--output-dir", help="folder for one file per image")
-    parser.add_argument("--montage", metavar="FILE", help="one file for all images")
-    parser.add_argument("--columns", type=int, default=4, help="of the montage")
-    parser.add_argument("--cell", type=int, nargs=2, default=(400, 300), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--quality", type=int, default=80, help="of the montage, if it is a JPEG")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config options, for --source dataloader")
-    args = parser.parse_args(arguments)
-    register_datasets()
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = command_parser("visualize-data", __doc__)
+    add = parser.add_argument
+    add("--source", choices=["annotation", "dataloader"], default="annotation",
+        help="annotations as they are, or what a detector sees in training (default: annotation)")  # fmt: skip
+    add("--dataset-name", nargs="+", default=["synthetic_scene_val"], metavar="NAME",
+        help="registered data sets, for --source annotation (default: synthetic_scene_val)")  # fmt: skip
+    add_config(parser, required=False)
+    add("--num", type=count, default=12, metavar="N", help="images of each data set (default: 12)")
+    add("--output-dir", metavar="DIR", help="folder for one file per image")
+    add("--montage", metavar="FILE", help="one file for all images")
+    add("--columns", type=count, default=4, metavar="N", help="columns of the montage (default: 4)")
+    add("--cell", type=count, nargs=2, default=(400, 300), metavar=("WIDTH", "HEIGHT"),
+        help="size of an image in the montage, in pixels (default: 400 300)")  # fmt: skip
+    add("--quality", type=count, default=80, metavar="Q", help="JPEG quality of the montage (default: 80)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    parser = argument_parser()
+    args = parser.parse_args(argv)
     if not (args.output_dir or args.montage):
-        parser.error("say where to: --output-dir FOLDER, --montage FILE, or both")
-    for name in args.imports:
-        import_file_or_module(name)
-    if args.source == "dataloader":
-        if not args.config_file:
-            parser.error("--source dataloader needs --config-file")
-        drawn = list(from_dataloader(args.config_file, args.opts, args.num))
-    else:
-        drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num)]
-    if args.output_dir:
-        os.makedirs(args.output_dir, exist_ok=True)
-        for name, image in drawn:
+        parser.error("give --output-dir DIR, --montage FILE, or both")
+    if args.source == "dataloader" and not args.config_file:
+        parser.error("--source dataloader needs --config-file")
+    try:
+        for name in args.imports:
+            import_file_or_module(name)
+        register_datasets()
+        if args.source == "dataloader":
+            drawn = list(from_dataloader(args.config_file, args.opts, args.num))
+        else:
+            drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num)]
+        for name, image in drawn if args.output_dir else ():
             _write(os.path.join(args.output_dir, name), image)
-    if args.montage:
-        sheet = montage([image for _, image in drawn], args.columns, *args.cell)
-        _write(args.montage, sheet, [cv2.IMWRITE_JPEG_QUALITY, args.quality])
+        if args.montage:
+            sheet = montage([image for _, image in drawn], args.columns, *args.cell)
+            _write(args.montage, sheet, [cv2.IMWRITE_JPEG_QUALITY, args.quality])
+    except (ValueError, ImportError, OSError) as error:
+        return failure(error)
+    return 0
 
 
-def _write(path: str, image: np.ndarray, options=()) -> None:
+def _write(path: str, image: np.ndarray, options: Sequence[int] = ()) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in (".jpg", ".jpeg", ".png"):
-        sys.exit(f"an image's file must end in .jpg or .png; got {path}: give it such a name")
+        raise ValueError(f"an image's file must end in .jpg or .png; got {path!r}: give it such a name")
     with atomic_write(path, "wb") as file:
         file.write(cv2.imencode(suffix, image, list(options))[1].tobytes())

@@ -4,9 +4,12 @@ A name is the path of a yaml below ``configs`` without its suffix; its weights, 
 below this folder's ``weights``, packed: they are read by their address (:mod:`odam_d2.model_zoo.addresses`).
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
@@ -40,7 +43,10 @@ def get_config_file(name: str) -> str:
     path = _configs() / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.relative_to(_configs()).with_suffix("").as_posix() for p in _configs().rglob("*.yaml"))
-        raise ValueError(f"`name` must be a config of the model zoo; got {name!r}: choose one of {known}")
+        raise ValueError(
+            f"`name` must be a config of the model zoo, of Detectron2's, or a yaml file; got {name!r}: choose one "
+            f"of {known}"
+        )
     return str(path)
 
 
@@ -57,6 +63,42 @@ def get_checkpoint_url(name: str) -> str:
             "tools/train_net.py"
         )
     return f"{PREFIX}{name}.pth"
+
+
+def find(name: str | os.PathLike) -> tuple[str, str | None]:
+    """What a config is called by: a file, a name of this model zoo, or a name of Detectron2's.
+
+    Where both zoos have the name, it is Detectron2's if it ends in ``.yaml``, as names end there, and else this one's.
+
+    Args:
+        name: e.g. ``my.yaml``, ``synthetic/faster_rcnn_compact_FPN``, ``COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml``.
+
+    Returns:
+        Path of the yaml, and the address of its trained weights. They are the bundled ones, or else those that
+        Detectron2 has under the same name, also for the file of a bundled config; None where neither has any.
+
+    Raises:
+        ValueError: if there is no such config; lists the names of this zoo.
+    """
+    name = os.fspath(name)
+    if os.path.isfile(name):
+        same = [one for one in available() if os.path.samefile(name, get_config_file(one))]
+        return name, get_checkpoint_url(same[0]) if same else None
+    stem = name.removesuffix(".yaml")
+    theirs = _of_detectron2(detectron2_zoo.get_config_file, f"{stem}.yaml")
+    trained = get_checkpoint_url(stem) if stem in available() else None
+    trained = trained or _of_detectron2(detectron2_zoo.get_checkpoint_url, f"{stem}.yaml")
+    if theirs and (name.endswith(".yaml") or not (_configs() / f"{stem}.yaml").is_file()):
+        return theirs, trained
+    return get_config_file(name), trained
+
+
+def _of_detectron2(ask: Callable[[str], str], name: str) -> str | None:
+    """What Detectron2's zoo says, None where it doesn't know the name."""
+    try:
+        return ask(name)
+    except RuntimeError:
+        return None
 
 
 def get_checkpoint_path(name: str) -> str:

@@ -6,10 +6,10 @@ import re
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tests.tools.test_explain import TINY, ZOO_NAME, image
 
 from odam_d2 import model_zoo
 from odam_d2.visualize.storage import load_class_names, load_heatmaps
+from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import load_command
 from tests.visualize.test_report import Page
 

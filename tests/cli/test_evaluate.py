@@ -11,7 +11,6 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
-from tests.tools.test_explain import TINY, ZOO_NAME, image
 
 from odam_d2 import model_zoo
 from odam_d2.cli import measured_run as measured_runs
@@ -19,6 +18,7 @@ from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
 from odam_d2.data.inputs import ImageInputs
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
+from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import load_command
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -62,8 +62,8 @@ def test_the_fast_engines_go_on_with_the_same_maps(name, module, function, monke
     explainer = build_explainer(model, attributes=("score", "left"))
     expected = explainer(inputs, [boxes])[0]["instances"].heatmaps
 
-    path = f"odam_d2.explain.{module}.{function}"
-    stock = getattr(__import__(f"odam_d2.explain.{module}", fromlist=[function]), function)
+    path = f"odam_d2.explain.engines.{module}.{function}"
+    stock = getattr(__import__(f"odam_d2.explain.engines.{module}", fromlist=[function]), function)
 
     def tight(first, *args):
         count = len(first) if isinstance(first, torch.Tensor) else len(first.detections)

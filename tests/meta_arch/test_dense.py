@@ -8,9 +8,9 @@ from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.structures import Boxes, pairwise_iou
-from tests.explain.test_dense import ALL, INPUTS, SMALL, ZOO, dense_detector
 
 from odam_d2.explain import build_explainer
+from tests.explain.engines.test_dense import ALL, INPUTS, SMALL, ZOO, dense_detector
 from tests.helpers import ROUNDING, given, zoo_config
 
 

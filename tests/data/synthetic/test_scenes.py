@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from odam_d2.data.synthetic.scenes import SyntheticScenes, main
+from odam_d2.data.synthetic.__main__ import main
+from odam_d2.data.synthetic.scenes import SyntheticScenes
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

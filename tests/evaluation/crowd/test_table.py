@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from odam_d2.evaluation.crowd import table as crowd_table
+from odam_d2.evaluation.crowd.table import crowd_table
 from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, plain_table, random_image, record
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from odam_d2.evaluation import METRICS, ExplainedObjects, Measuring, TrueObjects, noisy_image
-from odam_d2.evaluation.metrics import stability
-from odam_d2.evaluation.metrics.stability import explain_with_noise
+from odam_d2.evaluation.metrics.stability import explain_with_noise, stability
 from odam_d2.explain import build_comparison
 from odam_d2.modeling.provenance import UnreachedBoxError
 from odam_d2.structures import HeatMaps

@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 from detectron2.evaluation import DatasetEvaluator
-from tests.evaluation.test_suppression import OUTPUT, crowd
 
 from odam_d2.evaluation.nms_tuning.suppression import Candidates
 from odam_d2.evaluation.nms_tuning.tuning import EvaluatorScore, Setting, best_rows, grid, score_settings
+from tests.evaluation.nms_tuning.test_suppression import OUTPUT, crowd
 
 
 def test_a_grid_has_every_combination_in_order_but_low_above_high():

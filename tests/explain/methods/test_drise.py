@@ -16,7 +16,7 @@ from odam_d2.structures import DetectionTrace
 from tests.helpers import compact_detector, given, random_input
 
 INPUTS = [random_input(64, 96, 128, 192)]
-DEMO = Path(__file__).parents[2] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
+DEMO = Path(__file__).parents[3] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
 BOX = given((128, 192), [[20, 20, 100, 100]], [1])
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, BoxMode, Instances
-from tests.tools.test_tune_nms import dataset, tool, tuned  # noqa: F401  (fixtures)
 
+from tests.cli.test_tune_nms import dataset, tool, tuned  # noqa: F401  (fixtures)
 from tests.helpers import load_tool
 
 

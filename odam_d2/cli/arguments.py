@@ -1,0 +1,212 @@
+"""What the command lines share: the parser, types of arguments, arguments that several commands have, error output."""
+
+import argparse
+import math
+import shlex
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Scripts in tools/ that are not called like their command.
+_SCRIPTS = {"train": "train_net.py", "summarize": "summarize_runs.py"}
+
+
+def spelling(command: str) -> str:
+    """How a command was called.
+
+    Args:
+        command: its name, e.g. ``tune-nms``.
+
+    Returns:
+        ``tools/tune_nms.py`` if that script is running, else ``odam tune-nms``.
+    """
+    script = Path(sys.argv[0]).resolve()
+    name = _SCRIPTS.get(command, command.replace("-", "_") + ".py")
+    return f"tools/{name}" if (script.parent.name, script.name) == ("tools", name) else f"odam {command}"
+
+
+def typed_command(command: str, argv: Sequence[str]) -> str:
+    """The command line as it was typed, for the files of a run."""
+    return f"{spelling(command)} {shlex.join(argv)}"
+
+
+def typed_arguments(text: str) -> list[str]:
+    """The arguments in what :func:`typed_command` gave."""
+    words = shlex.split(text)
+    return words[2:] if words[0] == "odam" else words[1:]
+
+
+def command_parser(command: str, doc: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a command, without arguments.
+
+    Args:
+        command: its name. Usage and help give it as it was called, see :func:`spelling`.
+        doc: what the help begins with, lines kept; the module's docstring, which spells the command ``odam NAME``.
+    """
+    called = spelling(command)
+    return argparse.ArgumentParser(
+        prog=called.removeprefix("tools/"),
+        description=doc and doc.replace(f"odam {command} ", f"{called} "),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def script_parser(doc: str | None) -> argparse.ArgumentParser:
+    """The parser of a script that is no command, without arguments; `doc` is its docstring."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def failure(error: Exception) -> int:
+    """Prints one sentence about a run that can't be set up, and returns the exit code for it."""
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+def whole(text: str) -> int:
+    """Argument type: a whole number from 0 on."""
+    return _integer(text, 0)
+
+
+def count(text: str) -> int:
+    """Argument type: a whole number from 1 on."""
+    return _integer(text, 1)
+
+
+def _integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number; got {text!r}") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}; got {text}")
+    return value
+
+
+def finite(text: str) -> float:
+    """Argument type: a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number; got {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """Argument type: a number in [0, 1]."""
+    value = finite(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1]; got {text}")
+    return value
+
+
+def overlap(text: str) -> float:
+    """Argument type: an IoU that something must exceed, in [0, 1)."""
+    value = finite(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1); got {text}")
+    return value
+
+
+def option(text: str) -> tuple[str, Any]:
+    """Argument type: ``NAME=VALUE``, the value in yaml."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE; got {text!r}")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE with a value that yaml can read; got {text!r}") from None
+
+
+def option_of(owners: Collection[str]) -> Callable[[str], tuple[str, str, Any]]:
+    """Argument type: ``OWNER.NAME=VALUE`` with one of `owners`."""
+
+    def convert(text: str) -> tuple[str, str, Any]:
+        owner, dot, rest = text.partition(".")
+        if not (owner in owners and dot):
+            raise argparse.ArgumentTypeError(f"must be METHOD.NAME=VALUE; got {text!r}")
+        try:
+            return owner, *option(rest)
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f"must be METHOD.NAME=VALUE; got {text!r}") from None
+
+    return convert
+
+
+def add_config(parser: argparse.ArgumentParser, default: str | None = None, required: bool = True) -> None:
+    """Adds ``--config-file``, ``--import`` and the options at the end, which :mod:`odam_d2.cli.config` reads.
+
+    Args:
+        parser: gets them.
+        default: of ``--config-file``.
+        required: whether ``--config-file`` must be given where there is no default.
+    """
+    parser.add_argument(
+        "--config-file",
+        default=default,
+        required=required and default is None,
+        metavar="CONFIG",
+        help="a yaml file; a name of this project's model zoo, e.g. synthetic/faster_rcnn_compact_FPN; or a name of "
+        "Detectron2's, e.g. COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
+        + (f" (default: {default})" if default else ""),
+    )
+    add_imports(parser)
+    parser.add_argument(
+        "opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end"
+    )
+
+
+def add_imports(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--import``, as a list `imports`."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE_OR_MODULE",
+        help="import this before anything else, e.g. a file that registers a backbone or a data set; may be repeated",
+    )
+
+
+def add_output_folder(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--output``, a folder."""
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+
+
+def add_output_json(parser: argparse.ArgumentParser) -> None:
+    """Adds an optional ``--output``, a JSON file of figures."""
+    parser.add_argument("--output", metavar="JSON", help="also write the figures and versions to this file")
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """Adds ``--seed``; `of` says what it decides."""
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=f"random seed of {of} (default: 0)")
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--threads``."""
+    parser.add_argument("--threads", type=count, default=2, metavar="N", help="torch threads (default: 2)")
+
+
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which processes work together on GPUs, as Detectron2's ``launch`` takes it."""
+    add = parser.add_argument
+    add("--num-gpus", type=whole, default=1, metavar="N", help="GPUs of each machine (default: 1)")
+    add("--num-machines", type=count, default=1, metavar="N", help="machines with GPUs (default: 1)")
+    add("--machine-rank", type=whole, default=0, metavar="K", help="number of this machine, from 0 on (default: 0)")
+    add("--dist-url", default="auto", metavar="URL", help="where several machines meet, e.g. tcp://HOST:PORT")
+
+
+def wrong_machines(args: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments of :func:`add_machines`; None if nothing is."""
+    if args.machine_rank >= args.num_machines:
+        last = args.num_machines - 1
+        return f"--machine-rank must be in 0 .. {last}; got {args.machine_rank}: give --num-machines too"
+    if args.num_machines > 1 and args.dist_url == "auto":
+        return "--dist-url must be where several machines meet; got 'auto': give tcp://HOST:PORT of the first of them"
+    return None
