@@ -70,7 +70,7 @@ setup(
         "jinja2>=3.0",  # the report's page
         "matplotlib>=3.6",  # colour maps and curves
         "pycocotools>=2.0.6",  # COCO annotations, run-length masks, AP
-        "scipy>=1.9",  # detectron2.tracking imports it
+        "scipy>=1.9",  # rank correlation; detectron2.tracking imports it
         "tabulate>=0.9",  # tables in logs and in `python -m odam_d2.env`
         # The next are Detectron2's own, repeated because LabGym's copy of it is installed without dependencies.
         "fvcore>=0.1.5,<0.1.6",  # registries, weight initialisation, checkpoints

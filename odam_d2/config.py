@@ -2,9 +2,18 @@
 
 from typing import Any
 
-import detectron2
 from detectron2.config import CfgNode as CN
-from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.modeling import (
+    META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    GeneralizedRCNN,
+    ProposalNetwork,
+    RetinaNet,
+)
+from detectron2.modeling.meta_arch.fcos import FCOS
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -143,7 +152,7 @@ def add_odam_config(cfg: CN) -> None:
     # Objects of which images are drawn, >= 0.
     cfg.ODAM.TRAIN.WATCH_DRAWN = 6
 
-    # What tools/train_net.py optimises with, beside the keys of SOLVER.
+    # What odam train optimises with, beside the keys of SOLVER.
     cfg.ODAM.SOLVER = CN()
     # "SGD" as Detectron2 builds it, or "AdamW".
     cfg.ODAM.SOLVER.OPTIMIZER = "SGD"
@@ -164,6 +173,10 @@ TRACED_ROI_HEADS = {
     "CascadeROIHeads": "OdamCascadeROIHeads",
     "Res5ROIHeads": "OdamRes5ROIHeads",
 }
+# The classes behind these names: somebody else's class of the same name is not replaced in a LazyConfig.
+STOCK_CLASSES = (
+    FCOS, GeneralizedRCNN, ProposalNetwork, RetinaNet, RPN, StandardROIHeads, CascadeROIHeads, Res5ROIHeads,
+)  # fmt: skip
 
 
 def use_traced_architectures(cfg: CN | DictConfig) -> None:
@@ -203,12 +216,11 @@ def _swap_targets(node) -> None:
 def _traced_target(target):
     """Our class for one of Detectron2's own (or its dotted name); anything else as it is."""
     kind = locate(target) if isinstance(target, str) else target
-    if not getattr(kind, "__module__", "").startswith(f"{detectron2.__name__}."):
-        return target
     tables = (
         (META_ARCH_REGISTRY, TRACED_META_ARCHITECTURES),
         (ROI_HEADS_REGISTRY, TRACED_ROI_HEADS),
         (PROPOSAL_GENERATOR_REGISTRY, TRACED_PROPOSAL_GENERATORS),
     )
-    found = [registry.get(names[kind.__name__]) for registry, names in tables if kind.__name__ in names]
-    return found[0] if found else target
+    if any(kind is stock for stock in STOCK_CLASSES):
+        return next(registry.get(names[kind.__name__]) for registry, names in tables if kind.__name__ in names)
+    return target

@@ -1,4 +1,4 @@
-"""What is installed and in use, for bug reports and beside benchmark numbers: ``odam env``, ``python -m odam_d2.env``."""
+"""Versions and hardware in use, for bug reports and beside benchmark numbers: ``odam env``."""
 
 import argparse
 import importlib.metadata

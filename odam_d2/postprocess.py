@@ -5,8 +5,7 @@ Shape letters: N images, R candidates of an image, K of them kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from .explain import Explainer, build_explainer
 from .explain.checks import require_ordinary_tensors
 from .ops.nms import check_thresholds, odam_nms
 from .structures import DetectionTrace
-from .utils.untyped import UntypedModule
 
 # As published: of Faster R-CNN and of FCOS. The maps are of the class score; that of a sigmoid has the same map as its
 # logit but for a factor, which the cosine doesn't see, and FCOS's confidence, unlike it, also holds centerness.
@@ -153,17 +151,3 @@ def require_odam_nms(model: nn.Module) -> None:
         )
     if model.training:
         raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-
-
-@contextmanager
-def without_graph(model: UntypedModule) -> Iterator[None]:
-    """No gradients inside; with Odam-NMS also whatever its own gradients need: no inference mode, no autocast.
-
-    Tensors made in inference mode can't enter a graph later on, and gradients of scores underflow in half precision.
-    """
-    with ExitStack() as stack:
-        if model.odam_nms is not None:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.autocast(model.device.type, enabled=False))
-        stack.enter_context(torch.no_grad())
-        yield

@@ -127,15 +127,21 @@ def test_classes_of_ones_own_and_names_in_a_lazy_config():
     class Mine(RetinaNet):
         """Not Detectron2's, so left alone."""
 
+    class Named(RetinaNet):
+        """Not Detectron2's either, whatever it is called."""
+
+    Named.__name__ = "RetinaNet"
+
     cfg = DictConfig(
         {
             "a": {"_target_": Mine, "size": "${..nowhere}", "missing": "???"},
+            "c": {"_target_": Named},
             "b": [{"_target_": "detectron2.modeling.meta_arch.retinanet.RetinaNet"}, 3],
         },
         flags={"allow_objects": True},
     )
     use_traced_architectures(cfg)
-    assert cfg.a._target_ is Mine and cfg.b[0]._target_ is OdamRetinaNet and cfg.b[1] == 3
+    assert cfg.a._target_ is Mine and cfg.c._target_ is Named and cfg.b[0]._target_ is OdamRetinaNet and cfg.b[1] == 3
 
 
 def test_a_stock_proposal_network_gives_way():

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..data.coco import CocoFile
 from ..data.images import read_image_bgr
 from ..visualize.comparison import Findings, comparison_entry, write_comparison
-from ..visualize.ground_truth import CocoAnnotations
+from ..visualize.ground_truth import annotations_of
 from ..visualize.storage import load_class_names, load_heatmaps
 from .arguments import command_parser, failure
 
@@ -106,13 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         names = args.names or [None] * len(args.runs)
         runs = [Run(folder, name, output.resolve()) for folder, name in zip(args.runs, names, strict=True)]
-        annotations = CocoAnnotations(args.annotations)
+        annotations = CocoFile(args.annotations)
         attributes = drawable(runs, args.attributes)
         entries = []
         for path in tqdm(dict.fromkeys(path for run in runs for path in run.images), desc="comparing", unit="image"):
             image = read_image_bgr(path)
-            objects = annotations.find(path, *image.shape[:2])
-            if objects is not None:
+            record = annotations.find(path, *image.shape[:2])
+            if record is not None:
+                objects = annotations_of(record, annotations.class_names)
                 findings = [run.findings(path, attributes[0]) for run in runs]
                 rgb = np.ascontiguousarray(image[:, :, ::-1])
                 entries.append(comparison_entry(path.name, rgb, objects, findings, attributes))

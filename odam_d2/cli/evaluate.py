@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from detectron2.data.build import trivial_batch_collator
 from detectron2.engine import launch
 from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances
@@ -27,7 +28,6 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 from .. import __version__
-from ..data.inputs import as_they_are
 from ..env import collect_versions
 from ..evaluation import (
     ExplanationEvaluator,
@@ -65,7 +65,7 @@ def measure(setup: MeasuredRun, command: str) -> None:
     loader = torch.utils.data.DataLoader(
         setup.inputs(rest[comm.get_rank() :: comm.get_world_size()]),
         batch_size=1,
-        collate_fn=as_they_are,
+        collate_fn=trivial_batch_collator,
         num_workers=0 if setup.cfg.MODEL.DEVICE == "cpu" else setup.cfg.DATALOADER.NUM_WORKERS,
     )
     keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)

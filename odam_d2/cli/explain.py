@@ -27,6 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..data.categories import describe_strangers
+from ..data.coco import CocoFile
 from ..data.images import find_images, read_image_bgr
 from ..env import collect_versions
 from ..explain import Explainer, build_explainer, explainer_options
@@ -34,7 +35,7 @@ from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.files import atomic_write, distinct_names, safe_name, write_json
-from ..visualize.ground_truth import Annotation, CocoAnnotations, to_instances
+from ..visualize.ground_truth import Annotation, annotations_of, to_instances
 from ..visualize.overlay import draw_detections
 from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
@@ -105,7 +106,7 @@ class ImageExplainer:
     Args:
         explainer: what explains.
         cfg: the config of its detector.
-        annotations: the annotated boxes, where there are some.
+        annotations: file of the annotated boxes, if there is one.
         class_names: by the detector's numbers.
         args: the command line.
     """
@@ -114,7 +115,7 @@ class ImageExplainer:
         self,
         explainer: Explainer,
         cfg: CfgNode,
-        annotations: CocoAnnotations | None,
+        annotations: CocoFile | None,
         class_names: Sequence[str],
         args: argparse.Namespace,
     ):
@@ -130,7 +131,8 @@ class ImageExplainer:
         """
         image = read_image_bgr(path)
         height, width = image.shape[:2]
-        truth = self.annotations.find(path, height, width) if self.annotations else None
+        record = self.annotations.find(path, height, width) if self.annotations else None
+        truth = None if record is None else annotations_of(record, self.class_names)
         instances = self._explain(image, path, truth)
         return np.ascontiguousarray(image[:, :, ::-1]), instances, truth
 
@@ -185,9 +187,9 @@ class ImageExplainer:
         return instances.to("cpu")
 
 
-def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoAnnotations:
+def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoFile:
     """The annotated boxes; says which of their categories the detector doesn't have."""
-    annotations = CocoAnnotations(path, class_names, count_classes(model))
+    annotations = CocoFile(path, class_names, count_classes(model))
     if annotations.strangers:
         unknown = describe_strangers(annotations.strangers, annotations.class_names)
         print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)

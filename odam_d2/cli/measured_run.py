@@ -15,10 +15,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..data.categories import category_names
+from ..data.coco import CocoFile, records_from_dataset
 from ..data.inputs import ImageInputs
 from ..evaluation import METRICS, Measuring, TimedComparison
-from ..evaluation.ground_truth import records_from_coco, records_from_dataset
 from ..evaluation.metrics.candidates import object_scorer
 from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..model_zoo.addresses import weights_checksum
@@ -148,13 +147,11 @@ class MeasuredRun:
             return self.class_names or ()
         if self.args.dataset:
             return tuple(MetadataCatalog.get(self.args.dataset).get("thing_classes") or ())
-        names = category_names(self.args.annotations)
-        # All but a category 0 that groups the others, see class_numbers.
-        return names[len(names) - (count_classes(self.model) or 0) :]
+        return self.coco.class_names
 
     @cached_property
-    def records(self) -> list[dict]:
-        """The whole data set."""
+    def num_classes(self) -> int:
+        """How many classes the detector tells apart."""
         number = count_classes(self.model)
         if number is None:
             kind = self.cfg.MODEL.META_ARCHITECTURE
@@ -162,10 +159,19 @@ class MeasuredRun:
                 f"`--config-file` must be of a detector that tells classes apart; got a {kind}, whose regions are of "
                 "no class: measure a detector that reads them"
             )
-        about = (self.class_names, number)
+        return number
+
+    @cached_property
+    def coco(self) -> CocoFile:
+        """What --annotations names."""
+        return CocoFile(self.args.annotations, self.class_names, self.num_classes, self.args.images)
+
+    @cached_property
+    def records(self) -> list[dict]:
+        """The whole data set."""
         if self.args.dataset:
-            return records_from_dataset(self.args.dataset, *about)
-        return records_from_coco(self.args.annotations, self.args.images, *about)
+            return records_from_dataset(self.args.dataset, self.class_names, self.num_classes)
+        return self.coco.known_records()
 
     @cached_property
     def measuring(self) -> Measuring:

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -48,6 +48,8 @@ from ..evaluation.nms_tuning.tuning import (
 )
 from ..evaluation.runs.store import ResultStore
 from ..model_zoo.addresses import weights_checksum
+from ..modeling.class_names import known_class_names
+from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.clock import now
 from ..utils.files import write_json, write_text
@@ -142,12 +144,27 @@ class Setup:
             raise ValueError(
                 f"`dataset` must be registered; got {args.dataset!r}: choose one of {sorted(DatasetCatalog.list())}"
             ) from error
+        self._require_classes_of_the_data_set()
         end = None if args.max_images is None else args.skip_images + args.max_images
         if not everything[args.skip_images : end]:
             raise ValueError(
                 f"`skip_images` must leave images; got {args.skip_images} of {len(everything)}: skip fewer"
             )
         return everything[args.skip_images : end]
+
+    def _require_classes_of_the_data_set(self) -> None:
+        """Raises ValueError where the evaluator would take the detector's classes for others."""
+        catalogued = MetadataCatalog.get(self.args.dataset)
+        own = catalogued.get("thing_classes")
+        if own is None or catalogued.get("evaluator_type") == "crowdhuman":  # which looks at class 0, people, alone
+            return
+        names, number = known_class_names(self.cfg, self.model), count_classes(self.model)
+        if number != len(own) or (names is not None and list(names) != list(own)):
+            raise ValueError(
+                f"`dataset` must have the detector's classes; got {self.args.dataset!r} with {list(own)}, and the "
+                f"detector has {list(names) if names else f'{number} classes without names'}: name a data set that it "
+                "can be trained on"
+            )
 
     @cached_property
     def score(self) -> Score:
@@ -198,7 +215,7 @@ class Setup:
 
 
 def read_thresholds(path: str) -> dict[str, dict[str, float]]:
-    """Way -> thresholds, as a run of this tool wrote them.
+    """Way -> thresholds, as another run wrote them.
 
     Raises:
         ValueError: if the file is not such a one.
@@ -208,7 +225,7 @@ def read_thresholds(path: str) -> dict[str, dict[str, float]]:
         return {way: {name: float(value) for name, value in one.items()} for way, one in chosen.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"`thresholds` must be a file that this tool wrote; got {path!r} ({error}): name a thresholds.json"
+            f"`thresholds` must be a file that odam tune-nms wrote; got {path!r} ({error}): name a thresholds.json"
         ) from error
 
 
@@ -232,7 +249,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
             trace = setup.model.candidate_trace([entry])
             (similarity,) = setup.model.odam_nms.similarities(setup.model, trace)
             one = Candidates.of(trace.instances[0], similarity, (entry["height"], entry["width"]))
-            store.write(args.skip_images + one)
+            store.write(args.skip_images + number, one)
         found.append(one)
     return found
 

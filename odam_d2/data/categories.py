@@ -3,12 +3,9 @@
 The one place that decides it: a category taken for another class is a wrong label that nobody notices.
 """
 
-import json
 import logging
-import os
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 
@@ -68,6 +65,32 @@ def class_numbers(
     )
 
 
+def require_known_categories(
+    categories: Mapping[Any, str],
+    numbers: Mapping[Any, int],
+    annotated: Collection[Any],
+    class_names: Sequence[str] | None,
+    file: str,
+) -> None:
+    """Raises ValueError where annotated objects are of a category that is none of the detector's classes.
+
+    Args:
+        categories: id -> name.
+        numbers: what :func:`class_numbers` gave for them.
+        annotated: see there, as the next two.
+        class_names: of the detector.
+        file: what errors call the annotations.
+    """
+    strangers = [name for key, name in categories.items() if key in annotated and key not in numbers]
+    if strangers:
+        known = list(class_names or ())
+        raise ValueError(
+            f"annotated categories must be classes of the detector; {file!r} has {list(categories.values())}, the "
+            f"detector {known} and so no class for {describe_strangers(strangers, known)}: leave other categories out "
+            "of the annotations, or name a data set of the detector's classes in DATASETS.TEST"
+        )
+
+
 def describe_strangers(strangers: Sequence[str], class_names: Sequence[str]) -> str:
     """Names of categories that no class has, each with the nearest class where there is one near."""
     lower = {name.casefold(): name for name in class_names}
@@ -76,12 +99,3 @@ def describe_strangers(strangers: Sequence[str], class_names: Sequence[str]) -> 
         near = get_close_matches(name.casefold(), lower, n=1)
         described.append(f"{name!r} (nearest: {lower[near[0]]!r})" if near else repr(name))
     return ", ".join(described)
-
-
-def category_names(path: str | os.PathLike) -> tuple[str, ...]:
-    """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return tuple(str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()

@@ -147,7 +147,7 @@ def _refuse(content: OdgtContent, odgt: str, number: int, reason: str, skip_bad:
     if not skip_bad:
         raise ValueError(
             f"`odgt` must hold a JSON object with `ID` and `gtboxes` in every line, and its image must be there; "
-            f"{message}: mend it, or write a file without bad lines with tools/check_crowdhuman.py --skip-bad --write"
+            f"{message}: mend it, or write a file without bad lines with odam check-crowdhuman --skip-bad --write"
         )
     content.bad.append(message)
 

@@ -51,8 +51,3 @@ class ImageInputs(torch.utils.data.Dataset):
         pixels = self.resize.get_transform(pixels).apply_image(pixels)
         image = torch.as_tensor(np.ascontiguousarray(pixels.astype(np.float32).transpose(2, 0, 1)))
         return {**entry, "image": image}
-
-
-def as_they_are(batch: list[dict]) -> list[dict]:
-    """Puts entries of a batch together: not at all."""
-    return batch

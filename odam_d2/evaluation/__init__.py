@@ -1,5 +1,6 @@
 """Numbers that say how good an explanation is."""
 
+from ..data.coco import records_from_coco, records_from_dataset
 from ..data.matching import Matches, match_detections
 from .bootstrap import bootstrap_interval
 from .crowd.evaluator import CrowdHumanEvaluator
@@ -7,7 +8,7 @@ from .crowd.matching import CrowdMatches, match_crowd
 from .crowd.metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
 from .crowd.objects import CrowdObjects
 from .crowd.table import crowd_table
-from .ground_truth import TrueObjects, records_from_coco, records_from_dataset
+from .ground_truth import TrueObjects
 from .metrics.builtin import METRICS
 from .metrics.candidates import object_scorer
 from .metrics.discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects

@@ -1,27 +1,18 @@
-"""The annotated objects of a data set, as metrics need them.
-
-Records are Detectron2's standard dicts: ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations`` with
-``bbox``, ``bbox_mode``, ``category_id`` (the detector's number) and, where known, ``segmentation`` and ``iscrowd``.
+"""The annotated objects of an image, as metrics need them.
 
 Shape letters: G objects of one image, (h, w) the image.
 """
 
-import json
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
 from pycocotools import mask as mask_util
 from torch import Tensor
 
-from ..data.categories import class_numbers, describe_strangers, require_fitting_names
+from ..data.coco import corners, why_no_object
 from .metrics.localization import inside_boxes
 
 
@@ -47,19 +38,16 @@ class TrueObjects:
 
     @classmethod
     def of(cls, record: dict) -> "TrueObjects":
-        """The objects of a record."""
+        """The objects of a record, see :mod:`odam_d2.data.coco`."""
         dropped = {"crowd": 0, "ignored": 0, "empty": 0}
         kept = []
         for number, item in enumerate(record.get("annotations", ())):
-            box = BoxMode.convert(list(item["bbox"]), item.get("bbox_mode", BoxMode.XYXY_ABS), BoxMode.XYXY_ABS)
-            if item.get("iscrowd", 0):
-                dropped["crowd"] += 1
-            elif item.get("ignore", 0):
-                dropped["ignored"] += 1
-            elif not (box[2] > box[0] and box[3] > box[1]):
-                dropped["empty"] += 1
+            reason = why_no_object(item)
+            if reason is not None:
+                dropped[reason] += 1
             else:
-                kept.append((box, item["category_id"], item.get("id", number), item.get("segmentation") or None))
+                name, segmentation = item.get("id", number), item.get("segmentation") or None
+                kept.append((corners(item), item["category_id"], name, segmentation))
         return cls(
             (record["height"], record["width"]),
             torch.tensor([box for box, *_ in kept], dtype=torch.float32).view(-1, 4),
@@ -114,99 +102,3 @@ def _decode(segmentation: Any, size: tuple[int, int], name: Any) -> np.ndarray:
             f"{mask.shape[0]}: it is of another image"
         )
     return mask
-
-
-def records_from_coco(
-    annotations: str | os.PathLike, images: str | os.PathLike, class_names: Sequence[str] | None, num_classes: int
-) -> list[dict]:
-    """Records of a COCO file, in the order of its images.
-
-    Unlike Detectron2's loader it keeps objects without a usable mask and what is marked with ``ignore``.
-
-    Args:
-        annotations: the json file.
-        images: folder that its file names are in.
-        class_names: the detector's classes, among which categories are found by name; None where they aren't known:
-            then categories are taken by rising id, which is how Detectron2 numbers them for training.
-        num_classes: of the detector.
-
-    Raises:
-        ValueError: if the file can't be read, isn't COCO's, its categories aren't the detector's, or `class_names` are
-            of another number than its classes.
-    """
-    require_fitting_names(class_names, num_classes)
-    try:
-        content = json.loads(Path(annotations).read_text(encoding="utf-8"))
-        names = {c["id"]: str(c["name"]) for c in sorted(content["categories"], key=lambda c: c["id"])}
-        annotated = {item["category_id"] for item in content["annotations"]}
-        numbers = class_numbers(names, annotated, class_names, num_classes, str(annotations))
-        _require_classes(names, numbers, annotated, class_names, str(annotations))
-        records = {
-            one["id"]: {
-                "file_name": str(Path(images) / one["file_name"]),
-                "image_id": one["id"],
-                "height": int(one["height"]),
-                "width": int(one["width"]),
-                "annotations": [],
-            }
-            for one in content["images"]
-        }
-        for item in content["annotations"]:
-            kept = {key: item[key] for key in ("id", "segmentation", "iscrowd", "ignore") if key in item}
-            box = [float(side) for side in item["bbox"]]
-            kept |= {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": numbers[item["category_id"]]}
-            records[item["image_id"]]["annotations"].append(kept)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"`annotations` must be a json file in the COCO format; got {str(annotations)!r}: {reason}"
-        ) from error
-    return list(records.values())
-
-
-def _require_classes(
-    categories: dict[Any, str], numbers: dict[Any, int], annotated: set, class_names: Sequence[str] | None, source: str
-) -> None:
-    """Raises ValueError where annotated objects are of a category that the detector doesn't know."""
-    strangers = [name for key, name in categories.items() if key in annotated and key not in numbers]
-    if strangers:
-        known = list(class_names or ())
-        raise ValueError(
-            f"annotated categories must be classes of the detector; {source!r} has {list(categories.values())}, the "
-            f"detector {known} and so no class for {describe_strangers(strangers, known)}: leave other categories out "
-            "of the annotations, or name a data set of the detector's classes in DATASETS.TEST"
-        )
-
-
-def records_from_dataset(name: str, class_names: Sequence[str] | None, num_classes: int) -> list[dict]:
-    """Records of a data set of Detectron2's catalog; arguments and errors as of :func:`records_from_coco`."""
-    if name not in DatasetCatalog.list():
-        raise ValueError(
-            f"`dataset` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, import the "
-            "file that registers it, or give annotations and images"
-        )
-    require_fitting_names(class_names, num_classes)
-    try:
-        records = DatasetCatalog.get(name)
-    # Anyone can register a data set, and each fails in its own way; Detectron2's own asserts that nothing is ignored.
-    except Exception as error:
-        raise ValueError(
-            f"`dataset` must be one that can be read; got {name!r}, which failed with {type(error).__name__}: {error}: "
-            "mend it, or give a COCO file by --annotations and --images, which may hold what is marked with `ignore`"
-        ) from error
-    own = MetadataCatalog.get(name).get("thing_classes")
-    if own is None:
-        return records
-    categories = dict(enumerate(own))
-    annotated = {item["category_id"] for record in records for item in record.get("annotations", ())}
-    numbers = class_numbers(categories, annotated, class_names, num_classes, name)
-    _require_classes(categories, numbers, annotated, class_names, name)
-    return [
-        {
-            **record,
-            "annotations": [
-                {**item, "category_id": numbers[item["category_id"]]} for item in record.get("annotations", ())
-            ],
-        }
-        for record in records
-    ]

@@ -10,6 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.registry import NamedRegistry
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
 from .checks import require_ordinary_tensors, without_inference_tensors
@@ -25,32 +27,33 @@ from .finite import cause_in, require_finite_maps, require_finite_trace
 from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
 
+AnyExplainer = TypeVar("AnyExplainer", bound="Explainer")
+AnyEngine = TypeVar("AnyEngine", bound="GradientEngine")
+
 # Modules that are held in eval mode, by how many calls, and the mode that each was in before.
 _own_modes: WeakKeyDictionary[nn.Module, tuple[int, bool]] = WeakKeyDictionary()
 _changing_modes = threading.Lock()
 
-METHODS: dict[str, type[Explainer]] = {}
-ENGINES: dict[str, type[GradientEngine]] = {}
+METHODS: NamedRegistry[type[Explainer]] = NamedRegistry("METHODS")
+ENGINES: NamedRegistry[type[GradientEngine]] = NamedRegistry("ENGINES")
 
 
-def register_method(name: str) -> Callable[[type], type]:
-    """Class decorator: makes an :class:`Explainer` reachable as ``build_explainer(model, method=name)``."""
+def register_method(name: str) -> Callable[[type[AnyExplainer]], type[AnyExplainer]]:
+    """Class decorator: makes an :class:`Explainer` reachable as ``build_explainer(model, method=name)``.
 
-    def register(cls: type) -> type:
-        METHODS[name] = cls
-        return cls
+    Raises:
+        AssertionError: if the name is taken.
+    """
+    return METHODS.register_as(name)
 
-    return register
 
+def register_engine(name: str) -> Callable[[type[AnyEngine]], type[AnyEngine]]:
+    """Class decorator: makes a :class:`GradientEngine` reachable as ``build_explainer(model, engine=name)``.
 
-def register_engine(name: str) -> Callable[[type], type]:
-    """Class decorator: makes a :class:`GradientEngine` reachable as ``build_explainer(model, engine=name)``."""
-
-    def register(cls: type) -> type:
-        ENGINES[name] = cls
-        return cls
-
-    return register
+    Raises:
+        AssertionError: if the name is taken.
+    """
+    return ENGINES.register_as(name)
 
 
 class GradientEngine(ABC):

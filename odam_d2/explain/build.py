@@ -1,6 +1,5 @@
 """From names to an explainer."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
+from ..utils.user_warnings import warn_user
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .checks import unwrap_detector
 from .compare import MethodComparison
@@ -187,7 +187,7 @@ class _EngineChoice:
         said = _SAID.setdefault(self.model, set())
         if sentence not in said and comm.is_main_process():
             said.add(sentence)
-            warnings.warn(sentence, stacklevel=6)
+            warn_user(sentence)
 
 
 def _require_traced(model: UntypedModule) -> None:

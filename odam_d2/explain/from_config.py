@@ -26,8 +26,9 @@ def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
     odam = cfg.ODAM
     options: dict[str, Any] = {"method": odam.METHOD, "attributes": tuple(odam.ATTRIBUTES)}
     options |= {"engine": odam.ENGINE, "layer": odam.LAYER, "group_norm": odam.GROUP_NORM, "smoothing": odam.SMOOTHING}
-    kind = METHODS.get(given.get("method", odam.METHOD))
-    if kind is not None:
+    method = given.get("method", odam.METHOD)
+    if method in METHODS:
+        kind = METHODS[method]
         if kind.explains is not None:
             options["attributes"] = tuple(name for name in options["attributes"] if name in kind.explains)
         left_out = [*([] if kind.smooths else ["smoothing"]), *([] if kind.uses_gradients else ["engine", "layer"])]

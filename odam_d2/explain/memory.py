@@ -1,11 +1,12 @@
 """What to do when memory runs out: half as much at a time, and say so once."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from ..utils.user_warnings import warn_user
 
 Made = TypeVar("Made")
 
@@ -50,7 +51,6 @@ class Halving:
         """Warns, the first time."""
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"out of memory with {tried} maps or detections at a time: going on with {now}, and fewer if need be",
-                stacklevel=3,
+            warn_user(
+                f"out of memory with {tried} maps or detections at a time: going on with {now}, and fewer if need be"
             )

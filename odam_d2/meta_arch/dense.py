@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import detectron2
 import torch
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.meta_arch.dense_detector import DenseDetector
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances, pairwise_iou
 
@@ -23,7 +23,8 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
-from ..postprocess import OdamNMS, require_odam_nms, without_graph
+from ..modeling.without_graph import without_graph
+from ..postprocess import OdamNMS, require_odam_nms
 from ..structures import DetectionTrace
 from ..utils.untyped import StockClass
 from .forward_pass import ForwardPass
@@ -186,7 +187,7 @@ class AnchorTraceMixin(StockClass):
 
 
 class DenseTraceMixin(AnchorTraceMixin):
-    """The same for a ``DenseDetector``; a subclass names ``traced_head_type`` and overrides :meth:`match_given`.
+    """The same for a ``DenseDetector``; a subclass says what it stands in front of and overrides :meth:`match_given`.
 
     Args:
         odam_nms: takes the place of non-max suppression; None leaves the stock detector's.
@@ -194,15 +195,20 @@ class DenseTraceMixin(AnchorTraceMixin):
 
     Raises:
         TypeError: if `odam_nms` can't take that place, since the detector suppresses in a way of its own.
+
+    Attributes:
+        stock_class: Detectron2's detector, whose non-max suppression Odam-NMS can stand in for.
+        traced_head_type: what remembers its head's outputs.
     """
 
+    stock_class: type[DenseDetector]
     traced_head_type: type[TracedDenseHead]
 
     def __init__(self, *, odam_nms: OdamNMS | None = None, **kwargs):
         super().__init__(**kwargs)
         self.odam_nms = odam_nms
-        owner = type(self).inference_single_image.__module__
-        if odam_nms is not None and not owner.startswith(f"{detectron2.__name__}."):
+        own = type(self).inference_single_image is not self.stock_class.inference_single_image
+        if odam_nms is not None and own:
             raise TypeError(
                 f"`odam_nms` must stand in for Detectron2's own non-max suppression; {type(self).__name__} overrides "
                 "`inference_single_image`: leave it out, or set ODAM.NMS.ENABLED to False"

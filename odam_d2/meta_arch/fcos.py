@@ -21,6 +21,7 @@ class OdamFCOS(DenseTrainingMixin, DenseTraceMixin, FCOS):
     keys below ``ODAM.FCOS`` are read.
     """
 
+    stock_class = FCOS
     traced_head_type = TracedFCOSHead
     extra_attributes = ("centerness",)
 

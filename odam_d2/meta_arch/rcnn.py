@@ -20,7 +20,8 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
-from ..postprocess import TWO_STAGE, OdamNMS, odam_nms_arguments, require_odam_nms, without_graph
+from ..modeling.without_graph import without_graph
+from ..postprocess import TWO_STAGE, OdamNMS, odam_nms_arguments, require_odam_nms
 from ..structures import CORNERS, SIDES, DetectionTrace
 from .rcnn_training import RCNNTrainingMixin
 

@@ -15,6 +15,7 @@ from .dense_training import DenseTrainingMixin
 class OdamRetinaNet(DenseTrainingMixin, DenseTraceMixin, RetinaNet):
     """``RetinaNet`` with the same weights and the same detections, :meth:`trace` beside inference, and Odam-Train."""
 
+    stock_class = RetinaNet
     traced_head_type = TracedRetinaNetHead
 
     @configurable

@@ -59,8 +59,7 @@ def get_checkpoint_url(name: str) -> str:
     name = name.removesuffix(".yaml")
     if name not in available():
         raise ValueError(
-            f"`name` must be a bundled detector; got {name!r}: choose one of {available()}, or train it with "
-            "tools/train_net.py"
+            f"`name` must be a bundled detector; got {name!r}: choose one of {available()}, or train it with odam train"
         )
     return f"{PREFIX}{name}.pth"
 

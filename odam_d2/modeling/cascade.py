@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from detectron2.modeling import ROI_HEADS_REGISTRY
 from detectron2.modeling.roi_heads import CascadeROIHeads
-from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
@@ -44,20 +43,6 @@ class OdamCascadeROIHeads(TracedROIHeads, CascadeROIHeads):
             pooled = self.pool(features, [p.proposal_boxes for p in proposals], self.box_pooler)
             stages.append(BoxStage(self.box_pooler, proposals, pooled, *self.run_box_stage(number, pooled)))
         return stages
-
-    def choose(self, stages: list[BoxStage]) -> tuple[list[Instances], list[Tensor], list[Tensor], list[Tensor]]:
-        """See :meth:`TracedROIHeads.choose`."""
-        boxes, scores = self.say_all(stages)
-        last = stages[-1]
-        results, kept = fast_rcnn_inference(
-            boxes,
-            scores,
-            [p.image_size for p in last.proposals],
-            last.predictor.test_score_thresh,
-            last.predictor.test_nms_thresh,
-            last.predictor.test_topk_per_image,
-        )
-        return results, kept, boxes, scores
 
     def say_all(self, stages: list[BoxStage]) -> tuple[list[Tensor], list[Tensor]]:
         """See :meth:`TracedROIHeads.say_all`: boxes of the last stage, the mean of all stages' scores."""

@@ -4,7 +4,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..data.categories import category_names, require_fitting_names
+from ..data.categories import require_fitting_names
+from ..data.coco import category_names
 from .num_classes import count_classes
 
 

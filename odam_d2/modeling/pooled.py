@@ -14,12 +14,14 @@ from detectron2.modeling.roi_heads import (
     FastRCNNOutputLayers,
     MaskRCNNConvUpsampleHead,
 )
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
-from ..utils.untyped import StockClass, UntypedModule
+from ..utils.untyped import UntypedModule
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
+from .repeats import RepeatsInference
 
 # Heads and predictors that treat each RoI on its own. Types, not subclasses: a subclass may do anything.
 INSTANCE_WISE_MODULES: set[type[nn.Module]] = {FastRCNNConvFCHead, FastRCNNOutputLayers, MaskRCNNConvUpsampleHead}
@@ -191,16 +193,15 @@ class TracedRoIHead:
         return (logits * inside).sum(1) / inside.sum(1)
 
 
-class TracedROIHeads(StockClass):
+class TracedROIHeads(RepeatsInference):
     """Lets Detectron2's RoI heads say where their detections came from; put it in front of the stock class.
 
     Attributes:
-        inference_method: the stock method whose inference :meth:`detect` repeats.
         keeps_samples: whether `samples` is filled in training.
         samples: N Instances, the proposals of the latest training step with their labels, as they were sampled.
     """
 
-    inference_method: str
+    tracing_methods = ("detect", "run_box_stages")
     keeps_samples = False
     samples: list[Instances] = []
 
@@ -229,15 +230,21 @@ class TracedROIHeads(StockClass):
         raise NotImplementedError
 
     def choose(self, stages: list[BoxStage]) -> tuple[list[Instances], list[Tensor], list[Tensor], list[Tensor]]:
-        """The detections, as the stock class chooses them; here, where there is a single box stage.
+        """The detections, as the stock classes choose them: by the predictor, or by what several stages say together.
 
         Returns:
             N Instances; N times (D,) int64 indices as Detectron2 counts them, among finite rows; N times boxes
             (R, 4 or K * 4); N times (R, K + 1) scores.
         """
-        (stage,) = stages
-        results, kept = stage.predictor.inference(stage.outputs, stage.proposals)
-        return results, kept, *self.say_all(stages)
+        last = stages[-1]
+        boxes, scores = self.say_all(stages)
+        if len(stages) == 1:
+            results, kept = last.predictor.inference(last.outputs, last.proposals)
+        else:
+            thresholds = (last.predictor.test_score_thresh, last.predictor.test_nms_thresh)
+            sizes = [p.image_size for p in last.proposals]
+            results, kept = fast_rcnn_inference(boxes, scores, sizes, *thresholds, last.predictor.test_topk_per_image)
+        return results, kept, boxes, scores
 
     def say_all(self, stages: list[BoxStage]) -> tuple[list[Tensor], list[Tensor]]:
         """What the box stages together say of all proposals, before any is chosen.
@@ -306,22 +313,10 @@ class TracedROIHeads(StockClass):
             found.append(one)
         return found
 
-    @classmethod
-    def why_not_traced(cls) -> str | None:
-        """In a few words, why :meth:`detect` may not do what inference does; None if it does."""
-        depth = {
-            name: next(k for k, base in enumerate(cls.__mro__) if name in vars(base))
-            for name in (cls.inference_method, "detect", "run_box_stages")
-        }
-        if depth[cls.inference_method] < min(depth["detect"], depth["run_box_stages"]):
-            return f"overrides `{cls.inference_method}` alone"
-        return None
-
     def why_suppresses_itself(self) -> str | None:
         """In a few words, why :meth:`above_threshold` may not be what inference chooses among; None if it is."""
         for name in ("detect", "choose"):
-            method = getattr(type(self), name)
-            if not method.__module__.startswith(f"{__package__}."):
+            if getattr(type(self), name) is not getattr(TracedROIHeads, name):
                 return f"{type(self).__name__} overrides `{name}`"
         predictors = self.box_predictor if isinstance(self.box_predictor, nn.ModuleList) else [self.box_predictor]
         for predictor in predictors:

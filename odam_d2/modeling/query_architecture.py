@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..utils.registry import NamedRegistry
 from ..utils.untyped import UntypedModule
 
 # Where the features to explain on can be taken from, in the data's order.
 STAGES = ("backbone", "projection", "encoder")
-ARCHITECTURES: dict[str, type[QueryArchitecture]] = {}
+ARCHITECTURES: NamedRegistry[type[QueryArchitecture]] = NamedRegistry("ARCHITECTURES")
+AnyArchitecture = TypeVar("AnyArchitecture", bound="QueryArchitecture")
 
 
 def require_transformers() -> ModuleType:
@@ -40,15 +42,18 @@ def require_transformers() -> ModuleType:
     return transformers
 
 
-def register_architecture(name: str) -> Callable[[type[QueryArchitecture]], type[QueryArchitecture]]:
-    """Class decorator: makes a :class:`QueryArchitecture` reachable as ``ODAM.DETR.ARCHITECTURE``."""
+def register_architecture(name: str) -> Callable[[type[AnyArchitecture]], type[AnyArchitecture]]:
+    """Class decorator: makes a :class:`QueryArchitecture` reachable as ``ODAM.DETR.ARCHITECTURE``.
 
-    def register(cls: type[QueryArchitecture]) -> type[QueryArchitecture]:
-        ARCHITECTURES[name] = cls
+    Raises:
+        AssertionError: if the name is taken.
+    """
+
+    def named(cls: type[QueryArchitecture]) -> type[QueryArchitecture]:
         cls.name = name
         return cls
 
-    return register
+    return ARCHITECTURES.register_as(name, named)
 
 
 def find_architecture(name: str) -> QueryArchitecture:

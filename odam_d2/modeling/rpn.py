@@ -18,6 +18,7 @@ from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
 from .dense import TracedDenseHead
 from .provenance import LEVEL_FIELD, ROW_FIELD
+from .repeats import RepeatsInference
 
 
 class TracedRPNHead(TracedDenseHead):
@@ -46,8 +47,11 @@ class TracedRPNHead(TracedDenseHead):
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class OdamRPN(RPN):
+class OdamRPN(RepeatsInference, RPN):
     """``RPN`` with the same weights and the same proposals, which can also say where they came from."""
+
+    inference_method = "predict_proposals"
+    tracing_methods = ("propose",)
 
     @classmethod
     def of(cls, rpn: RPN) -> OdamRPN:
@@ -67,11 +71,11 @@ class OdamRPN(RPN):
 
     def require_traceable(self) -> None:
         """Raises TypeError where proposals are chosen in a way that :meth:`propose` does not know."""
-        kind = type(self)
-        if kind.predict_proposals is not RPN.predict_proposals and kind.propose is OdamRPN.propose:
+        reason = self.why_not_traced()
+        if reason:
             raise TypeError(
-                f"`proposal_generator` must trace what it does in inference; got {kind.__name__}, which overrides "
-                "`predict_proposals` alone: override `propose` as well, and keep levels and anchors there"
+                f"`proposal_generator` must trace what it does in inference; got {type(self).__name__}, which "
+                f"{reason}: override `propose` as well, and keep levels and anchors there"
             )
 
     def propose(

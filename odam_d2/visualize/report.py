@@ -79,7 +79,7 @@ def image_entry(
         "detections": detections,
         "annotations": None
         if annotations is None
-        else [{"label": a.label, "box": list(a.box), "crowd": a.crowd} for a in annotations],
+        else [{"label": a.label, "box": [round(v, 2) for v in a.box], "crowd": a.crowd} for a in annotations],
     }
 
 

@@ -87,7 +87,7 @@ def _load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if version is None or int(version) != FORMAT_VERSION:
         raise ValueError(
             f"`path` must be a file that save_heatmaps wrote, in format {FORMAT_VERSION}; got {str(path)!r} in "
-            f"{'no format of ours' if version is None else f'format {int(version)}'}: run tools/explain.py anew"
+            f"{'no format of ours' if version is None else f'format {int(version)}'}: run odam explain again"
         )
     return arrays
 

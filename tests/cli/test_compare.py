@@ -67,7 +67,7 @@ def test_two_runs_side_by_side(folder, capsys):
     [
         ((), ("first", "second"), r"got \['combined'\], and 'second' has \['score'\]"),
         (("--attributes", "mask"), ("first",), r"got \['mask'\], and 'first' has"),
-        ((), ("images",), "output folders of tools/explain.py; got .*images"),
+        ((), ("images",), "output folders of odam explain; got .*images"),
     ],
 )
 def test_runs_that_do_not_fit(folder, options, runs, message, capsys):

@@ -7,7 +7,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from odam_d2 import model_zoo
-from odam_d2.cli.config import build_detector, read_run_config
+from odam_d2.cli.config import build_detector, read_config, read_run_config
 from odam_d2.modeling.class_names import known_class_names
 from odam_d2.modeling.num_classes import count_classes
 
@@ -89,3 +89,36 @@ def test_classes_of_a_coco_file_that_nobody_has_read(tmp_path):
 def test_a_detector_that_can_not_be_built():
     with pytest.raises(ValueError, match="the config must describe a detector; building it failed"):
         build_detector(read(NAME, "MODEL.BACKBONE.NAME", "nothing"))
+
+
+def test_names_of_either_zoo_and_files_mean_the_same_detector(tmp_path):
+    """By its name with `.yaml` it is Detectron2's own config, by that without it ours, which names masks to explain."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("MODEL: {META_ARCHITECTURE: RetinaNet, WEIGHTS: mine.pth}\n")
+    assert read(str(mine)).MODEL.WEIGHTS == "mine.pth"
+    assert read(str(mine)).MODEL.META_ARCHITECTURE == "OdamRetinaNet"
+    name = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+    ours, theirs = read(name), read(f"{name}.yaml")
+    assert "mask" in ours.ODAM.ATTRIBUTES and "mask" not in theirs.ODAM.ATTRIBUTES
+    for cfg in (ours, theirs):
+        assert cfg.MODEL.META_ARCHITECTURE == "OdamRCNN" and cfg.MODEL.MASK_ON
+        assert cfg.MODEL.WEIGHTS.startswith("https://") and "mask_rcnn_R_50_FPN_3x" in cfg.MODEL.WEIGHTS
+    only_theirs = read("COCO-Detection/rpn_R_50_FPN_1x")
+    assert only_theirs.MODEL.META_ARCHITECTURE == "OdamProposalNetwork"
+
+
+def test_training_begins_with_the_weights_of_the_config_and_stock_detectors_stay():
+    cfg = read_config("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", traced=False)
+    assert cfg.MODEL.WEIGHTS.endswith("R-50.pkl") and cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+    assert not cfg.is_frozen()
+
+
+def test_imports_come_before_the_config(tmp_path):
+    (tmp_path / "test_config_imported.py").write_text("raise RuntimeError('imported')\n")
+    with pytest.raises(ImportError, match="imported"):
+        read_config("nothing", imports=[str(tmp_path / "test_config_imported.py")])
+
+
+def test_a_name_that_nobody_knows():
+    with pytest.raises(ValueError, match=f"or a yaml file; got 'nothing': choose one of .*{NAME}"):
+        read_config("nothing")

@@ -1,4 +1,4 @@
-"""tools/evaluate.py from end to end, on tiny images and a detector with random weights."""
+"""odam evaluate from end to end, on tiny images and a detector with random weights."""
 
 import csv
 import json
@@ -77,7 +77,7 @@ def arguments(folder, output, *options, metrics=METRICS, opts=()):
 
 def numbers(output):
     """All that doesn't tell when and how a run was made."""
-    page = re.sub(r"<p>tools/evaluate.py.*?</p>", "", (output / "index.html").read_text())
+    page = re.sub(r"<p>odam evaluate.*?</p>", "", (output / "index.html").read_text())
     metrics = json.loads((output / "metrics.json").read_text())
     del metrics["run"]
     return page, metrics, (output / "per_object.csv").read_text(), (output / "pairs.csv").read_text()
@@ -94,7 +94,7 @@ def whole(tool, folder, tmp_path_factory):
 def test_what_a_run_leaves(whole):
     page, metrics, _, _ = numbers(whole)
     run = json.loads((whole / "metrics.json").read_text())["run"]
-    assert run["seed"] == 0 and "torch" in run["versions"] and run["command"].startswith("tools/evaluate.py --config")
+    assert run["seed"] == 0 and "torch" in run["versions"] and run["command"].startswith("odam evaluate --config")
     assert list(metrics["metrics"]) == METRICS and metrics["failures"] == []
     assert metrics["counts"]["images"] == COUNT and metrics["counts"]["crowd"] == 1
     matched = metrics["counts"]["matched"]
@@ -216,7 +216,7 @@ def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
         (("--num-machines", "2"), "--num-machines must be 1 on the CPU; got 2: give --num-processes"),
         (("--num-gpus", "2"), "--num-gpus must be at most 1 on the CPU; got 2: give --num-processes 2"),
         (("--machine-rank", "1"), "--machine-rank must be in 0 .. 0; got 1"),
-        (("--machine-rank", "-1", "--num-machines", "2"), "--machine-rank must be in 0 .. 1; got -1"),
+        (("--machine-rank", "-1", "--num-machines", "2"), "--machine-rank: must be at least 0; got -1"),
     ],
 )
 def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):

@@ -18,7 +18,7 @@ def run(tmp_path):
     measured = {
         "metrics": {"energy_box": {"higher_is_better": True, "objects": 2, "methods": means}, "vea": nothing},
         "counts": {"images": 1, "objects": 3, "matched": 2, "detections": 5, "low_iou": 3, "crowd": 6},
-        "run": {"command": "tools/evaluate.py --seed 4", "seed": 4, "methods": {"odam": {}, "b": {}},
+        "run": {"command": "odam evaluate --seed 4", "seed": 4, "methods": {"odam": {}, "b": {}},
                 "iou_threshold": 0.5, "score_threshold": 0.3, "attribute": "score", "device": "cpu",
                 "versions": {"odam_d2": "0.9", "torch": "2.5", "detectron2": "0.6"}},
     }  # fmt: skip
@@ -37,7 +37,7 @@ def cells(text, first):
 def test_means_and_differences(run, capsys):
     assert load_command("summarize").main([str(run)]) == 0
     text = capsys.readouterr().out
-    assert "### a_run\n\n    tools/evaluate.py --seed 4\n" in text
+    assert "### a_run\n\n    odam evaluate --seed 4\n" in text
     assert "Seed 4, maps of `score`, cpu, odam_d2 0.9, torch 2.5, detectron2 0.6. " in text
     assert "detectron2 0.6. Matched: IoU > 0.5, score >= 0.3. 1 images. " in text
     assert "6 are crowds" in text and "3 are objects, of which 2 matched. Of 5 detections" in text
@@ -117,7 +117,7 @@ def test_sanity_checks_are_told(run, capsys):
 
 def test_an_unfinished_run_is_an_error(tmp_path, capsys):
     assert load_command("summarize").main([str(tmp_path)]) == 1
-    assert "without metrics.json: run tools/evaluate.py --resume" in capsys.readouterr().err
+    assert "without metrics.json: run odam evaluate --resume" in capsys.readouterr().err
 
 
 def test_what_is_kept_of_runs_prints_the_same(run, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """tools/train_net.py, end to end on a handful of small synthetic images."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def run(tool, dataset, output, *more, flags=()):
         "DATALOADER.NUM_WORKERS", "0", "SOLVER.WARMUP_ITERS", "1", "MODEL.DEVICE", "cpu",
     ]  # fmt: skip
     args = tool.argument_parser().parse_args(["--config-file", config, *flags, *options, *more])
-    return tool.main(args)
+    return tool.train(args)
 
 
 def metrics(output):
@@ -82,6 +83,43 @@ def test_import_runs_before_the_config_is_read(tool, dataset, tmp_path):
     (tmp_path / "my_backbone.py").write_text("raise RuntimeError('imported')\n")
     with pytest.raises(ImportError, match="imported"):
         run(tool, dataset, tmp_path / "out", flags=("--import", str(tmp_path / "my_backbone.py")))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("DATASETS.TRAIN", "('nothing',)"), r"DATASETS must name registered data sets; got \['nothing'\]"),
+        (("MODEL.WEIGHTS", "gone.pth"), "MODEL.WEIGHTS must be a checkpoint; got 'gone.pth', which doesn't exist"),
+        (("MODEL.NOTHING", "1"), "the config must be Detectron2's with the node ODAM"),
+        (("--config-file", "nothing"), "got 'nothing': choose one of .*synthetic/faster_rcnn_compact_FPN"),
+        (("--import", "gone.py"), "got 'gone.py', which failed with"),
+    ],
+)
+def test_a_set_up_that_fails_is_one_sentence(tool, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.setattr(tool, "start", lambda args: pytest.fail("nothing may start"))
+    usual = ["--config-file", "synthetic/faster_rcnn_compact_FPN"]
+    assert tool.main([*usual, *options]) == 1
+    assert re.fullmatch(f"error: .*{message}.*\n", capsys.readouterr().err)
+
+
+def test_what_is_right_starts(tool, monkeypatch):
+    started = []
+    monkeypatch.setattr(tool, "start", started.append)
+    assert tool.main(["--config-file", "synthetic/fcos_compact_FPN", "--resume", "OUTPUT_DIR", "x"]) == 0
+    (args,) = started
+    assert args.resume and not args.eval_only and args.opts == ["OUTPUT_DIR", "x"] and args.num_gpus == 1
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(["--config-file", "synthetic/fcos_compact_FPN", "--num-machines", "2"])
+
+
+@pytest.mark.parametrize("flags, trained", [((), False), (("--eval-only",), True)])
+def test_evaluation_takes_trained_weights_where_the_zoo_has_them(tool, flags, trained):
+    name = "synthetic/faster_rcnn_compact_FPN_crowd"
+    start = model_zoo.get_config(name, trained=False).MODEL.WEIGHTS
+    cfg = tool.training_config(tool.argument_parser().parse_args(["--config-file", name, *flags]))
+    assert cfg.MODEL.WEIGHTS == (model_zoo.get_checkpoint_url(name) if trained else start)
+    mine = tool.argument_parser().parse_args(["--config-file", name, *flags, "MODEL.WEIGHTS", start])
+    assert tool.training_config(mine).MODEL.WEIGHTS == start
 
 
 def test_unknown_evaluator_is_named(tmp_path):

@@ -40,7 +40,7 @@ def run(tool, recipe, dataset, output, *more, flags=()):
     config = model_zoo.get_config_file(f"quick/{recipe}")
     options = ["OUTPUT_DIR", str(output), "DATASETS.TRAIN", f"('{dataset}',)", "DATASETS.TEST", f"('{dataset}',)"]
     options += ["MODEL.DEVICE", "cpu"]
-    return tool.main(tool.argument_parser().parse_args(["--config-file", config, *flags, *options, *more]))
+    return tool.train(tool.argument_parser().parse_args(["--config-file", config, *flags, *options, *more]))
 
 
 def logged(output):
@@ -130,7 +130,7 @@ def test_ones_own_coco_data_need_three_lines(tool, tmp_path):
     )
     options = ["OUTPUT_DIR", str(tmp_path / "out"), "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", "2"]
     flags = ["--config-file", str(mine), "--import", str(tmp_path / "my_data.py")]
-    tool.main(tool.argument_parser().parse_args([*flags, *options]))
+    tool.train(tool.argument_parser().parse_args([*flags, *options]))
     DatasetCatalog.remove("my_train")
     MetadataCatalog.remove("my_train")
     found = logged(tmp_path / "out")
@@ -161,6 +161,6 @@ def test_processes_share_the_cpu_where_there_is_no_gpu(tool, monkeypatch, gpu, m
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(tool, "launch_on_cpu", lambda main, count, args: started.append(("cpu", main, count, args)))
     monkeypatch.setattr(tool, "launch", lambda main, count, args, **_: started.append(("gpu", main, count, args)))
-    args = tool.argument_parser().parse_args(["--num-gpus", "2", "--num-machines", str(machines)])
+    args = tool.argument_parser().parse_args(["--config-file", "x", "--num-gpus", "2", "--num-machines", str(machines)])
     tool.start(args)
-    assert started == [(expected, tool.main, 2, (args,))]
+    assert started == [(expected, tool.train, 2, (args,))]

@@ -136,7 +136,7 @@ def test_chosen_thresholds_are_reported_on_other_images(tool, dataset, tmp_path)
     [
         (["--dataset", "nobodys"], [], "`dataset` must be registered; got 'nobodys'"),
         (["--skip-images", "9"], [], "`skip_images` must leave images; got 9 of 4"),
-        (["--thresholds", "none.json"], [], "`thresholds` must be a file that this tool wrote; got 'none.json'"),
+        (["--thresholds", "none.json"], [], "`thresholds` must be a file that odam tune-nms wrote; got 'none.json'"),
         (["--metric", "JI", "--max-images", "1", "--ways", "nms"], [], "`metric` must be one that the evaluator gives"),
         ([], ["ODAM.NMS.LOW", "0.9"], "`low` must be at most `high`"),
     ],
@@ -144,6 +144,27 @@ def test_chosen_thresholds_are_reported_on_other_images(tool, dataset, tmp_path)
 def test_what_does_not_fit_is_said(tool, dataset, tmp_path, capsys, arguments, opts, message):
     assert run(tool, tmp_path / "out", *arguments, opts=opts) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "classes, keys, told",
+    [
+        (["person"], [], "['person', 'dog', 'car']"),  # COCO's evaluator asserts that there is no class 1
+        (["dog", "person", "car"], [], "['person', 'dog', 'car']"),
+        (["person"], ["DATASETS.TEST", "()", "DATASETS.TRAIN", "()"], "3 classes without names"),
+    ],
+)
+def test_classes_of_another_data_set(tool, tmp_path, capsys, classes, keys, told):
+    name = f"test_tune_nms_{tmp_path.name}"
+    DatasetCatalog.register(name, lambda: [{"file_name": "x", "image_id": 0, "height": 9, "width": 9}])
+    MetadataCatalog.get(name).set(thing_classes=classes, evaluator_type="coco")
+    try:
+        assert run(tool, tmp_path / "out", "--dataset", name, opts=keys) == 1
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    error = capsys.readouterr().err
+    assert f"got '{name}' with {classes}, and the detector has {told}: " in error and error.count("\n") == 1
 
 
 def test_candidates_of_other_settings_are_not_taken_up(tool, tuned, capsys):

@@ -1,5 +1,7 @@
 """tools/visualize_data.py, end to end on small synthetic data."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def test_writes_images_and_a_montage(tool, dataset, tmp_path):
         "--montage",
         str(sheet),
     ]
-    tool.main([*arguments, "--columns", "2", "--cell", "80", "60"])
+    assert tool.main([*arguments, "--columns", "2", "--cell", "80", "60"]) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == [f"{dataset}_{k:06d}.jpg" for k in range(3)]
     image = cv2.imread(str(sheet))
@@ -51,7 +53,8 @@ def test_shows_what_training_sees(tool, dataset, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(f"DATASETS: {{TRAIN: ['{dataset}']}}\nINPUT: {{MIN_SIZE_TRAIN: [240]}}\n")
     out = tmp_path / "out"
-    tool.main(["--source", "dataloader", "--config-file", str(config), "--num", "2", "--output-dir", str(out)])
+    options = ["--source", "dataloader", "--config-file", str(config), "--num", "2", "--output-dir", str(out)]
+    assert tool.main(options) == 0
     images = [cv2.imread(str(path)) for path in sorted(out.iterdir())]
     assert [image.shape for image in images] == [(240, 320, 3)] * 2
 
@@ -70,6 +73,13 @@ def test_reads_polygons_and_rle_alike(tool):
 
 
 def test_wants_somewhere_to_write_to(tool, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         tool.main(["--num", "1"])
     assert "--output-dir" in capsys.readouterr().err
+
+
+def test_what_can_not_be_drawn_or_written_is_said_in_a_sentence(tool, dataset, tmp_path, capsys):
+    assert tool.main(["--dataset-name", "nothing", "--output-dir", str(tmp_path)]) == 1
+    assert "error: `--dataset-name` must be registered; got 'nothing'" in capsys.readouterr().err
+    assert tool.main(["--dataset-name", dataset, "--num", "1", "--montage", str(tmp_path / "sheet.bmp")]) == 1
+    assert re.search("error: .* must end in .jpg or .png; got .*sheet.bmp", capsys.readouterr().err)

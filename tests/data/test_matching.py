@@ -1,10 +1,13 @@
 """Greedy one-to-one matching, by hand and against a plain loop."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.ops import box_iou
 
-from odam_d2.evaluation import match_detections
+from odam_d2.data.matching import match_detections, match_greedily
+from odam_d2.evaluation.crowd.matching import FALSE, IGNORED, match_crowd
+from odam_d2.evaluation.crowd.objects import CrowdObjects
 
 
 def boxes(*rows):
@@ -71,6 +74,67 @@ def test_against_a_plain_loop():
         counts = matches.counts
         dropped = counts["no_object_of_class"] + counts["low_iou"] + counts["taken"]
         assert dropped + counts["matched"] == counts["detections"] == 7
+
+
+def plain_loop(overlap, scores, threshold, at_threshold):
+    """Greedy matching in so many words."""
+    taken, found = set(), [-1] * len(scores)
+    for row in sorted(range(len(scores)), key=lambda k: (-scores[k], k)):
+        best, most = -1, -1.0
+        for column, value in enumerate(overlap[row]):
+            enough = value >= threshold if at_threshold else value > threshold
+            if column not in taken and enough and value > most:
+                best, most = column, value
+        if best >= 0:
+            taken.add(best)
+            found[row] = best
+    return found
+
+
+@pytest.mark.parametrize("at_threshold", [False, True])
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5])
+def test_greedy_matching_against_a_plain_loop(threshold, at_threshold):
+    """Overlaps and scores in quarters, which are exact: many are equal, and many lie on the threshold."""
+    generator, pairs = np.random.default_rng(0), 0
+    for _ in range(100):
+        rows, columns = generator.integers(0, 8, 2)
+        overlap = generator.integers(-1, 5, (rows, columns)) / 4
+        overlap[overlap < 0] = -1.0
+        scores = generator.integers(0, 5, rows) / 4
+        found = match_greedily(overlap, scores, threshold, at_threshold)
+        assert found.tolist() == plain_loop(overlap.tolist(), scores.tolist(), threshold, at_threshold)
+        pairs += int((found >= 0).sum())
+    assert pairs > 100
+
+
+def test_a_threshold_means_the_same_in_every_precision():
+    """Rounded to single precision .1 is greater than in double precision: an IoU of just that exceeds it."""
+    overlap = np.array([[0.1]], dtype=np.float32)
+    assert match_greedily(overlap, np.ones(1), 0.1).tolist() == [0]
+    assert match_greedily(overlap, np.ones(1), float(overlap[0, 0])).tolist() == [-1]
+
+
+def test_crowds_against_the_same_loop():
+    """People, and ignore regions for who finds nobody."""
+    generator, kinds = np.random.default_rng(0), set()
+    for _ in range(30):
+        corner = generator.integers(0, 20, (14, 2))
+        every = np.concatenate([corner, corner + generator.integers(4, 12, (14, 2))], 1).astype(float)
+        found, people, regions = every[:7], every[7:11], every[11:]
+        scores = generator.random(7)
+        objects = CrowdObjects((40, 40), people, regions, np.ones(4), np.zeros(4))
+        matches = match_crowd(found, scores, objects, 0.3)
+        order = np.argsort(-scores)
+        iou = box_iou(torch.from_numpy(found[order]), torch.from_numpy(people)).tolist()
+        expected = plain_loop(iou, [-k for k in range(7)], 0.3, False)
+        for row, (x1, y1, x2, y2) in enumerate(found[order].tolist()):
+            for left, top, right, bottom in regions.tolist():
+                shared = max(0, min(x2, right) - max(x1, left)) * max(0, min(y2, bottom) - max(y1, top))
+                if expected[row] == FALSE and shared > 0.3 * (x2 - x1) * (y2 - y1):
+                    expected[row] = IGNORED
+        assert matches.taken.tolist() == expected
+        kinds |= set(expected)
+    assert {FALSE, IGNORED, 0, 1, 2, 3} == kinds
 
 
 def test_a_threshold_that_is_no_iou():

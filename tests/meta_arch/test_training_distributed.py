@@ -64,7 +64,7 @@ def train(folder):
     options = ["DATASETS.TRAIN", "('test_distributed',)", "DATASETS.TEST", "()", "SOLVER.MAX_ITER", "2", "MODEL.DEVICE",
                "cpu", "MODEL.WEIGHTS", "", "OUTPUT_DIR", f"{folder}/run", "ODAM.TRAIN.WATCH_PERIOD", "0"]  # fmt: skip
     recipe = model_zoo.get_config_file("quick/fcos_odam_train")
-    tool.main(tool.argument_parser().parse_args(["--config-file", recipe, *options]))
+    tool.train(tool.argument_parser().parse_args(["--config-file", recipe, *options]))
 
 
 def work(folder, shares):

@@ -1,61 +1,27 @@
-"""Annotations are found for the right image, and detections are judged as COCO judges them."""
-
-import json
+"""What of the annotations is shown and explained, and detections are judged as COCO judges them."""
 
 import pytest
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 
-from odam_d2.visualize.ground_truth import Annotation, CocoAnnotations, judge_detections, match_objects, to_instances
-
-
-def coco(tmp_path, images, annotations=(), categories=((7, "dog"), (3, "cat"))):
-    content = {
-        "images": [{"id": k, **image} for k, image in enumerate(images)],
-        "annotations": list(annotations),
-        "categories": [{"id": number, "name": name} for number, name in categories],
-    }
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    return tmp_path / "a.json"
+from odam_d2.visualize.ground_truth import Annotation, annotations_of, judge_detections, match_objects, to_instances
 
 
-def test_boxes_become_corners_and_classes_are_numbered_by_rising_id(tmp_path):
-    item = {"image_id": 0, "bbox": [1, 2, 10, 20], "category_id": 7, "iscrowd": 1}
-    path = coco(tmp_path, [{"file_name": "x.jpg", "height": 50, "width": 60}], [item])
-    annotations = CocoAnnotations(path)
-    assert annotations.class_names == ("cat", "dog")  # ids 3 and 7
-    assert annotations.find("anywhere/x.jpg", 50, 60) == [Annotation((1.0, 2.0, 11.0, 22.0), "dog", 1, True)]
-    assert annotations.find("y.jpg", 50, 60) is None
-
-
-def test_the_detectors_own_names_come_first(tmp_path):
-    items = [{"image_id": 0, "bbox": [0, 0, 1, 1], "category_id": c} for c in (3, 7)]
-    annotations = CocoAnnotations(coco(tmp_path, [{"file_name": "x.jpg"}], items), ["bird", "dog"])
-    assert [(a.label, a.class_id) for a in annotations.find("x.jpg", 5, 5)] == [("cat", -1), ("dog", 1)]
-    assert annotations.class_names == ("bird", "dog")
-
-
-def test_folders_tell_images_of_one_name_apart(tmp_path):
-    items = [{"image_id": k, "bbox": [k, 0, 1, 1], "category_id": 3} for k in range(2)]
-    annotations = CocoAnnotations(coco(tmp_path, [{"file_name": "a/x.jpg"}, {"file_name": "b/x.jpg"}], items))
-    assert annotations.find("root/b/x.jpg", 5, 5)[0].box[0] == 1.0
-    with pytest.raises(ValueError, match=r"name an image once; got \['a/x\.jpg', 'b/x\.jpg'\] for 'root/c/x\.jpg'"):
-        annotations.find("root/c/x.jpg", 5, 5)
-
-
-def test_another_size_is_refused(tmp_path):
-    annotations = CocoAnnotations(coco(tmp_path, [{"file_name": "x.jpg", "height": 50, "width": 60}]))
-    with pytest.raises(ValueError, match="annotated size of 60 x 50; got 50 x 60 for 'x.jpg'"):
-        annotations.find("x.jpg", 60, 50)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [], "annotations": [{"bbox": 1}], "categories": []}'])
-def test_other_files_are_refused(tmp_path, content):
-    (tmp_path / "a.json").write_text(content)
-    with pytest.raises(ValueError, match=r"must be a json file in the COCO format; got '.*a\.json': ."):
-        CocoAnnotations(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="No such file"):
-        CocoAnnotations(tmp_path / "b.json")
+def test_annotations_of_a_record():
+    about = {"bbox_mode": BoxMode.XYWH_ABS, "category_id": 1}
+    items = [
+        {"bbox": [1, 2, 10, 20], **about},
+        {"bbox": [1, 2, 10, 20], **about, "iscrowd": 1},
+        {"bbox": [1, 2, 10, 20], **about, "ignore": 1},
+        {"bbox": [1, 2, 0, 20], **about},  # no width
+        {"bbox": [0, 0, 1, 1], **about, "category_id": -1, "category": "zebra"},
+    ]
+    found = annotations_of({"annotations": items}, ("cat", "dog"))
+    box = (1.0, 2.0, 11.0, 22.0)
+    assert found == [
+        Annotation(box, "dog", 1), Annotation(box, "dog", 1, True), Annotation(box, "dog", 1, True),
+        Annotation((0.0, 0.0, 1.0, 1.0), "zebra", -1),
+    ]  # fmt: skip
 
 
 def test_what_can_be_explained():
@@ -63,7 +29,6 @@ def test_what_can_be_explained():
         Annotation((0, 0, 10, 10), "dog", 1),
         Annotation((0, 0, 10, 10), "dog", 1, crowd=True),
         Annotation((0, 0, 10, 10), "cat", -1),
-        Annotation((5, 5, 5, 9), "dog", 1),  # no width
         Annotation((2, 3, 4, 5), "bird", 0),
     ]
     given = to_instances(annotations, 20, 30)

@@ -13,6 +13,7 @@ import tempfile
 import cv2
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 from iopath.common.file_io import file_lock
@@ -44,10 +45,6 @@ class _Encoded(torch.utils.data.Dataset):
 
 def _one_thread(_worker):
     cv2.setNumThreads(0)
-
-
-def _as_is(sample):
-    return sample
 
 
 def render_dataset(scenes, name: str, folder: str) -> bool:
@@ -87,7 +84,7 @@ def render_dataset(scenes, name: str, folder: str) -> bool:
                 _Encoded(scenes, name),
                 batch_size=None,
                 num_workers=_WORKERS,
-                collate_fn=_as_is,
+                collate_fn=trivial_batch_collator,
                 worker_init_fn=_one_thread,
             )
             write_images(tqdm(loader, desc=f"rendering {name}", unit="image"), aside, scenes.thing_classes)

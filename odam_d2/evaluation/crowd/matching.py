@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
+from ...data.matching import match_greedily
 from .objects import CrowdObjects, clip_to_image, overlaps
 
 FALSE, IGNORED = -1, -2  # in place of the number of a person
@@ -56,7 +57,7 @@ class CrowdMatches:
 def match_crowd(
     boxes: ArrayLike, scores: ArrayLike, objects: CrowdObjects, iou_threshold: float = IOU_THRESHOLD
 ) -> CrowdMatches:
-    """By falling score, each detection takes the free person that it overlaps most.
+    """:func:`odam_d2.data.matching.match_greedily` for people, with ignore regions.
 
     Who takes nobody is ignored if more than `iou_threshold` of its own area lies on one ignore region, and else false.
     As in CrowdHuman's toolkit a person goes before an ignore region, any number of detections fit into one of those,
@@ -85,11 +86,6 @@ def match_crowd(
     found = clip_to_image(found[order], objects.size)
     iou = overlaps(found, objects.boxes)
     on_ignored = np.asarray((overlaps(found, objects.ignored, of_box=True) > iou_threshold).any(axis=1))
-    taken = np.where(on_ignored, IGNORED, FALSE)
-    free = iou.copy()
-    for row in np.flatnonzero((iou > iou_threshold).any(axis=1)):
-        best = int(free[row].argmax())
-        if free[row, best] > iou_threshold:
-            taken[row] = best
-            free[:, best] = -1
+    people = match_greedily(iou, confidence[order], iou_threshold)
+    taken = np.where(people >= 0, people, np.where(on_ignored, IGNORED, FALSE))
     return CrowdMatches(confidence[order], taken, iou, on_ignored, iou_threshold)

@@ -3,6 +3,8 @@
 Shape letters: R objects, T cells.
 """
 
+import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...structures import HeatMaps
@@ -28,10 +30,12 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
         () float32 in [-1, 1]; 0 where a map is constant on these cells, and where there are none.
     """
     cells = (one != 0) | (other != 0)
-    ranks = [_ranks(values[cells]) for values in (one, other)]
-    ranks = [r - r.mean() if len(r) else r for r in ranks]
-    size = (ranks[0].square().sum() * ranks[1].square().sum()).sqrt()
-    return ((ranks[0] * ranks[1]).sum() / size if float(size) > 0 else size).float()
+    one, other = one[cells], other[cells]
+    # scipy gives NaN and a warning where an order is missing.
+    if any(bool((values == values[:1]).all()) for values in (one, other)):
+        return torch.zeros(())
+    correlation, _ = spearmanr(one.cpu().numpy(), other.cpu().numpy())
+    return torch.tensor(float(correlation))
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:
@@ -46,10 +50,3 @@ def same_up_to_scale(one: Tensor, other: Tensor) -> bool:
     if not all(float(top) > 0 for top in tops):
         return float(tops[0]) == float(tops[1])
     return bool(((one / tops[0] - other / tops[1]).abs() <= ROUNDING).all())
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """(n,) float64: place of each value by size, the mean place for equal ones."""
-    _, which, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts - 1) / 2)[which]

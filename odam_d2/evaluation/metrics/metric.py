@@ -9,15 +9,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ...structures import HeatMaps
+from ...utils.registry import NamedRegistry
 from ..ground_truth import TrueObjects
 from .faithfulness import FaithfulnessCurves, ScoreObjects, faithfulness_curves
 
-METRICS: dict[str, Metric] = {}
+METRICS: NamedRegistry[Metric] = NamedRegistry("METRICS")
+AnyMetric = TypeVar("AnyMetric", bound="Metric")
 
 
 @dataclass
@@ -124,12 +127,16 @@ class Metric(ABC):
         return torch.where(has, self.values(seen).cpu(), nothing) if bool(has.any()) else nothing
 
 
-def register_metric(name: str) -> Callable[[type[Metric]], type[Metric]]:
-    """Class decorator: makes a :class:`Metric` reachable by name."""
+def register_metric(name: str) -> Callable[[type[AnyMetric]], type[AnyMetric]]:
+    """Class decorator: makes a :class:`Metric` reachable by name.
 
-    def register(cls: type[Metric]) -> type[Metric]:
-        METRICS[name] = cls()
-        METRICS[name].name = name
-        return cls
+    Raises:
+        AssertionError: if the name is taken.
+    """
 
-    return register
+    def make(cls: type[Metric]) -> Metric:
+        metric = cls()
+        metric.name = name
+        return metric
+
+    return METRICS.register_as(name, make)

@@ -63,7 +63,7 @@ def model():
 
 
 def test_a_method_that_does_not_look_at_the_detector_fails_in_words(model, monkeypatch):
-    monkeypatch.setitem(METHODS, "ramp", Ramp)
+    monkeypatch.setitem(METHODS._obj_map, "ramp", Ramp)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     report = sanity_checks(build_comparison(model, ["odam", "ramp"], ("score",)), SUBJECTS, num_classes=3)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -82,7 +82,7 @@ def test_a_method_that_does_not_look_at_the_detector_fails_in_words(model, monke
 
 @pytest.mark.parametrize("explainer", [Zero, Constant])
 def test_maps_that_never_change_fail_though_they_have_no_order(model, monkeypatch, explainer):
-    monkeypatch.setitem(METHODS, "still", explainer)
+    monkeypatch.setitem(METHODS._obj_map, "still", explainer)
     report = sanity_checks(build_comparison(model, ["still"], ("score",)), SUBJECTS, num_classes=3)
     assert [row["rank_correlation"] for row in report.rows()] == pytest.approx([1.0] * 8)
     assert [row["cosine"] for row in report.rows()] == pytest.approx([1.0] * 8)
@@ -93,7 +93,7 @@ def test_maps_that_never_change_fail_though_they_have_no_order(model, monkeypatc
 
 
 def test_weights_come_back_after_an_error(model, monkeypatch):
-    monkeypatch.setitem(METHODS, "failing", Failing)
+    monkeypatch.setitem(METHODS._obj_map, "failing", Failing)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ZeroDivisionError):
         sanity_checks(build_comparison(model, ["failing"], ("score",)), SUBJECTS, num_classes=3)
