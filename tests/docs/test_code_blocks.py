@@ -80,8 +80,8 @@ def test_commands_parse(page, monkeypatch):
             continue
         parsed = importlib.import_module(COMMANDS[command][0]).argument_parser().parse_args(arguments)
         config = getattr(parsed, "config_file", None)
-        # `my...` stands for a file of the reader's own.
-        if config and not config.startswith("my"):
+        # `my...` stands for a file of the reader's own, `...` for any.
+        if config and not config.startswith(("my", "...")):
             assert Path(config).is_file() or model_zoo.get_config_file(config), words
 
 
@@ -92,7 +92,9 @@ def test_commands_are_found():
 def anchors(page: Path) -> set[str]:
     """What a code host and the site call the headings of a page."""
     heads = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+    plain = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+    again = [plain[:number].count(one) for number, one in enumerate(plain)]
+    return {f"{one}-{count}" if count else one for one, count in zip(plain, again)}
 
 
 @pytest.mark.parametrize("page", WITH_LINKS, ids=name_of)
