@@ -1,18 +1,15 @@
 """Pages that are written from the code at build time: the commands' options and the keys of ``cfg.ODAM``."""
 
 import contextlib
-import importlib
 import inspect
 import io
 import os
-import pkgutil
 import re
 from pathlib import Path
 from unittest import mock
 
 from detectron2.config import CfgNode, get_cfg
 
-from odam_d2 import cli
 from odam_d2.config import add_odam_config
 
 _KEY = re.compile(r"cfg\.(ODAM(?:\.[A-Z_]+)*) = (.*)")

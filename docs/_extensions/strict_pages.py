@@ -18,7 +18,9 @@ _LOGGER = logging.getLogger(__name__)
 _DOCUMENTED = {"module", "class", "exception", "function", "method", "property"}
 _NOTHING = object()
 # What a browser loads by itself. A link that a reader may click is no such thing.
-_FETCHED = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"'](?:https?:)?//[^\"']+|<link\b[^>]*>", re.IGNORECASE)
+_FETCHED = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"'](?:https?:)?//[^\"']+|<link\b[^>]*>", re.IGNORECASE
+)
 _REMOTE = re.compile(r"\bhref=[\"'](?:https?:)?//")
 
 
@@ -30,8 +32,10 @@ def check_docstring(app, what, name, obj, options, lines) -> None:
     del app, options
     if what == "property":
         lines[:0] = ["..", ""]
-    owner = name if what == "module" else getattr(obj, "__module__", None) or getattr(
-        getattr(obj, "fget", None), "__module__", ""
+    owner = (
+        name
+        if what == "module"
+        else getattr(obj, "__module__", None) or getattr(getattr(obj, "fget", None), "__module__", "")
     )
     ours = str(owner).startswith("odam_d2") and not name.rpartition(".")[2].startswith("_")
     if ours and what in _DOCUMENTED and not any(line.strip(" .") for line in lines):
@@ -110,7 +114,9 @@ def _describes(kind: type, attribute: str) -> bool:
 def _defining_module(module: ModuleType, name: str) -> str:
     """The module of the package that a piece of data was imported from, as far as that can be told."""
     value = getattr(module, name)
-    for other in sorted((m for n, m in sys.modules.items() if n.startswith("odam_d2.")), key=lambda m: -len(m.__name__)):
+    for other in sorted(
+        (m for n, m in sys.modules.items() if n.startswith("odam_d2.")), key=lambda m: -len(m.__name__)
+    ):
         if getattr(other, name, _NOTHING) is value and not hasattr(other, "__path__"):
             source = Path(other.__file__ or "")
             if source.is_file() and re.search(rf"^{re.escape(name)}\b.*=", source.read_text("utf-8"), re.MULTILINE):
