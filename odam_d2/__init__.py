@@ -1,11 +1,8 @@
 """Heat maps that explain single detections of Detectron2 models.
 
-Importing the package registers its detectors, backbones and the addresses of its weights with Detectron2; data sets
-are registered by :func:`odam_d2.data.register_datasets`.
-Public names are loaded when they are first asked for.
+Importing the package registers its detectors, its backbones and the addresses of its weights with Detectron2. It
+registers no data sets: :func:`odam_d2.data.register_datasets` does.
 """
-
-import importlib
 
 from .utils.foreign_warnings import ignore_foreign_warnings
 
@@ -14,7 +11,7 @@ ignore_foreign_warnings()  # before Detectron2 is imported, which gives some of 
 try:
     import detectron2  # noqa: F401
 except ModuleNotFoundError as error:
-    # Something that Detectron2 itself misses, or LabGym behind the alias, is told best by its own message.
+    # If Detectron2 is there and misses something, its own message says it best; so does that of the alias.
     if error.name != "detectron2":
         raise
     raise ImportError(
@@ -25,44 +22,36 @@ except ModuleNotFoundError as error:
         name="detectron2",
     ) from None
 
+# The guard above must come first.
+from . import model_zoo  # noqa: E402
+from .config import add_odam_config, use_traced_architectures  # noqa: E402
+from .explain import (  # noqa: E402
+    build_comparison,
+    build_explainer,
+    comparison_from_config,
+    explainer_from_config,
+)
+from .meta_arch import CallableDetector  # noqa: E402
+from .ops.nms import odam_nms  # noqa: E402
+from .predictor import OdamPredictor  # noqa: E402
+from .structures import DetectionTrace, HeatMaps  # noqa: E402
+from .visualize import show  # noqa: E402
+
 __version__ = "0.1.0"
 
-# Public name -> the module that holds it.
-_HOMES = {
-    "CallableDetector": "odam_d2.meta_arch",
-    "DetectionTrace": "odam_d2.structures",
-    "HeatMaps": "odam_d2.structures",
-    "OdamPredictor": "odam_d2.predictor",
-    "add_odam_config": "odam_d2.config",
-    "build_comparison": "odam_d2.explain",
-    "build_explainer": "odam_d2.explain",
-    "odam_nms": "odam_d2.ops.nms",
-}
 __all__ = [
     "CallableDetector",
     "DetectionTrace",
     "HeatMaps",
     "OdamPredictor",
+    "__version__",
     "add_odam_config",
     "build_comparison",
     "build_explainer",
+    "comparison_from_config",
+    "explainer_from_config",
     "model_zoo",
     "odam_nms",
+    "show",
+    "use_traced_architectures",
 ]
-
-
-def __getattr__(name: str):
-    """Loads a public name on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    """Lists the public names whether or not they are loaded yet."""
-    return sorted({*globals(), *__all__})
-
-
-from . import meta_arch, model_zoo  # noqa: E402, F401  registers them; the guard above must come first

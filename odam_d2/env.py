@@ -8,7 +8,6 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import detectron2
 import numpy
 import torch
@@ -34,7 +33,7 @@ def collect_versions() -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "numpy": numpy.__version__,
-        "opencv": cv2.__version__,
+        "opencv": _opencv(),
         "pycocotools": importlib.metadata.version("pycocotools"),
         "fvcore": importlib.metadata.version("fvcore"),
         "platform": platform.platform(),
@@ -43,6 +42,15 @@ def collect_versions() -> dict[str, Any]:
         "cuda": torch.version.cuda or "torch is built without",
         "cuda_devices": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
     }
+
+
+def _opencv() -> str:
+    # Only what draws synthetic images and annotated samples needs it.
+    try:
+        import cv2
+    except ImportError as error:
+        return f"not usable: {error}"
+    return cv2.__version__
 
 
 def _detectron2_in_use() -> str:

@@ -1,56 +1,53 @@
-"""From an image to boxes and heat maps in one call."""
+"""From an image to detections with heat maps in one call."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-from PIL import Image
 from torch import Tensor, nn
 
 from . import model_zoo
 from .config import add_odam_config, use_traced_architectures
-from .data.images import read_image_bgr, to_bgr
+from .data.images import ImageLike, to_bgr
 from .explain import Explainer, build_explainer, explainer_from_config
 from .explain.checks import unwrap_detector
 from .modeling.class_names import known_class_names
 from .modeling.num_classes import count_classes
 
-# What one image may be: pixels, a file, or Pillow's own.
-ImageLike = np.ndarray | str | os.PathLike | Image.Image
-
 
 class OdamPredictor:
-    """Detects and explains, as ``DefaultPredictor`` detects: loads the weights, resizes, and takes images as they are.
+    """Detects and explains: ``DefaultPredictor`` with heat maps.
 
-    On the same config it finds what ``DefaultPredictor`` finds, bit for bit, with one more field, ``heatmaps``.
+    It loads the weights of the config and takes images as they are. On the same config its boxes, scores and classes
+    are bit for bit those of ``DefaultPredictor``; ``heatmaps`` is one more field.
 
     Args:
-        cfg: a config with the node ``ODAM``; stock names of detectors in it are replaced by those that can be
-            explained, in a copy. ``MODEL.WEIGHTS`` is loaded.
-        options: arguments of :func:`odam_d2.explain.build_explainer`, e.g. ``attributes``, in the place of what
-            ``cfg.ODAM`` says.
+        cfg: a config with the node ``ODAM``; in a copy of it, stock detectors are replaced by their twins that can be
+            explained. ``MODEL.WEIGHTS`` is loaded.
+        options: arguments of :func:`odam_d2.explain.build_explainer`, e.g. ``attributes``; they override ``cfg.ODAM``.
 
     Attributes:
         model: the detector, in eval mode.
-        explainer: what explains it.
-        class_names: by the detector's numbers; empty where they aren't known.
+        explainer: the explainer of its detections.
+        class_names: the name of each class, by its number; empty where they aren't known. The heat maps of results
+            carry them.
 
     Examples:
         ::
 
             predictor = OdamPredictor.from_zoo("synthetic/faster_rcnn_compact_FPN")
-            instances = predictor(cv2.imread("street.jpg"))["instances"]
-            instances.heatmaps.to_image("combined")                                     # (R, h, w)
+            image = cv2.imread("street.jpg")
+            result = predictor(image)
+            show(image, result["instances"])                                            # at the end of a notebook cell
+            result["instances"].heatmaps.to_image("combined")                           # (R, h, w)
             predictor("street.jpg", boxes=[[10, 20, 110, 220]], classes=["dog"])        # boxes that you name
     """
 
@@ -86,12 +83,11 @@ class OdamPredictor:
 
     @classmethod
     def from_zoo(cls, name: str, score_threshold: float | None = None, **options: Any) -> OdamPredictor:
-        """A detector by its name, with its trained weights, on a GPU if there is one.
+        """Builds a detector of a model zoo with its trained weights, on a GPU if there is one.
 
         Args:
-            name: of a bundled detector, e.g. ``synthetic/faster_rcnn_compact_FPN``; or of a yaml of Detectron2's model
-                zoo, e.g. ``COCO-Detection/faster_rcnn_R_50_FPN_3x``, whose weights come through Detectron2's own
-                handler.
+            name: a bundled detector, e.g. ``synthetic/faster_rcnn_compact_FPN``, or a yaml of Detectron2's model zoo,
+                e.g. ``COCO-Detection/faster_rcnn_R_50_FPN_3x``, whose weights Detectron2 downloads.
             score_threshold: lowest score of a detection, in [0, 1]; default the config's.
             options: see the class.
 
@@ -114,14 +110,15 @@ class OdamPredictor:
         class_names: Sequence[str] = (),
         **options: Any,
     ) -> OdamPredictor:
-        """A detector that is already built; it is used as it is, and put into eval mode while it explains.
+        """Wraps a detector that is already built. It is in eval mode while it explains, and as before afterwards.
 
         Args:
-            model: a detector that keeps a trace, e.g. ``OdamRCNN``, a ``CallableDetector``, or what holds one.
-            min_size: what an image's shorter side is brought to, in pixels; 0 to leave images as they are.
-            max_size: what its longer side must not exceed, in pixels.
-            input_format: what the detector takes, ``BGR`` or ``RGB``.
-            class_names: by the detector's numbers.
+            model: a detector that keeps a trace, e.g. ``OdamRCNN`` or a ``CallableDetector``, or a wrapper around one
+                (``DistributedDataParallel``, ``torch.compile``, ``DefaultPredictor``).
+            min_size: length that an image's shorter side is resized to, in pixels; 0 to leave images as they are.
+            max_size: length that its longer side must not exceed, in pixels.
+            input_format: the channel order that the detector takes, ``BGR`` or ``RGB``.
+            class_names: the name of each class, by its number.
             options: arguments of :func:`odam_d2.explain.build_explainer`.
 
         Raises:
@@ -142,20 +139,21 @@ class OdamPredictor:
         *,
         rgb: bool = False,
     ) -> Any:
-        """Detects and explains; or explains boxes that you name.
+        """Detects and explains the detections; or explains boxes that you name.
 
         Args:
-            image: (h, w, 3) uint8 as ``cv2.imread`` gives it, BGR; a path; or a Pillow image. A list of images is a
+            image: (h, w, 3) uint8 **BGR** as ``cv2.imread`` gives it, a path, or a Pillow image. A list of images is a
                 batch.
-            boxes: (R, 4) XYXY in the image's own pixels, as array, tensor, lists or ``Boxes``; for a batch one of these
-                for each image.
-            classes: of each box its name or number; one name or number stands for all; for a batch one of these for
-                each image.
+            boxes: (R, 4) XYXY in the original image's pixels, as array, tensor, lists or ``Boxes``; for a batch, one of
+                these per image.
+            classes: the class of each box, by name or number; a single one stands for all boxes. For a batch, one of
+                these per image.
             rgb: whether arrays are RGB.
 
         Returns:
-            ``{"instances": Instances}`` in the image's own frame, with ``pred_boxes``, ``scores``, ``pred_classes`` and
-            ``heatmaps``; for a batch a list of them.
+            ``{"instances": Instances}`` in the original image's frame, with ``pred_boxes``, ``scores``,
+            ``pred_classes`` and ``heatmaps``, on the model's device; for a batch a list of these. The ``scores`` of
+            boxes that you name are the detector's scores for their classes.
 
         Raises:
             ValueError: if an image can't be read, or boxes or classes can't be used; see
@@ -164,7 +162,7 @@ class OdamPredictor:
         if not isinstance(image, list | tuple):
             alone: Any = image
             return self([alone], _alone(boxes), _alone(classes), rgb=rgb)[0]
-        images = [read_image_bgr(one) if isinstance(one, str | os.PathLike) else to_bgr(one, rgb) for one in image]
+        images = [to_bgr(one, rgb) for one in image]
         if (boxes is None) != (classes is None):
             raise ValueError("`boxes` and `classes` must be given together; got one of them: name a class for each box")
         given = None
@@ -175,10 +173,13 @@ class OdamPredictor:
                     f"{len(boxes)} and {len(classes)}: give a list with one entry an image"
                 )
             given = [self._given(*one) for one in zip(images, boxes, classes)]
-        return self.explainer([self._entry(one) for one in images], given)
+        results = self.explainer([self._entry(one) for one in images], given)
+        for result in results:
+            result["instances"].heatmaps.class_names = self.class_names
+        return results
 
     def _entry(self, image: np.ndarray) -> dict:
-        """What the detector takes, just as ``DefaultPredictor`` makes it."""
+        """The detector's input, made exactly as ``DefaultPredictor`` makes it."""
         height, width = image.shape[:2]
         pixels = image[:, :, ::-1] if self._rgb else image
         resize = self._resize.get_transform(pixels) if isinstance(self._resize, T.Augmentation) else self._resize
@@ -203,7 +204,7 @@ class OdamPredictor:
         )
 
     def _number(self, label: Any) -> int:
-        """The detector's number of a class."""
+        """The detector's number of a class that is given by name or number."""
         if not isinstance(label, str):
             return int(label)
         if label not in self.class_names:
@@ -217,7 +218,10 @@ def _alone(value: Any) -> Any:
 
 
 def _zoo_config(name: str) -> CfgNode:
-    """The config of a name of either model zoo."""
+    """The config that either model zoo has under a name."""
+    # Here, since it brings setuptools along, and the bundled detectors don't need it.
+    from detectron2 import model_zoo as detectron2_zoo
+
     if name.removesuffix(".yaml") in model_zoo.available():
         return model_zoo.get_config(name.removesuffix(".yaml"))
     file = f"{name.removesuffix('.yaml')}.yaml"

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import sys
 
 import detectron2
 import torch
@@ -26,6 +27,12 @@ def test_detectron2_is_told_apart():
 def test_versions_go_into_json():
     versions = collect_versions()
     assert json.loads(json.dumps(versions)) == versions
+
+
+def test_a_machine_without_opencv_is_described_too(monkeypatch):
+    assert collect_versions()["opencv"][0].isdigit()
+    monkeypatch.setitem(sys.modules, "cv2", None)  # an import of it fails now
+    assert collect_versions()["opencv"].startswith("not usable: ")
 
 
 def test_table_has_a_row_for_each():

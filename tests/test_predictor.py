@@ -136,7 +136,7 @@ def test_a_detector_that_is_already_built():
         as_it_is(image(), [[10, 10, 60, 50]], "b")
     with pytest.raises(ValueError, match="`input_format` must be BGR or RGB"):
         OdamPredictor.of(model, input_format="HSV")
-    with pytest.raises(TypeError, match="must keep a trace"):
+    with pytest.raises(TypeError, match="must be a detector"):
         OdamPredictor.of(torch.nn.Linear(1, 1))
 
 

@@ -35,11 +35,10 @@ from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.files import atomic_write, distinct_names, safe_name, write_json
+from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
-from ..visualize.overlay import draw_detections
 from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
-from ..visualize.strips import draw_attribute_panel
 from .arguments import (
     add_config,
     add_output_folder,
@@ -159,14 +158,15 @@ class ImageExplainer:
             Its entry in the report.
         """
         save_heatmaps(folder / "heatmaps.npz", instances, self.class_names, str(path))
-        _save_jpeg(folder / "overlay.jpg", draw_detections(rgb, instances, self.class_names))
+        _save_jpeg(folder / "overlay.jpg", draw_detections(rgb, instances, self.class_names, rgb=True))
         best = instances.scores.argsort(descending=True, stable=True)[: self.args.strips]
         for k in sorted(best.tolist()):
             label, score = int(instances.pred_classes[k]), float(instances.scores[k])
             safe = safe_name(class_name(label, self.class_names)).replace(" ", "_")
-            strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names)
+            strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names, rgb=True)
             _save_jpeg(folder / f"det_{k:03d}_{safe}_{score:.2f}.jpg", strip)
-        return image_entry(name, rgb, instances, self.class_names, truth, judge=self.args.explain == "detections")
+        judge = self.args.explain == "detections"
+        return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True)
 
     def _explain(self, image, path, truth):
         height, width = image.shape[:2]

@@ -9,6 +9,9 @@ import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from PIL import ExifTags, Image, ImageOps
 
+# What one image may be: pixels, a file, or Pillow's own.
+ImageLike = np.ndarray | str | os.PathLike | Image.Image
+
 # What counts as an image when a whole folder is given.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _DEEPEST = 65535  # the largest value of a 16-bit pixel
@@ -45,19 +48,22 @@ def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(f"`path` must be a readable image; got {str(path)!r}: {_reason(error)}") from error
 
 
-def to_bgr(image: np.ndarray | Image.Image, rgb: bool = False) -> np.ndarray:
-    """Pixels in memory as :func:`read_image_bgr` gives those of a file.
+def to_bgr(image: ImageLike, rgb: bool = False) -> np.ndarray:
+    """The pixels of an image in any form that users have.
 
     Args:
-        image: (h, w, 3) uint8; or a Pillow image of any mode, whose EXIF orientation is applied.
-        rgb: whether an array is RGB; else it is BGR.
+        image: (h, w, 3) uint8; a path, see :func:`read_image_bgr`; or a Pillow image of any mode, whose EXIF
+            orientation is applied.
+        rgb: whether an array is RGB; else it is BGR. Files and Pillow images know their order themselves.
 
     Returns:
         (h, w, 3) uint8, BGR, contiguous.
 
     Raises:
-        ValueError: if it is something else; the message says what.
+        ValueError: if it is something else, or a file that can't be read; the message says what.
     """
+    if isinstance(image, str | os.PathLike):
+        return read_image_bgr(image)
     if isinstance(image, Image.Image):
         return np.ascontiguousarray(convert_PIL_to_numpy(_to_eight_bits(ImageOps.exif_transpose(image)), "BGR"))
     pixels = np.asarray(image)

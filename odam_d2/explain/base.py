@@ -6,6 +6,7 @@ h x w the largest window of a chunk.
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,16 +18,19 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..modeling.instance_wise import why_norm_not_fixed
 from ..ops.cam import gradient_times_features
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.registry import NamedRegistry
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
+from .agreement import ScoresDifferError
 from .checks import require_ordinary_tensors, without_inference_tensors
 from .finite import cause_in, require_finite_maps, require_finite_trace
 from .memory import Halving
 from .windows import GradientWindows, MapWindows, assemble
 
+logger = logging.getLogger(__name__)
 AnyExplainer = TypeVar("AnyExplainer", bound="Explainer")
 AnyEngine = TypeVar("AnyEngine", bound="GradientEngine")
 
@@ -74,8 +78,8 @@ class GradientEngine(ABC):
         self.halving = Halving()
 
     @abstractmethod
-    def unsupported(self, trace: DetectionTrace) -> str | None:
-        """Why this engine can't explain the trace, in a few words; None if it can."""
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
+        """Why this engine can't explain these attributes of the trace, in a few words; None if it can."""
 
     def approximation(self, trace: DetectionTrace) -> str | None:
         """What this engine takes less than exactly in the trace, in a few words; None if nothing."""
@@ -226,14 +230,29 @@ class Explainer:
             if self.uses_gradients:
                 require_ordinary_tensors(self.model)
             batched_inputs, instances = without_inference_tensors((batched_inputs, instances))
-            trace = self.model.trace(batched_inputs, instances)
+            trace, maps = self._trace_and_explain(batched_inputs, instances)
+        others = trace.others or [{}] * len(trace.instances)
+        triples = enumerate(zip(trace.instances, maps, others, strict=True))
+        return [{**other, **self.result(found, heatmaps, number)} for number, (found, heatmaps, other) in triples]
+
+    def _trace_and_explain(
+        self, batched_inputs: list[dict], instances: list[Instances] | None
+    ) -> tuple[DetectionTrace, Sequence[HeatMaps]]:
+        """The trace and its maps; where other scores would be explained than were reported, in a plainer way."""
+        while True:
+            # A detector whose own graph is explained keeps it only where somebody asks for gradients.
+            with torch.set_grad_enabled(self.uses_gradients):
+                trace = self.model.trace(batched_inputs, instances)
             require_finite_trace(trace, self.model)
             try:
-                maps = self.explain(trace, batched_inputs, instances)
+                return trace, self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} while {cause_in(self.model)}: check MODEL.WEIGHTS") from error
-        pairs = zip(trace.instances, maps, strict=True)
-        return [self.result(found, heatmaps, number) for number, (found, heatmaps) in enumerate(pairs)]
+            except ScoresDifferError as error:
+                plainer = (getattr(one, "step_down", None) for one in (self.choose_engine, self.model))
+                if not any(step() for step in plainer if step is not None):
+                    raise
+                logger.info("explaining in a plainer way, since %s", error)
 
 
 def with_boxes(chunks: Iterable[GradientWindows], trace: DetectionTrace) -> Iterator[GradientWindows]:
@@ -272,8 +291,8 @@ def _check_independent(model: nn.Module) -> None:
     """Raises where a batch norm takes its statistics from the batch in spite of eval mode."""
     for name, module in model.named_modules():
         # The common base of all of torch's, and of Detectron2's own.
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
-            why = "stays in training mode" if module.training else "keeps no running ones"
+        why = why_norm_not_fixed(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else None
+        if why:
             raise ValueError(
                 "`model` must normalise with fixed statistics, or one object shows in the map of another; got "
                 f"{name!r}, a {type(module).__name__} that {why}: let eval() reach it, set track_running_stats=True, "

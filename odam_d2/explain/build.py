@@ -8,10 +8,10 @@ from weakref import WeakKeyDictionary
 from detectron2.utils import comm
 from torch import nn
 
-from ..config import TRACED_META_ARCHITECTURES
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
 from ..utils.user_warnings import warn_user
+from .adoption import as_traced
 from .base import ENGINES, METHODS, Explainer, GradientEngine
 from .checks import unwrap_detector
 from .compare import MethodComparison
@@ -62,7 +62,7 @@ def build_explainer(
         ValueError: if a name is unknown, or the method can't do what is asked; the message lists what there is.
         TypeError: if the model keeps no trace.
     """
-    model = unwrap_detector(model)
+    model = as_traced(unwrap_detector(model))
     _require_traced(model)
     _require_known("method", method, METHODS)
     layer = layer or None
@@ -110,7 +110,7 @@ def build_comparison(
         ValueError: if there is no method, or as :func:`build_explainer`.
         TypeError: as :func:`build_explainer`.
     """
-    layer, model = layer or None, unwrap_detector(model)
+    layer, model = layer or None, as_traced(unwrap_detector(model))
     _require_traced(model)
     _check_engine(model, engine, layer)
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
@@ -161,10 +161,18 @@ class _EngineChoice:
         self.method = method
         self.attributes = attributes
 
+    def step_down(self) -> bool:
+        """Leaves the fast engines out from now on; False where there is none to leave out, or one was asked for."""
+        had = self.automatic and bool(self.candidates)
+        self.candidates = [] if self.automatic else self.candidates
+        return had
+
     def __call__(self, trace: DetectionTrace) -> GradientEngine:
+        if self.automatic and hasattr(trace.head, "recorded"):
+            return self.fallback  # the graph is all there is, and that was said of the model
         reasons = []
         for candidate in self.candidates:
-            reason = candidate.unsupported(trace) or self._mixed(trace)
+            reason = candidate.unsupported(trace, self.attributes) or self._mixed(trace)
             if reason is None:
                 if approximation := candidate.approximation(trace):
                     self._say(f"maps are approximate, since {approximation}; engine='autograd' is exact")
@@ -193,8 +201,8 @@ class _EngineChoice:
 def _require_traced(model: UntypedModule) -> None:
     if not callable(getattr(model, "trace", None)):
         raise TypeError(
-            f"`model` must keep a trace of its detections; got {type(model).__name__}: use_traced_architectures(cfg) "
-            f"before the model is built, which knows {sorted(TRACED_META_ARCHITECTURES)}"
+            f"`model` must be a detector; got {type(model).__name__}, which has no `backbone` to be explained on: name "
+            "`layers` of a GraphDetector, or wrap it in a CallableDetector"
         )
     if hasattr(model, "require_traceable"):
         model.require_traceable()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..structures import COMBINED_PARTS, Predictions
+from .adoption import as_traced
 from .checks import unwrap_detector
 
 # name -> (D,) scalars of D instances; sides and corners in model-input pixels.
@@ -48,7 +49,7 @@ def known_attributes(model: nn.Module | None = None) -> list[str]:
     A detector names further scalars of its own in ``extra_attributes``, and in ``missing_attributes`` those that it
     can't give.
     """
-    model = None if model is None else unwrap_detector(model)
+    model = None if model is None else as_traced(unwrap_detector(model))
     scalars = [*TARGETS, *getattr(model, "extra_attributes", ())]
     scalars = [name for name in scalars if name not in getattr(model, "missing_attributes", ())]
     return [*scalars, *(name for name, parts in COMPOSED.items() if set(parts) <= set(scalars))]

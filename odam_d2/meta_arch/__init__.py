@@ -1,10 +1,21 @@
 """What a config names under ``MODEL.META_ARCHITECTURE``, and what takes in any other detector."""
 
+from .built import BuiltDetector
 from .callable import CallableDetector
 from .detr import OdamDETR
 from .fcos import OdamFCOS
+from .graph import GraphDetector
 from .proposal_network import OdamProposalNetwork
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
 
-__all__ = ["CallableDetector", "OdamDETR", "OdamFCOS", "OdamProposalNetwork", "OdamRCNN", "OdamRetinaNet"]
+__all__ = [
+    "BuiltDetector",
+    "CallableDetector",
+    "GraphDetector",
+    "OdamDETR",
+    "OdamFCOS",
+    "OdamProposalNetwork",
+    "OdamRCNN",
+    "OdamRetinaNet",
+]

@@ -19,7 +19,7 @@ class OdamProposalNetwork(AnchorTraceMixin, ProposalNetwork):
 
     In a trace each proposal also reads as a detection of the one class 0: ``pred_boxes`` are the ``proposal_boxes``,
     ``scores`` the sigmoid of the ``objectness_logits``. ``score`` and ``objectness`` explain this sigmoid, ``logit``
-    the logit.
+    the logit. An explainer gives both: ``instances`` with the maps, and ``proposals`` as the stock network has them.
     """
 
     extra_attributes = ("objectness",)
@@ -50,7 +50,14 @@ class OdamProposalNetwork(AnchorTraceMixin, ProposalNetwork):
         """See :meth:`AnchorTraceMixin.trace`; classes of given boxes don't matter and become 0."""
         if instances is not None:
             instances = [_without_classes(given) for given in instances]
-        return super().trace(batched_inputs, instances)
+        trace = super().trace(batched_inputs, instances)
+        if instances is None:
+            stock = ("proposal_boxes", "objectness_logits")
+            trace.others = [
+                {"proposals": Instances(one.image_size, **{name: one.get(name) for name in stock})}
+                for one in trace.instances
+            ]
+        return trace
 
     def require_traceable(self) -> None:
         """Raises TypeError where the proposal generator keeps no trace."""

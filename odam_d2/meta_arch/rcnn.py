@@ -233,10 +233,14 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
     def _stage(self, features, stage: BoxStage, rows: list[torch.Tensor]) -> PooledStage:
         """Of a box stage, the `rows` of each image."""
         everyone = [p.proposal_boxes.tensor for p in stage.proposals]
-        pooled = zip(stage.pooled.split([len(box) for box in everyone]), rows, strict=True)
         chosen = [box[row] for box, row in zip(everyone, rows, strict=True)]
         pool = partial(self.roi_heads.pool, features, pooler=stage.pooler)
-        return PooledStage(stage.pooler, chosen, pool, torch.cat([part[row] for part, row in pooled]), everyone)
+        counts = [len(box) for box in everyone]
+        pooled, *outputs = (
+            torch.cat([part[row] for part, row in zip(values.split(counts), rows, strict=True)])
+            for values in (stage.pooled, *stage.outputs)
+        )
+        return PooledStage(stage.pooler, chosen, pool, pooled, everyone, tuple(outputs))
 
     def _mask_stages(self, features, results, stages) -> list[PooledStage]:
         """The mask branch, which pools the detected boxes; none where there is none that can be explained."""

@@ -9,7 +9,7 @@ from .backbone import (
 from .cascade import OdamCascadeROIHeads
 from .detr import ConditionalDetr, Detr, RTDetr, RTDetrV2
 from .inference_copy import inference_copy
-from .pooled import register_instance_wise
+from .instance_wise import register_instance_wise
 from .query_architecture import register_architecture
 from .res5 import OdamRes5ROIHeads
 from .roi_heads import OdamStandardROIHeads

@@ -3,38 +3,25 @@
 Shape letters: D detections over the batch, R RoIs over the batch, N images, K classes, C channels, P pooled cells.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
-from detectron2.modeling.roi_heads import (
-    BaseMaskRCNNHead,
-    FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
-    MaskRCNNConvUpsampleHead,
-)
+from detectron2.modeling.roi_heads import BaseMaskRCNNHead, FastRCNNOutputLayers
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
+from .instance_wise import unknown_types
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
 from .repeats import RepeatsInference
 
-# Heads and predictors that treat each RoI on its own. Types, not subclasses: a subclass may do anything.
-INSTANCE_WISE_MODULES: set[type[nn.Module]] = {FastRCNNConvFCHead, FastRCNNOutputLayers, MaskRCNNConvUpsampleHead}
-
-
-def register_instance_wise(cls: type[nn.Module]) -> type[nn.Module]:
-    """Class decorator: promises that a box head, mask head or predictor treats each RoI on its own.
-
-    The fast engine needs one backward pass for all RoIs together, which is right only under that promise. Without it a
-    head of one's own is explained by plain autograd.
-    """
-    INSTANCE_WISE_MODULES.add(cls)
-    return cls
+# What one RoI's outputs may differ by when it is asked for alone, relative to the largest: kernels of another size.
+ALONE_TOLERANCE = 1e-3
 
 
 def assign_levels(pooler: ROIPooler, boxes: Tensor) -> Tensor:
@@ -75,6 +62,8 @@ class PooledStage:
         split_boxes: N times (r, 4) XYXY RoIs of the detections of an image, in model-input pixels.
         boxes: (D, 4) the same of all images.
         everyone: N times (r, 4), the RoIs of all proposals; None where the detections alone were asked.
+        outputs: logits and deltas of the detections, (D, ...) each, as they were in detection; empty where they are
+            not kept.
     """
 
     def __init__(
@@ -84,11 +73,13 @@ class PooledStage:
         pool: Callable[[list[Boxes]], Tensor],
         pooled: Tensor | None = None,
         everyone: list[Tensor] | None = None,
+        outputs: tuple[Tensor, ...] = (),
     ):
         self.pooler = pooler
         self.split_boxes = split_boxes
         self.boxes = torch.cat(split_boxes)
         self.everyone = everyone
+        self.outputs = outputs
         self._pool = pool
         self._pooled = pooled
 
@@ -121,8 +112,45 @@ class TracedRoIHead:
 
     @property
     def instance_wise(self) -> bool:
-        """Whether each RoI's outputs are known to depend on that RoI alone."""
-        return all(type(module) in INSTANCE_WISE_MODULES for module in self.roi_heads.modules_on_rois())
+        """Whether each RoI's boxes and scores are known to depend on that RoI alone."""
+        return self.why_not_instance_wise(()) is None
+
+    def why_not_instance_wise(self, attributes: Collection[str]) -> str | None:
+        """In a few words, why what the attributes read of a RoI may depend on other RoIs; None if it does not.
+
+        The mask head counts for ``mask`` alone. A head of one's own that is made of known parts is asked for one RoI
+        alone: what it says then must be what it said among the others.
+        """
+        opaque, composed = unknown_types(self.roi_heads.modules_on_rois())
+        if opaque:
+            return f"{opaque[0]} is not known to treat each RoI on its own"
+        if composed and not self._says_the_same_alone:
+            return f"{composed[0]} does not treat each RoI on its own"
+        if "mask" in attributes:
+            opaque, composed = unknown_types([self.roi_heads.mask_head])
+            if opaque or composed:
+                return f"{[*opaque, *composed][0]} is not known to treat each RoI on its own"
+        return None
+
+    @cached_property
+    def _says_the_same_alone(self) -> bool:
+        """Whether the first detection's RoI has the outputs alone that it had among all RoIs."""
+        stages = self.stages[: self.num_box_stages]
+        if not all(stage.outputs for stage in stages):
+            return False
+        for number, stage in enumerate(stages):
+            if len(stage.boxes) == 0:
+                continue
+            try:
+                with torch.no_grad():
+                    _, alone = self.roi_heads.run_box_stage(number, stage.pooled[:1])
+            except (RuntimeError, ValueError):  # statistics of one RoI, for one
+                return False
+            for found, recorded in zip(alone, stage.outputs, strict=True):
+                scale = recorded[:1].abs().amax()
+                if not bool((found - recorded[:1]).abs().amax() <= ALONE_TOLERANCE * scale):
+                    return False
+        return True
 
     def predict_pooled(self, pooled: Mapping[int, Tensor], trace: DetectionTrace) -> Predictions:
         """Predictions of the traced detections from pooled features.
@@ -218,7 +246,7 @@ class TracedROIHeads(RepeatsInference):
         return pooler([features[name] for name in self.box_in_features], boxes)
 
     def modules_on_rois(self) -> list[nn.Module]:
-        """All that stands on pooled features; what the fast engine must know."""
+        """What stands between pooled features and boxes and scores; what the fast engine must know."""
         raise NotImplementedError
 
     def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:

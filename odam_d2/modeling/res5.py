@@ -6,17 +6,13 @@ Shape letters: R RoIs over the batch, N images, C channels, P pooled cells.
 from collections.abc import Mapping
 
 from detectron2.modeling import ROI_HEADS_REGISTRY
-from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import BaseMaskRCNNHead, Res5ROIHeads
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..utils.untyped import UntypedModule
-from .pooled import BoxStage, TracedROIHeads, register_instance_wise
-
-for _block in (BasicBlock, BottleneckBlock):
-    register_instance_wise(_block)
+from .pooled import BoxStage, TracedROIHeads
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -33,7 +29,7 @@ class OdamRes5ROIHeads(TracedROIHeads, Res5ROIHeads):
     def modules_on_rois(self) -> list[nn.Module]:
         """See :meth:`TracedROIHeads.modules_on_rois`."""
         blocks = list(self.res5) if type(self.res5) is nn.Sequential else [self.res5]
-        return [*blocks, self.box_predictor, *([self.mask_head] if self.mask_on else [])]
+        return [*blocks, self.box_predictor]
 
     def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
         """See :meth:`TracedROIHeads.run_box_stage`."""

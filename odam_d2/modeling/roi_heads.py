@@ -22,7 +22,7 @@ class OdamStandardROIHeads(TracedROIHeads, StandardROIHeads):
 
     def modules_on_rois(self) -> list[nn.Module]:
         """See :meth:`TracedROIHeads.modules_on_rois`."""
-        return [self.box_head, self.box_predictor, *([self.mask_head] if self.mask_on else [])]
+        return [self.box_head, self.box_predictor]
 
     def run_box_stage(self, number: int, pooled: Tensor) -> tuple[UntypedModule, tuple[Tensor, Tensor]]:
         """See :meth:`TracedROIHeads.run_box_stage`."""

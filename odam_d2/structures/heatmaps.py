@@ -22,8 +22,8 @@ SIDES = ("left", "top", "right", "bottom")
 CORNERS = ("x1", "y1", "x2", "y2")
 COMBINED_PARTS = ("score", *SIDES)
 
-# Windows whose sides agree to this many cells are brought to a common grid together, as long as they and what becomes
-# of them hold no more floats than this.
+# Windows whose sides agree to within this many cells are brought to a common grid together, as long as they and the
+# result hold no more floats than this.
 WINDOW_STEP = 8
 CHUNK_FLOATS = 4_000_000
 
@@ -32,14 +32,14 @@ class HeatMaps:
     """The heat maps of the R detections of one image, each on its own window of its feature grid.
 
     Behaves like Detectron2's ``Boxes`` inside ``Instances``: ``len``, indexing, ``cat``, ``to``. Raw maps are kept (in
-    the unit "attribute's unit per cell"); min-max normalisation happens on the way out.
+    the unit "attribute's unit per cell"); they are min-max normalised when they are read as images.
 
-    A detection that several levels of features speak for (the stages of a cascade, box head and mask head) has a window
-    on each. Its windows are brought to the image, added there, and only then are negative parts cut off; values that
-    nothing is to be added to are not negative from the start.
+    A detection that depends on several feature levels (the stages of a cascade, box head and mask head) has a window on
+    each. Its windows are resampled to the image and summed there, and only then are negative values set to zero. The
+    values of a detection with a single window are never negative.
 
     Attributes:
-        values: (K, T) float32, all windows one behind the other, each row-major.
+        values: (K, T) float32, all windows concatenated, each row-major.
         windows: (W, 4) int64, top, left, height, width of each window, in cells of its grid. Zero outside.
         grids: (W, 2) int64, H, W of each grid, padding included.
         strides: (W, 2) float32, model-input pixels per cell along y, x. Cell (i, j) is centred at
@@ -48,7 +48,9 @@ class HeatMaps:
         image_size: (h, w) of the model input without padding.
         output_size: (h, w) of the original image.
         owners: (W,) int64, the detection that each window belongs to: 0 .. R - 1, none left out, not decreasing.
-            By default each window is a detection.
+            By default each window is a detection of its own.
+        class_names: the detector's class names, by class number; empty where they aren't known. They travel with the
+            maps so that whatever draws the detections can label them.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class HeatMaps:
         image_size: tuple[int, int],
         output_size: tuple[int, int],
         owners: Tensor | None = None,
+        class_names: Sequence[str] = (),
     ):
         cells = int((windows[:, 2] * windows[:, 3]).sum())
         if values.shape != (len(attributes), cells):
@@ -84,6 +87,7 @@ class HeatMaps:
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.output_size = (int(output_size[0]), int(output_size[1]))
         self.owners = owners
+        self.class_names = tuple(class_names)
         self._count = int(owners[-1]) + 1 if len(owners) else 0
 
     @classmethod
@@ -113,33 +117,33 @@ class HeatMaps:
 
     @property
     def device(self) -> torch.device:
-        """Where the maps lie."""
+        """The device that holds the maps."""
         return self.values.device
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can be asked for: the stored attributes, and ``combined`` where its five parts are stored."""
+        """The attributes that can be asked for: those stored, and ``combined`` where its five parts are stored."""
         combined = ("combined",) if set(COMBINED_PARTS) <= set(self.attributes) else ()
         return self.attributes + combined
 
     def to(self, device: torch.device | str) -> HeatMaps:
         """The same maps on another device."""
-        return HeatMaps(
-            self.values.to(device),
-            self.windows.to(device),
-            self.grids.to(device),
-            self.strides.to(device),
-            self.attributes,
-            self.image_size,
-            self.output_size,
-            self.owners.to(device),
-        )
+        parts = (self.values, self.windows, self.grids, self.strides, self.owners)
+        return self._like(*(part.to(device) for part in parts))
+
+    def _like(
+        self, values: Tensor, windows: Tensor, grids: Tensor, strides: Tensor, owners: Tensor | None = None
+    ) -> HeatMaps:
+        """Other windows of the same image, attributes and classes."""
+        sizes = (self.image_size, self.output_size)
+        return HeatMaps(values, windows, grids, strides, self.attributes, *sizes, owners, self.class_names)
 
     def __getitem__(self, item: int | slice | Tensor | np.ndarray | Sequence[int]) -> HeatMaps:
-        """Chooses detections.
+        """Selects detections.
 
         Args:
-            item: an int (gives one map, still a HeatMaps), a slice, a bool mask or integers, as for ``Boxes``.
+            item: an int (the result is still a HeatMaps, of one detection), a slice, a bool mask or integers, as for
+                ``Boxes``.
         """
         if isinstance(item, int | np.integer) or (isinstance(item, Tensor) and item.dim() == 0):
             item = int(item)
@@ -153,20 +157,12 @@ class HeatMaps:
         chosen = ranges(held.cumsum(0) - held, held, rows)
         area = self.windows[:, 2] * self.windows[:, 3]
         cells = ranges(area.cumsum(0) - area, area, chosen)
-        return HeatMaps(
-            self.values[:, cells],
-            self.windows[chosen],
-            self.grids[chosen],
-            self.strides[chosen],
-            self.attributes,
-            self.image_size,
-            self.output_size,
-            torch.repeat_interleave(torch.arange(len(rows), device=self.device), held[rows]),
-        )
+        owners = torch.repeat_interleave(torch.arange(len(rows), device=self.device), held[rows])
+        return self._like(self.values[:, cells], self.windows[chosen], self.grids[chosen], self.strides[chosen], owners)
 
     @staticmethod
     def cat(maps: Sequence[HeatMaps]) -> HeatMaps:
-        """Joins heat maps of the same image and the same attributes."""
+        """Concatenates heat maps of the same image and attributes; class names are those of the first."""
         if len(maps) == 0:
             raise ValueError("`maps` must hold at least one HeatMaps; got none: use HeatMaps.empty")
         about = {(m.attributes, m.image_size, m.output_size) for m in maps}
@@ -177,12 +173,11 @@ class HeatMaps:
                 + ": join only maps of one image"
             )
         before = np.cumsum([0, *(len(m) for m in maps)]).tolist()
-        return HeatMaps(
+        return maps[0]._like(
             torch.cat([m.values for m in maps], 1),
             torch.cat([m.windows for m in maps]),
             torch.cat([m.grids for m in maps]),
             torch.cat([m.strides for m in maps]),
-            *about.pop(),
             torch.cat([m.owners + number for m, number in zip(maps, before, strict=False)]),
         )
 
@@ -190,7 +185,7 @@ class HeatMaps:
         """The raw map of one detection on its window, (height, width) float32.
 
         Raises:
-            ValueError: if the detection has several windows; :meth:`on_one_grid` puts them together.
+            ValueError: if the detection has several windows; :meth:`on_one_grid` merges them.
         """
         one = self[index]
         if len(one.windows) != 1:
@@ -204,7 +199,7 @@ class HeatMaps:
         return self._padded(attribute, torch.arange(len(self.windows), device=self.device))
 
     def _padded(self, attribute: str, chosen: Tensor) -> Tensor:
-        """The same for some of the windows."""
+        """:meth:`padded` for some of the windows."""
         windows, area = self.windows[chosen], self.windows[:, 2] * self.windows[:, 3]
         height, width = (int(n) for n in windows[:, 2:].amax(0)) if len(chosen) else (0, 0)
         inside = (torch.arange(height, device=self.device)[:, None] < windows[:, 2, None, None]) & (
@@ -223,14 +218,14 @@ class HeatMaps:
     ) -> Tensor:
         """The maps as images.
 
-        Interpolates bilinearly between cell centres; padding of the model input never enters.
+        Interpolates bilinearly between cell centres; the padding of the model input is never used.
 
         Args:
             attribute: one of `names`; ``combined`` is the maximum of the normalised score and side maps.
             normalize: min-max to [0, 1] per map (an all-zero or constant map becomes zero); else raw values.
             size: (h, w) to sample the image, or its region, at; default the original size.
-            region: (x1, y1, x2, y2) in the original image's pixels, the part to show; default all of it. Maps are
-                normalised by what is shown.
+            region: (x1, y1, x2, y2) in the original image's pixels, the part to show; default the whole image. Maps
+                are normalised over the part that is shown.
 
         Returns:
             (R, h, w) float32 in the frame of the original image (stretched to `size`).
@@ -244,10 +239,10 @@ class HeatMaps:
         size: tuple[int, int] | None = None,
         region: tuple[float, float, float, float] | None = None,
     ) -> dict[str, Tensor]:
-        """The same for several attributes, in less time than one by one; default all of `names`.
+        """:meth:`to_image` for several attributes (default: all of `names`), faster than one by one.
 
         Returns:
-            Attribute -> (R, h, w) as :meth:`to_image` gives it, in the order asked for.
+            Attribute -> (R, h, w) as :meth:`to_image` returns it, in the order asked for.
         """
         asked = self.names if attributes is None else attributes
         for name in asked:
@@ -281,21 +276,21 @@ class HeatMaps:
         return region[1 - axis] * scale, region[3 - axis] * scale
 
     def similarity(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
-        """How alike the maps of every two detections are.
+        """How similar the maps of every two detections are.
 
-        Beside the windows it holds R maps on the common grid and a bounded number of others, no map at image size.
+        Needs memory for R maps on the common grid and a bounded number of others; no map is brought to image size.
 
         Args:
             attribute: a stored attribute.
             stride: model-input pixels per cell of the common grid that maps are averaged to.
 
         Returns:
-            (R, R) float32, cosine in [0, 1]; an all-zero map is like nothing.
+            (R, R) float32, cosine in [0, 1]; 0 for an all-zero map.
         """
         return cosine_similarity(self.on_common_grid(attribute, stride))
 
     def on_common_grid(self, attribute: str = "score", stride: float = 8.0) -> Tensor:
-        """The raw maps averaged to the cells of one grid over the image, row by row: (R, T), with their graph if any.
+        """The raw maps averaged to the cells of one grid over the image, flattened: (R, T), with their autograd graph.
 
         Args:
             attribute: a stored attribute.
@@ -313,7 +308,7 @@ class HeatMaps:
         return common.clamp_(min=0.0)
 
     def _windows_of_one_size(self, output: int) -> Iterator[Tensor]:
-        """Indices of all windows, some of about one size at a time; each becomes `output` floats."""
+        """Indices of all windows in groups of about equal size; each window becomes `output` floats."""
         rounded = (self.windows[:, 2:] + WINDOW_STEP - 1) // WINDOW_STEP * WINDOW_STEP
         sizes, number = torch.unique(rounded, dim=0, return_inverse=True)
         for k, (height, width) in enumerate(sizes.tolist()):
@@ -321,16 +316,14 @@ class HeatMaps:
             yield from (number == k).nonzero()[:, 0].split(most)
 
     def on_one_grid(self) -> HeatMaps:
-        """The same maps with one window a detection, for whoever draws cells: on the finest of its grids.
+        """The same maps with one window per detection, on the finest of its grids, for code that draws cells.
 
-        Coarser windows are interpolated at the finest grid's cells before they are added and cut at zero, so images
-        of these maps are near those of :meth:`to_image`, not equal to them; a detection with one window stays as it is.
+        Coarser windows are interpolated at the finest grid's cells before they are summed and cut at zero. Images of
+        these maps are therefore close to those of :meth:`to_image`, not equal. One window stays as it is.
         """
         if len(self.windows) > len(self):
             return HeatMaps.cat([self[index]._merged() for index in range(len(self))])
-        values = self.values.clamp(min=0.0)
-        sizes = (self.image_size, self.output_size)
-        return HeatMaps(values, self.windows, self.grids, self.strides, self.attributes, *sizes)
+        return self._like(self.values.clamp(min=0.0), self.windows, self.grids, self.strides)
 
     def _merged(self) -> HeatMaps:
         """One detection's windows on the finest of their grids."""
@@ -351,18 +344,17 @@ class HeatMaps:
         )
         maps = [self._added(resample(self.padded(name), rows, columns)).flatten() for name in self.attributes]
         window = torch.cat([torch.zeros_like(grid), grid])[None]
-        sizes = (self.image_size, self.output_size)
-        return HeatMaps(torch.stack(maps), window, grid[None], stride[None], self.attributes, *sizes)
+        return self._like(torch.stack(maps), window, grid[None], stride[None])
 
     def _added(self, maps: Tensor) -> Tensor:
-        """(R, h, w) from (W, h, w): the windows of each detection together, cut at zero."""
+        """(R, h, w) from (W, h, w): the windows of each detection summed, negative values set to zero."""
         if len(self.windows) == len(self):
             return maps.clamp(min=0.0)
         total = maps.new_zeros(len(self), *maps.shape[1:])
         return total.index_add_(0, self.owners, maps).clamp_(min=0.0)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """All of it as numpy arrays, for ``numpy.savez``; :meth:`from_arrays` is the way back."""
+        """Everything as numpy arrays, for ``numpy.savez``; :meth:`from_arrays` reads them back."""
         return {
             "values": self.values.cpu().numpy(),
             "windows": self.windows.cpu().numpy(),
@@ -372,17 +364,18 @@ class HeatMaps:
             "attributes": np.array(self.attributes, dtype=np.str_),
             "image_size": np.array(self.image_size),
             "output_size": np.array(self.output_size),
+            "names_by_class": np.array(self.class_names, dtype=np.str_),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> HeatMaps:
-        """Heat maps from what :meth:`to_arrays` gave (an opened ``.npz`` file will do)."""
+        """Heat maps from the arrays of :meth:`to_arrays`, or from an opened ``.npz`` file of them."""
         values, windows, grids, strides, owners = (
             torch.from_numpy(np.asarray(arrays[name])) for name in ("values", "windows", "grids", "strides", "owners")
         )
         (in_h, in_w), (out_h, out_w) = (arrays[name].tolist() for name in ("image_size", "output_size"))
-        names = [str(name) for name in arrays["attributes"]]
-        return cls(values, windows, grids, strides, names, (in_h, in_w), (out_h, out_w), owners)
+        names, classes = ([str(name) for name in arrays.get(key, ())] for key in ("attributes", "names_by_class"))
+        return cls(values, windows, grids, strides, names, (in_h, in_w), (out_h, out_w), owners, classes)
 
     def _require(self, needed: Sequence[str], wanted: str) -> None:
         missing = [name for name in needed if name not in self.attributes]

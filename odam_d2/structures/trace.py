@@ -72,6 +72,7 @@ class DetectionTrace:
         head: says again what was said of these detections.
         compute_features: runs the backbone again and returns its features, with a graph if gradients are on.
         sources: attribute -> which of the S sources it depends on, for those that don't depend on all of them.
+        others: N dicts of what the detector gives beside its instances, e.g. ``sem_seg``; empty where there is nothing.
     """
 
     instances: list[Any]
@@ -90,6 +91,7 @@ class DetectionTrace:
     head: TracedHead
     compute_features: Callable[[], dict[str, Tensor]]
     sources: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    others: list[dict[str, Any]] = field(default_factory=list)
 
     def sources_of(self, attribute: str) -> tuple[int, ...]:
         """The sources that an attribute depends on, 0 .. S - 1."""

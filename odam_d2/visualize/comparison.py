@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import tensor
@@ -19,7 +18,7 @@ from ..utils.files import write_text
 from .crops import QUALITY, crop_uri, region_around
 from .ground_truth import Annotation, match_objects
 from .overlay import draw_boxes, fit_size, instance_color, resize_image
-from .report import TEMPLATES, jpeg_uri, style_sheet
+from .pages import jpeg_uri, render_page
 
 _OVERVIEW_SIDE = 720  # longest side of the image with all objects
 _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as in the report
@@ -108,11 +107,10 @@ def write_comparison(
         attributes: the maps that were drawn; the first is shown first.
         title: heading of the page.
     """
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     total = [sum(entry["found"][number] for entry in entries) for number in range(len(detectors))]
-    page = environment.get_template("comparison.html").render(
+    page = render_page(
+        "comparison.html",
         title=title,
-        css=style_sheet("comparison.css"),
         entries=entries,
         detectors=detectors,
         attributes=attributes,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..utils.files import atomic_write
 from .overlay import draw_heatmap, fit_size, outline_box, resize_image
-from .report import jpeg_uri
+from .pages import jpeg_uri
 
 QUALITY = 82  # of JPEG
 _CELL = (190, 220)  # highest and widest crop, in pixels

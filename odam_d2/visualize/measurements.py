@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
 from ..utils.files import atomic_write, write_text
-from .report import TEMPLATES, style_sheet
+from .pages import render_page
 
 _ARROWS = {True: "higher is better", False: "lower is better", None: ""}
 
@@ -58,10 +56,9 @@ def write_examples(
         charts: further images beside the page: file name -> what it shows.
         verdicts: what the charts come to, a sentence each.
     """
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(TEMPLATES)), autoescape=True)
-    page = environment.get_template("measurements.html").render(
+    page = render_page(
+        "measurements.html",
         title=title,
-        css=style_sheet("comparison.css"),
         sections=sections,
         table=summary["metrics"],
         curves=list(summary["curves"]),

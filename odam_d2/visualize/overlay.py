@@ -1,4 +1,4 @@
-"""Heat maps and boxes drawn onto images.
+"""Heat maps and boxes drawn onto arrays of pixels.
 
 Images are (h, w, 3) uint8 RGB; boxes are XYXY in the pixels of the image that they are drawn onto.
 """
@@ -7,48 +7,46 @@ import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
 
-import matplotlib
 import numpy as np
 import torch
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
 
-from .storage import class_name
+from .storage import class_name, known_names
 
 COLORMAP = "turbo"
 ALPHA = 0.65
-# From this share of the map's maximum on, heat is drawn with full opacity; below it fades into the photograph.
+# Heat from this share of the map's maximum on is drawn with full opacity; below, it fades into the image.
 OPAQUE_FROM = 0.5
 
-_OVERLAY_SIDE = (480, 1600)  # shortest and longest long side of the image with all boxes, in pixels
 _LABEL_GROUND, _LABEL_OPACITY = 16, 0.75  # grey value behind labels
 
 
 def instance_color(index: int) -> tuple[float, float, float]:
-    """A bright colour for the detection number `index`, (r, g, b) in [0, 1]; neighbours in number differ much."""
+    """A bright colour for the detection number `index`, (r, g, b) in [0, 1]; consecutive ones differ clearly."""
     return colorsys.hsv_to_rgb((0.33 + index * 0.618034) % 1.0, 0.85, 1.0)
 
 
-def instance_labels(instances: Instances, class_names: Sequence[str]) -> list[str]:
-    """What is written beside each box: number, class and score, ``0 person 0.98``."""
+def instance_labels(instances: Instances, class_names: Sequence[str] = ()) -> list[str]:
+    """The label of each box: number, class and, where there is one, score: ``0 person 0.98``."""
     return [instance_label(instances, index, class_names) for index in range(len(instances))]
 
 
-def instance_label(instances: Instances, index: int, class_names: Sequence[str]) -> str:
-    """What is written beside the box number `index`."""
-    label, score = int(instances.pred_classes[index]), float(instances.scores[index])
-    return f"{index} {class_name(label, class_names)} {score:.2f}"
+def instance_label(instances: Instances, index: int, class_names: Sequence[str] = ()) -> str:
+    """The label of the box number `index`; class names are by default those that the heat maps carry."""
+    name = class_name(int(instances.pred_classes[index]), known_names(instances, class_names))
+    return f"{index} {name} {float(instances.scores[index]):.2f}" if instances.has("scores") else f"{index} {name}"
 
 
 def draw_heatmap(
     image: np.ndarray, heatmap: np.ndarray | torch.Tensor, alpha: float = ALPHA, colormap: str = COLORMAP
 ) -> np.ndarray:
-    """Lays a heat map over an image; where it is cold, the image shows unchanged.
+    """Lays a heat map over an image, which stays unchanged where the map is zero.
 
     Args:
         image: (h, w, 3) uint8 RGB.
         heatmap: (h, w) in [0, 1].
-        alpha: opacity of the hottest places, in [0, 1].
+        alpha: opacity of the highest values, in [0, 1].
         colormap: a name that matplotlib knows.
 
     Returns:
@@ -66,8 +64,6 @@ def draw_heatmap(
     # Written so that NaN fails too.
     if heat.size and not (heat.min() >= 0.0 and heat.max() <= 1.0):
         raise ValueError(f"`heatmap` must lie in [0, 1]; got {heat.min()} to {heat.max()}: min-max normalise it first")
-    if colormap not in matplotlib.colormaps:
-        raise ValueError(f"`colormap` must be one that matplotlib knows; got {colormap!r}: try 'turbo' or 'inferno'")
     steps = np.minimum((heat * 256.0).astype(np.int16), 255).astype(np.uint8)
     opacity = np.rint(255.0 * alpha * np.minimum(1.0, np.arange(256) / (256.0 * OPAQUE_FROM))).astype(np.uint8)
     colors = Image.fromarray(color_table(colormap).take(steps, axis=0))
@@ -77,7 +73,16 @@ def draw_heatmap(
 
 @lru_cache(maxsize=8)
 def color_table(colormap: str) -> np.ndarray:
-    """(256, 3) uint8 RGB of a matplotlib colour map."""
+    """(256, 3) uint8 RGB of a matplotlib colour map.
+
+    Raises:
+        ValueError: if matplotlib doesn't know it.
+    """
+    # Here, since it takes a noticeable time to import and not everybody draws.
+    import matplotlib
+
+    if colormap not in matplotlib.colormaps:
+        raise ValueError(f"`colormap` must be one that matplotlib knows; got {colormap!r}: try 'turbo' or 'inferno'")
     return np.rint(matplotlib.colormaps[colormap](np.arange(256))[:, :3] * 255.0).astype(np.uint8)
 
 
@@ -89,7 +94,7 @@ def draw_boxes(
 ) -> np.ndarray:
     """Draws boxes, the largest first, so that none hides a smaller one.
 
-    Done with Pillow: Detectron2's Visualizer lays out each label with matplotlib, which takes longer than explaining.
+    Uses Pillow: Detectron2's Visualizer lays out each label with matplotlib, which takes longer than explaining.
 
     Args:
         image: (h, w, 3) uint8 RGB.
@@ -120,7 +125,7 @@ def draw_boxes(
 
 @lru_cache(maxsize=8)
 def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of labels and titles, `size` pixels high; unpacked once, which takes longer than drawing a label."""
+    """The font of labels and titles, `size` pixels high; cached, since loading takes longer than drawing a label."""
     return ImageFont.load_default(size)
 
 
@@ -132,59 +137,12 @@ def _draw_tag(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     size: tuple[int, int],
 ) -> None:
-    """Writes a label at the upper left corner of its box, moved into the image of (w, h) `size` where it must be."""
+    """Writes a label at the upper left corner of its box, shifted to lie inside the image of (w, h) `size`."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font)
     wide, high = right - left + 4, bottom - top + 4
     x, y = (max(0, min(at, most - long)) for at, most, long in zip(corner, size, (wide, high), strict=True))
     pen.rectangle((x, y, x + wide, y + high), fill=(_LABEL_GROUND,) * 3 + (round(255 * _LABEL_OPACITY),))
     pen.text((x + 2 - left, y + 2 - top), text, ink, font)
-
-
-def draw_detection(
-    image: np.ndarray,
-    heatmap: np.ndarray | torch.Tensor,
-    box: np.ndarray | torch.Tensor,
-    label: str | None = None,
-    alpha: float = ALPHA,
-    colormap: str = COLORMAP,
-    color: tuple[float, float, float] = (1.0, 1.0, 1.0),
-) -> np.ndarray:
-    """One detection explained: the heat map over the image, its box, and a label.
-
-    Args:
-        image: (h, w, 3) uint8 RGB.
-        heatmap: (h, w) in [0, 1].
-        box: (4,) XYXY in the image's pixels.
-        label: text beside the box; default none.
-        alpha: opacity of the hottest places, in [0, 1].
-        colormap: a name that matplotlib knows.
-        color: of the box, (r, g, b) in [0, 1].
-
-    Returns:
-        (h, w, 3) uint8 RGB, a new array.
-    """
-    box = np.asarray(box.cpu() if isinstance(box, torch.Tensor) else box)
-    heated = draw_heatmap(image, heatmap, alpha, colormap)
-    return draw_boxes(heated, box[None], [label] if label else None, [color])
-
-
-def draw_detections(image: np.ndarray, instances: Instances, class_names: Sequence[str] = ()) -> np.ndarray:
-    """The image with all its boxes, numbered as everywhere else; very large and very small ones are resized.
-
-    Args:
-        image: (h, w, 3) uint8 RGB, the original image.
-        instances: ``pred_boxes`` in its frame, ``scores``, ``pred_classes``.
-        class_names: the name of each class, by its number.
-
-    Returns:
-        (h', w', 3) uint8 RGB.
-    """
-    height, width = image.shape[:2]
-    smallest, largest = _OVERLAY_SIDE
-    side = min(max(height, width, smallest), largest)
-    resized, factors = resize_image(image, *fit_size(height, width, side / max(height, width)))
-    boxes = instances.pred_boxes.tensor.cpu().numpy() * factors
-    return draw_boxes(resized, boxes, instance_labels(instances, class_names))
 
 
 def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -193,13 +151,13 @@ def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The image at another size, and the (4,) factors that bring XYXY boxes along."""
+    """The image at another size, and the (4,) factors that scale XYXY boxes with it."""
     factors = np.array([width / image.shape[1], height / image.shape[0]] * 2, dtype=np.float32)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)), factors
 
 
 def outline_box(image: np.ndarray, box: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
-    """A box that stays visible on any ground: a line in its colour between two dark ones."""
+    """Draws a box that stays visible on any background: a line in its colour between two dark ones."""
     sheet = Image.fromarray(image)
     pen = ImageDraw.Draw(sheet)
     x1, y1, x2, y2 = np.rint(box).astype(int).tolist()

@@ -1,31 +1,25 @@
-"""One self-contained ``report.html`` of a run: images, boxes, heat maps and what draws them, in a single file.
+"""One self-contained ``report.html`` of a run: images, boxes, heat maps and the code that draws them, in one file.
 
 An image's heat maps travel as their windows in 8 bits, scaled by each map's maximum; the page brings them to the
-image by the rule of :meth:`HeatMaps.to_image`. Nothing is fetched from anywhere.
+image by the rule of :meth:`HeatMaps.to_image`.
 """
 
-import base64
-import io
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
-import numpy as np
 from detectron2.structures import Instances
-from markupsafe import Markup
-from PIL import Image
 
+from ..data.images import ImageLike
 from ..structures import COMBINED_PARTS, HeatMaps
 from ..utils.files import write_text
 from .encoding import eight_bit_maps
 from .ground_truth import Annotation, judge_detections
 from .overlay import COLORMAP, OPAQUE_FROM, color_table, instance_color
-from .storage import class_name
+from .pages import base64_text, jpeg_uri, render_page, script_json
+from .pixels import fitting_rgb
+from .storage import class_name, known_names
 
-TEMPLATES = Path(__file__).parent / "templates"
 _COLORMAPS = (COLORMAP, "inferno", "viridis")
 _IMAGE_SIDE, _IMAGE_QUALITY = 1280, 85  # longest side in pixels, JPEG quality
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 128, 70
@@ -33,39 +27,49 @@ _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 128, 70
 
 def image_entry(
     name: str,
-    image: np.ndarray,
+    image: ImageLike,
     instances: Instances,
     class_names: Sequence[str] = (),
     annotations: Sequence[Annotation] | None = None,
     judge: bool = True,
+    *,
+    rgb: bool = False,
 ) -> dict[str, Any]:
-    """What the report holds of one image; the image itself needn't be kept.
+    """Makes the entry of one image for :func:`write_report`; the image itself needn't be kept.
 
     Args:
-        name: what to call it.
-        image: (h, w, 3) uint8 RGB, the original image.
-        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``, in its frame.
-        class_names: the name of each class, by its number.
-        annotations: its annotated objects, if known.
+        name: the image's name in the report.
+        image: the original image: (h, w, 3) uint8 BGR, a path, or a Pillow image.
+        instances: R detections with ``pred_boxes``, ``pred_classes``, ``heatmaps`` and, if they have one, ``scores``,
+            in the original image's frame.
+        class_names: the name of each class, by its number; default those that the heat maps carry.
+        annotations: the image's annotated objects, if known.
         judge: whether to say of each detection which annotated object it finds; pointless where the annotated boxes
             themselves are explained.
+        rgb: whether an array is RGB.
 
     Returns:
         A dict that JSON can hold.
+
+    Raises:
+        ValueError: if the image can't be read, or has another size than the instances say.
     """
-    height, width = image.shape[:2]
+    pixels = fitting_rgb(image, instances, rgb)
+    height, width = pixels.shape[:2]
+    class_names = known_names(instances, class_names)
     heatmaps = instances.heatmaps.to("cpu")
     boxes = instances.pred_boxes.tensor.tolist()
+    scores = instances.scores.tolist() if instances.has("scores") else [None] * len(boxes)
     labels = [class_name(c, class_names) for c in instances.pred_classes.tolist()]
     detections = [
         {
             "label": label,
-            "score": round(score, 6),
+            "score": None if score is None else round(score, 6),
             "box": [round(v, 2) for v in box],
             "color": "#" + "".join(f"{round(255 * c):02x}" for c in instance_color(k)),
             **_encode_maps(heatmaps[k]),
         }
-        for k, (label, score, box) in enumerate(zip(labels, instances.scores.tolist(), boxes, strict=True))
+        for k, (label, score, box) in enumerate(zip(labels, scores, boxes, strict=True))
     ]
     if annotations is not None and judge:
         for detection, truth in zip(detections, judge_detections(instances, annotations, class_names), strict=True):
@@ -74,8 +78,8 @@ def image_entry(
         "name": name,
         "size": [width, height],
         "input": list(heatmaps.image_size),
-        "image": jpeg_uri(image, _IMAGE_SIDE, _IMAGE_QUALITY),
-        "thumb": jpeg_uri(image, _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY),
+        "image": jpeg_uri(pixels, _IMAGE_SIDE, _IMAGE_QUALITY),
+        "thumb": jpeg_uri(pixels, _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY),
         "detections": detections,
         "annotations": None
         if annotations is None
@@ -84,7 +88,7 @@ def image_entry(
 
 
 def failure_entry(name: str, reason: str) -> dict[str, Any]:
-    """What the report holds of an image that could not be explained."""
+    """Makes the report's entry of an image that could not be explained."""
     return {"name": name, "error": reason, "detections": [], "annotations": None}
 
 
@@ -92,7 +96,7 @@ def write_report(
     path: str | os.PathLike,
     entries: Sequence[Mapping[str, Any]],
     attributes: Sequence[str],
-    run: Mapping[str, Any],
+    run: Mapping[str, Any] | None = None,
     title: str = "ODAM report",
     noun: str = "detection",
     empty: str = "No detections in this run.",
@@ -101,51 +105,54 @@ def write_report(
 
     Args:
         path: the html file.
-        entries: what :func:`image_entry` and :func:`failure_entry` gave, in the order to show.
-        attributes: the stored attributes of the heat maps, in their order; ``combined`` follows by itself where its
-            parts are among them.
-        run: what to tell of the run: texts, numbers and lists by name, or dicts of these as sections.
+        entries: results of :func:`image_entry` and :func:`failure_entry`, in the order to show.
+        attributes: the stored attributes of the heat maps, in their order (``heatmaps.attributes``); ``combined`` is
+            added where its parts are among them.
+        run: facts about the run: texts, numbers and lists by name, or dicts of these as sections.
         title: heading of the page.
         noun: what one explained box is called, singular.
-        empty: what to say if there is not a single detection.
+        empty: the message if there is not a single detection.
+    """
+    write_text(path, render_report(entries, attributes, run, title, noun, empty))
+
+
+def render_report(
+    entries: Sequence[Mapping[str, Any]],
+    attributes: Sequence[str],
+    run: Mapping[str, Any] | None = None,
+    title: str = "ODAM report",
+    noun: str = "detection",
+    empty: str = "No detections in this run.",
+    names: Sequence[str] | None = None,
+    single: bool = False,
+) -> str:
+    """The page of :func:`write_report` as text.
+
+    Args:
+        entries: see :func:`write_report`, as the next five.
+        attributes: the stored attributes.
+        run: facts about the run.
+        title: heading of the page.
+        noun: what one explained box is called.
+        empty: the message if there is no detection.
+        names: the attributes to choose from, in the order to show; default all stored ones and ``combined``.
+        single: whether the page is about one image alone: without a list of images and facts about a run, and in a
+            frame without a heading.
     """
     attributes = [name for name in attributes if name != "combined"]
     combined = list(COMBINED_PARTS) if set(COMBINED_PARTS) <= set(attributes) else None
     data = {
         "attributes": attributes,
-        "names": attributes + (["combined"] if combined else []),
+        "names": attributes + (["combined"] if combined else []) if names is None else list(names),
         "combined": combined,
         "opaque_from": OPAQUE_FROM,
-        "luts": {name: _base64(color_table(name).tobytes()) for name in _COLORMAPS},
-        "run": run,
+        "luts": {name: base64_text(color_table(name).tobytes()) for name in _COLORMAPS},
+        "run": run or {},
         "noun": noun,
         "empty": empty,
         "images": list(entries),
     }
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    parts = {
-        name.replace(".", "_"): Markup((TEMPLATES / name).read_text(encoding="utf-8"))
-        for name in ("heat.js", "view.js", "report.js")
-    }
-    page = environment.get_template("report.html").render(
-        title=title, data=script_json(data), css=style_sheet("report.css"), **parts
-    )
-    write_text(path, page)
-
-
-def style_sheet(name: str) -> Markup:
-    """A style sheet of the templates behind the palette that all pages share."""
-    return Markup("".join((TEMPLATES / part).read_text(encoding="utf-8") for part in ("palette.css", name)))
-
-
-def script_json(value: Any) -> Markup:
-    """JSON that may stand inside a script element: no text in it can end the element or start a comment.
-
-    Raises:
-        ValueError: if it holds NaN or an infinity, which JSON doesn't know.
-    """
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: other characters become \\u escapes
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return render_page("report.html", title=title, data=script_json(data), single=single)
 
 
 def _encode_maps(one: HeatMaps) -> dict[str, Any]:
@@ -157,18 +164,5 @@ def _encode_maps(one: HeatMaps) -> dict[str, Any]:
         "grid": one.grids[0].tolist(),
         "stride": one.strides[0].tolist(),
         "peaks": peaks.tolist(),
-        "maps": [_base64(image.tobytes()) for image in maps],
+        "maps": [base64_text(image.tobytes()) for image in maps],
     }
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def jpeg_uri(image: np.ndarray, side: int, quality: int) -> str:
-    """The image as a JPEG data URI, at most `side` pixels long."""
-    small = Image.fromarray(image)
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{_base64(buffer.getvalue())}"

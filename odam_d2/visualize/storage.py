@@ -17,7 +17,7 @@ FORMAT_VERSION = 2
 def save_heatmaps(
     path: str | os.PathLike, instances: Instances, class_names: Sequence[str] = (), file_name: str = ""
 ) -> None:
-    """Writes what was detected in one image, and why, whole or not at all.
+    """Writes the detections of one image with their heat maps, whole or not at all.
 
     The file holds the arrays of :meth:`HeatMaps.to_arrays` and ``boxes`` (R, 4) XYXY in the original image's pixels,
     ``scores`` (R,), ``classes`` (R,), ``class_names`` (R names), ``file_name`` and ``format_version``; numpy alone
@@ -26,12 +26,15 @@ def save_heatmaps(
     Args:
         path: the ``.npz`` file to write.
         instances: ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` of R detections, on any device.
-        class_names: the name of each class, by its number; classes beyond are called ``class 7``.
-        file_name: the image, for whoever reads the file later.
+        class_names: the name of each class, by its number; default those that the heat maps carry. Classes beyond are
+            called ``class 7``.
+        file_name: the image's name, for later readers of the file.
     """
+    class_names = known_names(instances, class_names)
     classes = instances.pred_classes.cpu().numpy()
     arrays = {
         **instances.heatmaps.to_arrays(),
+        "names_by_class": np.array(class_names, dtype=np.str_),
         "boxes": instances.pred_boxes.tensor.cpu().numpy(),
         "scores": instances.scores.cpu().numpy(),
         "classes": classes,
@@ -44,10 +47,11 @@ def save_heatmaps(
 
 
 def load_heatmaps(path: str | os.PathLike) -> Instances:
-    """Reads back what :func:`save_heatmaps` wrote.
+    """Reads a file of :func:`save_heatmaps`.
 
     Returns:
-        ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps`` on the CPU, in the original image's frame.
+        ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``, which carry the class names, on the CPU, in the
+        original image's frame.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -90,6 +94,11 @@ def _load(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"{'no format of ours' if version is None else f'format {int(version)}'}: run odam explain again"
         )
     return arrays
+
+
+def known_names(instances: Instances, class_names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of classes by their number: those given, or else those that the instances' heat maps carry."""
+    return tuple(class_names) or (instances.heatmaps.class_names if instances.has("heatmaps") else ())
 
 
 def class_name(number: int, class_names: Sequence[str]) -> str:

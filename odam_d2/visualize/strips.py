@@ -1,4 +1,4 @@
-"""Single detections as strips: the image, and a heat map of each attribute beside it.
+"""Parts of strips: a detection's heat map of each attribute as panels, and panels side by side.
 
 Images are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
 """
@@ -16,74 +16,69 @@ from .overlay import (
     COLORMAP,
     draw_heatmap,
     fit_size,
-    instance_color,
-    instance_label,
     label_font,
     outline_box,
     resize_image,
 )
 
-_PANEL_HEIGHT, _PANEL_WIDTH, _CELL_WIDTH = 320, 960, 120  # highest and widest panel, narrowest cell around it
+PANEL_SIZE = (320, 960)  # (h, w) of the largest panel, in pixels
+_CELL_WIDTH = 120  # of the narrowest cell around a panel
 _TITLE_HEIGHT, _GAP = 24, 6
-_BACKGROUND, _INK = (250, 250, 248), (28, 28, 30)
+BACKGROUND, INK = (250, 250, 248), (28, 28, 30)
 
 
-def draw_attribute_panel(
+def attribute_panels(
     image: np.ndarray,
     instances: Instances,
     index: int,
     attributes: Sequence[str] | None = None,
-    class_names: Sequence[str] = (),
     alpha: float = ALPHA,
     colormap: str = COLORMAP,
-) -> np.ndarray:
-    """One detection as a strip: the image with its box, then its heat map for each attribute, with titles.
-
-    The heat maps are shown on the part of the image around the box and all heat.
+    size: tuple[int, int] = PANEL_SIZE,
+) -> tuple[list[np.ndarray], list[str]]:
+    """A detection's heat map of each attribute, on the part of the image around the box and all heat.
 
     Args:
         image: (h, w, 3) uint8 RGB, the original image.
-        instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
+        instances: R detections with ``pred_boxes`` and ``heatmaps``.
         index: which of them, 0 .. R - 1.
         attributes: which maps; default all that there are, ``combined`` included.
-        class_names: the name of each class, by its number.
-        alpha: opacity of the hottest places, in [0, 1].
+        alpha: opacity of the highest values, in [0, 1].
         colormap: a name that matplotlib knows.
+        size: (h, w) of the largest panel, in pixels.
 
     Returns:
-        (h', w', 3) uint8 RGB; a panel is at most 320 pixels high and 960 wide.
+        K panels of one size, (h', w', 3) uint8 RGB; the K attributes.
     """
     box = instances.pred_boxes.tensor[index].cpu().numpy()
     maps = instances.heatmaps[index].to("cpu")
     x1, y1, x2, y2 = region = _surroundings(box, maps, *image.shape[:2])
-    detail, zoom = resize_image(image[y1:y2, x1:x2], *_panel_size(y2 - y1, x2 - x1))
-    whole, shrink = resize_image(image, *_panel_size(*image.shape[:2]))
-
-    panels = [outline_box(whole, box * shrink, instance_color(index))]
-    titles = [instance_label(instances, index, class_names)]
+    detail, zoom = resize_image(image[y1:y2, x1:x2], *panel_size(y2 - y1, x2 - x1, size))
+    panels, titles = [], []
     # Drawn from the window alone: bringing each map to the whole image takes longer than all the rest.
     for name, heat in maps.to_images(attributes, size=detail.shape[:2], region=region).items():
         heated = draw_heatmap(detail, heat[0].numpy().clip(0.0, 1.0), alpha, colormap)
         panels.append(outline_box(heated, (box - [x1, y1, x1, y1]) * zoom, (1.0, 1.0, 1.0)))
         titles.append(name)
-    return label_panels(panels, titles)
+    return panels, titles
 
 
-def _panel_size(height: int, width: int) -> tuple[int, int]:
-    return fit_size(height, width, min(_PANEL_HEIGHT / height, _PANEL_WIDTH / width))
+def panel_size(height: int, width: int, largest: tuple[int, int] = PANEL_SIZE) -> tuple[int, int]:
+    """(h, w) of an image as a panel: as large as (h, w) `largest` allows."""
+    return fit_size(height, width, min(largest[0] / height, largest[1] / width))
 
 
 def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part (x1, y1, x2, y2) of an (height, width) image with the box, all heat, and some air around."""
+    """The part (x1, y1, x2, y2) of a (height, width) image that holds the box and all heat, with a margin."""
     maps = maps.on_one_grid()
     top, left, rows, columns = eight_bit_maps(maps).window
     stride_y, stride_x = maps.strides[0].tolist()
     scale_y, scale_x = height / maps.image_size[0] * stride_y, width / maps.image_size[1] * stride_x
     low = np.minimum(box[:2], [(left - 0.5) * scale_x, (top - 0.5) * scale_y])
     high = np.maximum(box[2:], [(left + columns + 0.5) * scale_x, (top + rows + 0.5) * scale_y])
-    air = 0.1 * (high - low) + 8
-    x1, y1 = np.clip(np.floor(low - air), 0, [width - 1, height - 1]).astype(int)
-    x2, y2 = np.clip(np.ceil(high + air), [x1 + 1, y1 + 1], [width, height]).astype(int)
+    margin = 0.1 * (high - low) + 8
+    x1, y1 = np.clip(np.floor(low - margin), 0, [width - 1, height - 1]).astype(int)
+    x2, y2 = np.clip(np.ceil(high + margin), [x1 + 1, y1 + 1], [width, height]).astype(int)
     return x1, y1, x2, y2
 
 
@@ -99,12 +94,12 @@ def label_panels(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
     """
     cells = [max(panel.shape[1], _CELL_WIDTH) for panel in panels]
     tallest = max(panel.shape[0] for panel in panels)
-    sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), _BACKGROUND)
+    sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), BACKGROUND)
     pen, font, left = ImageDraw.Draw(sheet), label_font(15), _GAP
     for panel, title, cell in zip(panels, titles, cells, strict=True):
         while pen.textlength(title, font) > cell and len(title) > 1:
             title = title[:-2].rstrip(" …") + "…"
-        pen.text((left, _TITLE_HEIGHT / 2), title, _INK, font, anchor="lm")
+        pen.text((left, _TITLE_HEIGHT / 2), title, INK, font, anchor="lm")
         sheet.paste(Image.fromarray(panel), (left + (cell - panel.shape[1]) // 2, _TITLE_HEIGHT))
         left += cell + _GAP
     return np.asarray(sheet)

@@ -77,7 +77,7 @@ def arguments(folder, output, *options, metrics=METRICS, opts=()):
 
 def numbers(output):
     """All that doesn't tell when and how a run was made."""
-    page = re.sub(r"<p>odam evaluate.*?</p>", "", (output / "index.html").read_text())
+    page = re.sub(r"<p>(odam |tools/)evaluate.*?</p>", "", (output / "index.html").read_text())
     metrics = json.loads((output / "metrics.json").read_text())
     del metrics["run"]
     return page, metrics, (output / "per_object.csv").read_text(), (output / "pairs.csv").read_text()

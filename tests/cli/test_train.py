@@ -11,6 +11,7 @@ from detectron2.utils.events import EventStorage
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.trainer import CPUAutocastTrainer, OdamTrainer
 from tests.helpers import load_command
 
@@ -22,11 +23,11 @@ def tool():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_train_net", catalog._WORKERS
-    catalog._WORKERS = 0
+    name, workers = "test_train_net", rendered._WORKERS
+    rendered._WORKERS = 0
     catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
     yield name
-    catalog._WORKERS = workers
+    rendered._WORKERS = workers
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
 

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine import OdamTrainer
 from tests.helpers import load_command
 
@@ -27,11 +28,11 @@ def tool():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_train_net_odam", catalog._WORKERS
-    catalog._WORKERS = 0
+    name, workers = "test_train_net_odam", rendered._WORKERS
+    rendered._WORKERS = 0
     catalog.register_synthetic(name, "crowd", "demo", str(tmp_path_factory.mktemp("data") / name), 3)
     yield name
-    catalog._WORKERS = workers
+    rendered._WORKERS = workers
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
 

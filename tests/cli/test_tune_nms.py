@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from odam_d2.cli.config import read_run_config
 from odam_d2.data.inputs import ImageInputs
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from tests.helpers import load_command
 
@@ -28,10 +29,10 @@ def tool():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    workers, catalog._WORKERS = catalog._WORKERS, 0
+    workers, rendered._WORKERS = rendered._WORKERS, 0
     catalog.register_synthetic(NAME, "scene", "val", str(tmp_path_factory.mktemp("data") / NAME), COUNT)
     yield NAME
-    catalog._WORKERS = workers
+    rendered._WORKERS = workers
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from odam_d2.data import crowdhuman
 from odam_d2.data.crowdhuman import load_crowdhuman, read_odgt, register_crowdhuman
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as synthetic_folder
 
 
 def person(full, visible=None, tag="person", head=(1, 2, 3, 4), head_attr=None, **extra):
@@ -178,7 +179,7 @@ def test_a_folder_that_cannot_be_written_to_only_costs_time(folder, monkeypatch,
 
 @pytest.fixture
 def registered(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "_WORKERS", 0)
+    monkeypatch.setattr(synthetic_folder, "_WORKERS", 0)
     names = ["test_crowdhuman_source", "test_crowdhuman_odgt"]
     catalog.register_synthetic(names[0], "crowd", "val", str(tmp_path / names[0]), 2)
     catalog.register_synthetic_odgt(names[1], names[0])

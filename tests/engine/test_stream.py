@@ -12,6 +12,7 @@ from detectron2.utils import comm
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.stream import SeededDataset, StreamOfBatches, build_train_loader, own_generators
 
 
@@ -68,11 +69,11 @@ def test_batches_are_detectron2s(start):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_stream", catalog._WORKERS
-    catalog._WORKERS = 0
+    name, workers = "test_stream", rendered._WORKERS
+    rendered._WORKERS = 0
     catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 5)
     yield name
-    catalog._WORKERS = workers
+    rendered._WORKERS = workers
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
 

@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.watching import WatchExplanations
 from odam_d2.evaluation.metrics.discrimination import object_discrimination_index
 from odam_d2.explain import build_explainer
@@ -16,11 +17,11 @@ from tests.helpers import compact_detector, given, zoo_config
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_watching", catalog._WORKERS
-    catalog._WORKERS = 0
+    name, workers = "test_watching", rendered._WORKERS
+    rendered._WORKERS = 0
     catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
     yield name
-    catalog._WORKERS = workers
+    rendered._WORKERS = workers
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
 

@@ -87,9 +87,9 @@ def test_what_is_wrong_with_a_comparison_is_said(model, arguments, message):
 
 
 def test_a_model_without_a_trace():
-    with pytest.raises(TypeError, match="Linear.*use_traced_architectures"):
+    with pytest.raises(TypeError, match="Linear, which has no `backbone`.*CallableDetector"):
         build_explainer(nn.Linear(1, 1))
-    with pytest.raises(TypeError, match="Linear.*use_traced_architectures"):
+    with pytest.raises(TypeError, match="Linear, which has no `backbone`.*CallableDetector"):
         build_comparison(nn.Linear(1, 1), ("odam",))
 
 

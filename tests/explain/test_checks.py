@@ -78,7 +78,7 @@ def test_what_merges_several_passes_is_named(model):
 def test_somebodys_holder_is_told_what_to_hand_over(model):
     with pytest.raises(TypeError, match="must be a detector; got SimpleNamespace, .* hand over its `.model`"):
         build_explainer(SimpleNamespace(model=model))
-    with pytest.raises(TypeError, match="`model` must keep a trace of its detections; got Conv2d"):
+    with pytest.raises(TypeError, match="`model` must be a detector; got Conv2d"):
         build_explainer(nn.DataParallel(nn.Conv2d(3, 3, 1)))
     # This one holds a model, and keeps a trace itself.
     own = CallableDetector(model, layer="backbone.bottom_up.res4", stride=16, frame="original")

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.utils.processes import launch_on_cpu
 from tests.helpers import compact_detector, load_command, training_input
@@ -84,10 +85,10 @@ SHARES = [[0, 1], [2, 3]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """What two processes leave: a finished training, and what they learn from their shares."""
-    folder, workers = tmp_path_factory.mktemp("distributed"), catalog._WORKERS
-    catalog._WORKERS = 0
-    catalog.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "images"))
-    catalog._WORKERS = workers
+    folder, workers = tmp_path_factory.mktemp("distributed"), rendered._WORKERS
+    rendered._WORKERS = 0
+    rendered.render_dataset(SyntheticScenes("crowd", "demo", 2), "test_distributed", str(folder / "images"))
+    rendered._WORKERS = workers
     launch_on_cpu(work, 2, (str(folder), SHARES))
     return folder
 

@@ -8,7 +8,7 @@ from detectron2.structures import Boxes
 from torch import nn
 
 from odam_d2 import model_zoo
-from odam_d2.modeling import pooled as pooled_module
+from odam_d2.modeling import instance_wise
 from odam_d2.modeling.pooled import assign_levels
 from tests.helpers import random_input
 
@@ -66,8 +66,9 @@ def test_a_head_of_ones_own_is_not_taken_for_instance_wise(model, monkeypatch):
     assert trace.head.instance_wise
     monkeypatch.setattr(model.roi_heads.box_head, "__class__", CouplingHead)
     assert not trace.head.instance_wise
-    monkeypatch.setattr(pooled_module, "INSTANCE_WISE_MODULES", set(pooled_module.INSTANCE_WISE_MODULES))
-    pooled_module.register_instance_wise(CouplingHead)
+    for names in ("INSTANCE_WISE_MODULES", "_PROMISED"):
+        monkeypatch.setattr(instance_wise, names, set(getattr(instance_wise, names)))
+    instance_wise.register_instance_wise(CouplingHead)
     assert trace.head.instance_wise
 
 

@@ -6,14 +6,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from odam_d2.structures import HeatMaps
-from odam_d2.visualize.overlay import (
-    draw_boxes,
-    draw_detection,
-    draw_detections,
-    draw_heatmap,
-    instance_color,
-    instance_labels,
-)
+from odam_d2.visualize.drawing import draw_detection, draw_detections
+from odam_d2.visualize.overlay import draw_boxes, draw_heatmap, instance_color, instance_labels
 
 
 def grey(height, width, value=100):
@@ -86,15 +80,17 @@ def test_boxes_are_drawn_at_their_place():
 
 
 def test_detection_has_heat_box_and_label():
-    heat = np.zeros((80, 100), np.float32)
-    heat[50, 50] = 1.0
-    plain = draw_detection(grey(80, 100), heat, torch.tensor([20.0, 30.0, 70.0, 60.0]))
-    assert warmth(plain).nonzero()[0].tolist() == [50] and warmth(plain).nonzero()[1].tolist() == [50]
-    assert (plain[45, 20] > 150).all()  # a white box, half transparent
-    cold, box = np.zeros((200, 200), np.float32), np.array([20.0, 30.0, 180.0, 190.0])
-    changed = (draw_detection(grey(200, 200), cold, box, "dog") != draw_detection(grey(200, 200), cold, box)).any(2)
-    rows, columns = changed.nonzero()
-    assert len(rows) > 50 and rows.max() < 60 and columns.max() < 80  # the label, at the upper left corner
+    values = np.zeros((8, 8))
+    values[5, 4] = 1.0  # the cell centred at (45, 55)
+    one = detections([[20, 10, 70, 75]], [[0, 0, 8, 8]], values, (80, 80), (8, 8))
+    drawn = draw_detection(grey(80, 80), one, 0, rgb=True)
+    rows, columns = warmth(drawn[31:74, 21:70]).nonzero()
+    assert abs(rows.mean() + 31.5 - 55) < 1 and abs(columns.mean() + 21.5 - 45) < 1
+    assert (drawn[50, 20] > 150).all()  # a white box, half transparent
+    named = draw_detection(grey(80, 80), one, 0, class_names=["dog"], rgb=True)
+    rows, columns = (named != drawn).any(2).nonzero()
+    assert len(rows) and rows.max() < 40 and columns.max() < 80  # the label, at the upper left corner
+    assert np.array_equal(draw_detection(grey(80, 80), one, 0)[:, :, ::-1], drawn)  # BGR in, BGR out
 
 
 def test_labels_and_colours():
@@ -117,6 +113,6 @@ def test_overlay_is_of_a_handy_size(size, expected):
 def test_overlay_scales_boxes_along():
     # 4000 wide becomes 1600: a factor .4, so x = 1000 .. 3000 is drawn at 400 .. 1200.
     instances = detections([[1000, 200, 3000, 700]], [[0, 0, 1, 1]], [0.0], (1000, 4000))
-    warm = warmth(draw_detections(grey(1000, 4000), instances))
+    warm = warmth(draw_detections(grey(1000, 4000), instances, rgb=True))
     columns = warm[200].nonzero()[0]
     assert abs(columns.min() - 400) <= 3 and abs(columns.max() - 1200) <= 3

@@ -125,9 +125,10 @@ def test_windows_come_back(tmp_path, heatmaps, entry):
     assert [d["label"] for d in image["detections"]] == ["<b>dog</b>", "class 1"]
 
 
-def test_images_are_jpegs_of_bounded_size(heatmaps):
+def test_images_are_jpegs_of_bounded_size():
     large = np.full((1000, 4000, 3), 200, np.uint8)
-    entry = image_entry("x", large, instances_of(heatmaps))
+    instances = instances_of(heat_maps(WINDOWS, (8, 10), (8.0, 8.0), (60, 75), (1000, 4000)))
+    entry = image_entry("x", large, instances)
     sizes = []
     for key in ("image", "thumb"):
         head, content = entry[key].split(",")

@@ -11,7 +11,6 @@ data must lie where they lay.
 import argparse
 import csv
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from odam_d2.cli.arguments import typed_arguments
 from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
 from odam_d2.data.matching import match_detections
 from odam_d2.evaluation import METRICS
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = furthest_behind(rows, args.metric, *methods, args.count)
         if not chosen:
             raise ValueError(f"`--rival` must be ahead somewhere; got {args.rival}, which nowhere is: nothing to draw")
-        setup = MeasuredRun(measuring_argument_parser().parse_args(shlex.split(about["command"])[1:]))
+        setup = MeasuredRun(measuring_argument_parser().parse_args(typed_arguments(about["command"])))
         setup.args.methods = [name for name in about["methods"] if name in methods]
         setup.args.method_options = [one for one in setup.args.method_options if one[0] in methods]
         strips = [draw_object(setup, one, methods) for one in chosen]

@@ -1,5 +1,1 @@
-"""Images drawn by this package, with exact annotations: streets and crowds."""
-
-from .scenes import SyntheticScenes
-
-__all__ = ["SyntheticScenes"]
+"""Images drawn by this package, with exact annotations: streets and crowds. Only what draws them needs OpenCV."""

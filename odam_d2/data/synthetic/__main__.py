@@ -1,7 +1,7 @@
 """Writes synthetic images with annotations.
 
-python -m odam_d2.data.synthetic.scenes --profile scene --split demo --num-images 6 --output DIR
-python -m odam_d2.data.synthetic.scenes --profile scene crowd --split demo --num-images 4 2 --output DIR
+python -m odam_d2.data.synthetic --profile scene --split demo --num-images 6 --output DIR
+python -m odam_d2.data.synthetic --profile scene crowd --split demo --num-images 4 2 --output DIR
 """
 
 import argparse

@@ -1,9 +1,6 @@
-"""What the two kinds of synthetic images contain, and how many there are."""
+"""What the two kinds of synthetic images contain, and how many there are; nothing here draws."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from .rendering.placement import place_crowd, place_scene
 
 GENERATOR_VERSION = 1  # goes up with every change of the images, so that rendered folders are known to be stale
 WIDTH, HEIGHT = 640, 480
@@ -17,7 +14,6 @@ class Profile:
     Attributes:
         ident: enters the random seed.
         thing_classes: class names in the order of `category_id`.
-        place: function of (rng, width, height) that lays an image out.
         box: annotation field that `bbox` repeats: "visible_box" or "full_box".
         least_visible: what shows a smaller share of itself is an ignore region.
         least_area: so is what shows fewer pixels.
@@ -27,7 +23,6 @@ class Profile:
 
     ident: int
     thing_classes: tuple[str, ...]
-    place: Callable
     box: str
     least_visible: float
     least_area: int
@@ -39,7 +34,6 @@ PROFILES = {
     "scene": Profile(
         0,
         ("person", "dog", "car"),
-        place_scene,
         "visible_box",
         0.25,
         100,
@@ -49,7 +43,6 @@ PROFILES = {
     "crowd": Profile(
         1,
         ("person",),
-        place_crowd,
         "full_box",
         0.10,
         40,

@@ -19,7 +19,10 @@ from .rendering.backgrounds import draw_background
 from .rendering.board import tight_box
 from .rendering.canvas import Canvas
 from .rendering.photometry import photograph
-from .rendering.placement import Item, far_to_near, visible_ids
+from .rendering.placement import Item, far_to_near, place_crowd, place_scene, visible_ids
+
+# What lays an image of each profile out: functions of (rng, width, height).
+_PLACE = {"scene": place_scene, "crowd": place_crowd}
 
 
 class SyntheticScenes:
@@ -62,7 +65,7 @@ class SyntheticScenes:
             raise IndexError(f"`index` must be in [0, {self.num_images}); got {index}")
         profile = PROFILES[self.profile]
         rng = np.random.default_rng([self.seed, profile.ident, SPLITS[self.split], index])
-        camera, items = profile.place(rng, WIDTH, HEIGHT)
+        camera, items = _PLACE[self.profile](rng, WIDTH, HEIGHT)
         image = _paint(rng, camera, items)
         record = {"height": HEIGHT, "width": WIDTH, "image_id": index, "annotations": _annotate(profile, items)}
         return image, record

@@ -4,6 +4,7 @@ Shape letters: D detections, n of them in a chunk, N images, K attributes, C cha
 explained layer.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace, Predictions
 from ...utils.threads import in_this_thread
+from ..agreement import require_reported_scores
 from ..base import GradientEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows
@@ -28,9 +30,9 @@ class AutogradEngine(GradientEngine):
         super().__init__(model, layer)
         self.gradients = BatchedGradients()
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Nothing is: whatever has a graph can be explained."""
-        del trace
+        del trace, attributes
         return None
 
     def gradient_windows(
@@ -41,8 +43,10 @@ class AutogradEngine(GradientEngine):
         A detection whose sources share a level has one window for them, under the number of the first.
         """
         with torch.enable_grad(), contiguous_norm_gradients(self.model):
-            leaves, strides, levels, predictions = self._predict(trace)
+            leaves, strides, levels, predictions = self._predict(trace, attributes)
+            require_reported_scores(predictions, trace)
             targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
+        recorded = _recorded(trace) is not None
         used = {name: self._sources(trace, name) for name in attributes}
         several = [len(used[name]) > 1 for name in attributes]
         sources = dict.fromkeys(source for name in attributes for source in used[name])
@@ -58,26 +62,41 @@ class AutogradEngine(GradientEngine):
                 images = trace.image_index[chosen]
                 found = self.gradients(targets[chosen].flatten(), wanted, _own_image(images, len(attributes)))
                 extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
-                for level, leaf, gradient in zip(distinct, wanted, found, strict=True):
-                    gradient = gradient.unflatten(0, (len(chosen), len(attributes)))
-                    sigma = smoothing * extent / strides[level]
-                    window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device).expand(len(chosen), 4)
-                    yield GradientWindows(
-                        chosen, sites.index(level), leaf.detach(), images, window, strides[level],
-                        _smooth(gradient, sigma), several,
-                    )  # fmt: skip
+                spread: list[tuple[Tensor, Sequence[int], Sequence[bool]]]
+                if recorded:
+                    found = _without_broken(found, chosen, attributes)
+                    spread = list(_spread(found, len(attributes)))
+                else:
+                    spread = [(torch.arange(len(chosen), device=chosen.device), range(len(distinct)), several)]
+                for members_of, levels_of, adds_up in spread:
+                    for number in levels_of:
+                        leaf, stride = wanted[number], strides[distinct[number]]
+                        gradient = found[number].unflatten(0, (len(chosen), len(attributes)))[members_of]
+                        sigma = smoothing * extent[members_of] / stride
+                        window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device)
+                        yield GradientWindows(
+                            chosen[members_of], sites.index(distinct[number]), leaf.detach(), images[members_of],
+                            window.expand(len(members_of), 4), stride, _smooth(gradient, sigma), adds_up,
+                        )  # fmt: skip
 
     def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
         """The sources of an attribute; a named layer is the only one."""
         return trace.sources_of(attribute) if self.layer is None else (0,)
 
-    def _predict(self, trace: DetectionTrace) -> tuple[list[Tensor], list[Tensor], list[list[int]], Predictions]:
+    def _predict(
+        self, trace: DetectionTrace, attributes: Sequence[str]
+    ) -> tuple[list[Tensor], list[Tensor], list[list[int]], Predictions]:
         """Predictions with a graph back to leaves.
 
         Returns:
             The leaves (N, C, H, W); their strides (2,) along y, x; for each detection the leaf of each source; and the
             predictions.
         """
+        strides = [trace.references.new_tensor([trace.strides[name]] * 2) for name in trace.level_names]
+        take_recorded = _recorded(trace)
+        if self.layer is None and take_recorded is not None:
+            leaves, predictions = take_recorded(attributes)
+            return leaves, strides, trace.level_index.tolist(), predictions
         if self.layer is None:
             features = {name: feature.detach().requires_grad_() for name, feature in trace.features.items()}
             predictions = trace.head.predict(features, trace)
@@ -86,7 +105,6 @@ class AutogradEngine(GradientEngine):
             for index, row in enumerate(levels):
                 if -1 in row:
                     levels[index] = [_level_of(predictions.logits[index], leaves)] * len(row)
-            strides = [trace.references.new_tensor([trace.strides[name]] * 2) for name in trace.level_names]
             return leaves, strides, levels, predictions
         with captured_layer(self.model, self.layer) as outputs:
             features = trace.compute_features()
@@ -94,6 +112,47 @@ class AutogradEngine(GradientEngine):
         predictions = trace.head.predict(features, trace)
         stride = [padded / cells for padded, cells in zip(trace.padded_size, leaf.shape[-2:], strict=True)]
         return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
+
+
+def _recorded(trace: DetectionTrace) -> Callable[[Sequence[str]], tuple[list[Tensor], Predictions]] | None:
+    """What hands over the graph of the detector's own pass, where the head kept it."""
+    return getattr(trace.head, "recorded", None)
+
+
+def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequence[str]) -> list[Tensor]:
+    """Zeros in the place of gradients that are not finite in any leaf: a root at zero has none, and 0 * inf is NaN.
+
+    Args:
+        gradients: for each leaf (n * K, C, H, W).
+        chosen: (n,) the detections.
+        attributes: K names.
+    """
+    finite = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in gradients]).all(0)
+    if bool(finite.all()):
+        return gradients
+    for number in (~finite).nonzero()[:, 0].tolist():
+        detection, attribute = int(chosen[number // len(attributes)]), attributes[number % len(attributes)]
+        warnings.warn(
+            f"the map of {attribute!r} of box {detection} of the batch is left zero, since its gradient is not finite, "
+            "as that of a square root at zero",
+            stacklevel=2,
+        )
+    return [torch.where(finite.view(-1, 1, 1, 1), one, 0.0) for one in gradients]
+
+
+def _spread(gradients: list[Tensor], attributes: int) -> Iterator[tuple[Tensor, Sequence[int], Sequence[bool]]]:
+    """Detections that depend on the same leaves: rows of them, these leaves, and K times whether there are several.
+
+    Args:
+        gradients: for each of the L leaves (n * K, C, H, W).
+        attributes: K.
+    """
+    there = torch.stack([one.flatten(1).any(1) for one in gradients]).view(len(gradients), -1, attributes)
+    patterns, which = torch.unique(there, dim=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.unbind(1)):
+        # A map of zeros has to lie somewhere.
+        used = pattern.any(1).nonzero()[:, 0].tolist() or [0]
+        yield (which == number).nonzero()[:, 0], used, (pattern.sum(0) > 1).tolist()
 
 
 def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:

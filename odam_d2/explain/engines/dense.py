@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...modeling.dense import TracedDenseHead
 from ...structures import DetectionTrace, HeatMaps
+from ..agreement import require_reported_scores
 from ..base import GradientEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows, MapWindows, assemble
@@ -31,8 +32,9 @@ CHUNK_FLOATS = 16_000_000
 class DenseEngine(GradientEngine):
     """Gradients through the head's convolutions; see the module's docstring."""
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not a head of plain convolutions, norms and ReLUs."""
+        del attributes
         if self.layer is not None:
             return f"layer {self.layer!r} is not what the head reads"
         if not hasattr(trace.head, "branches"):
@@ -114,7 +116,9 @@ def _jacobian(trace: DetectionTrace, attributes: Sequence[str]) -> Tensor:
     with torch.enable_grad():
         outputs = head.gather(head.maps, trace).detach()
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).requires_grad_()
-        targets = target_scalars(head.decode(outputs, trace), attributes)
+        predictions = head.decode(outputs, trace)
+        require_reported_scores(predictions, trace)
+        targets = target_scalars(predictions, attributes)
         gradients = [
             torch.autograd.grad(target.sum(), outputs, retain_graph=True, materialize_grads=True)[0]
             for target in targets

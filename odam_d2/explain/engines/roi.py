@@ -21,6 +21,7 @@ from ...ops.cam import pooled_gradient_times_features
 from ...ops.roi_align import roi_align_weights
 from ...ops.smoothing import smooth_window_weights
 from ...structures import DetectionTrace, HeatMaps
+from ..agreement import require_reported_scores
 from ..base import GradientEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows, MapWindows, assemble, gather_windows
@@ -41,7 +42,7 @@ CHUNK_FLOATS = 8_000_000
 class RoIEngine(GradientEngine):
     """Analytic maps through RoIAlign, equal to autograd's; see the module's docstring."""
 
-    def unsupported(self, trace: DetectionTrace) -> str | None:
+    def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not known to be linear, separable and instance-wise."""
         if self.layer is not None:
             return f"layer {self.layer!r} does not feed the pooler directly"
@@ -54,9 +55,7 @@ class RoIEngine(GradientEngine):
             for level in stage.pooler.level_poolers:
                 if type(level) is not ROIAlign:
                     return f"the pooler {type(level).__name__} is not RoIAlign"
-        if not head.instance_wise:
-            return "the box head or predictor is not known to treat each RoI on its own"
-        return None
+        return head.why_not_instance_wise(attributes)
 
     def gradient_windows(
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
@@ -130,7 +129,9 @@ class RoIEngine(GradientEngine):
             # The mask branch pools when it is first asked for, so only if it is.
             asked = {*range(head.num_box_stages), *sources}
             pooled = {number: head.stages[number].pooled.detach().requires_grad_() for number in asked}
-            targets = target_scalars(head.predict_pooled(pooled, trace), attributes)
+            predictions = head.predict_pooled(pooled, trace)
+            require_reported_scores(predictions, trace)
+            targets = target_scalars(predictions, attributes)
             wanted = [pooled[source] for source in sources]
             gradients = [
                 torch.autograd.grad(target.sum(), wanted, retain_graph=True, materialize_grads=True)

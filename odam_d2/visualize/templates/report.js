@@ -8,6 +8,8 @@
     image: 0, detection: -1, attribute: 0, hover: null, minScore: 0, label: "", filter: "",
     heat: true, boxes: true, truth: false, zoom: false, all: false, opacity: 0.65, colormap: Object.keys(data.luts)[0],
   };
+  // In a frame of another page (a notebook's cell) there is no address bar to write to.
+  const framed = window.parent !== window, linked = location.protocol !== "about:";
   let zoomBefore = false;
   let listed = null; // which detections the list holds
   const buttons = new Map(); // detection -> its button there
@@ -35,7 +37,7 @@
   const attribute = () => data.names[state.attribute];
   const visible = () => here().detections.map((_, k) => k).filter((k) => {
     const d = here().detections[k];
-    return d.score >= state.minScore && (!state.label || d.label === state.label);
+    return (d.score ?? 1) >= state.minScore && (!state.label || d.label === state.label);
   });
   const annotated = images.some((p) => p.annotations);
   const plural = (n, word) => `${n} ${word}${n === 1 ? "" : word.endsWith("x") ? "es" : "s"}`;
@@ -152,7 +154,7 @@
       },
       element("span", { class: "number", text: k, style: `--colour: ${d.color}` }),
       element("span", { class: "label", text: d.label }),
-      element("span", { class: "score", text: d.score.toFixed(3), style: `--share: ${100 * d.score}%` }),
+      element("span", { class: "score", text: OdamView.scoreOf(d, 3), style: `--share: ${100 * (d.score ?? 0)}%` }),
       element("span", { class: "box", text: d.box.map((v) => Math.round(v)).join(", "), title: "x1, y1, x2, y2 in pixels of the image" }));
       if (d.truth) {
         const [word, meaning] = VERDICTS[d.truth.verdict];
@@ -187,7 +189,7 @@
     const d = chosen(), name = attribute(), image = here();
     const usable = Boolean(d);
     $("what").textContent = usable
-      ? `${name} of ${state.detection} ${d.label} ${d.score.toFixed(3)}` : image.error ? "This image failed." : "Nothing to explain here.";
+      ? `${name} of ${state.detection} ${d.label} ${OdamView.scoreOf(d, 3)}` : image.error ? "This image failed." : "Nothing to explain here.";
     const peak = usable && name !== "combined" ? d.peaks[data.attributes.indexOf(name)] : null;
     $("why").textContent = !usable ? "" : peak === 0
       ? "This map is empty: no feature speaks for it." : WHY[name] ? `Warm: ${WHY[name]}.` : "";
@@ -227,6 +229,7 @@
   /* ---- the link ---- */
 
   function writeLink() {
+    if (!linked) return;
     const link = new URLSearchParams({ image: state.image });
     if (state.detection >= 0) link.set("det", state.detection);
     link.set("attr", attribute());
@@ -288,7 +291,10 @@
     $("open-run").addEventListener("click", () => $("run").showModal());
     $("open-failures").addEventListener("click", () => $("run").showModal());
     $("open-help").addEventListener("click", () => $("help").showModal());
-    for (const id of ["run", "help"]) $(id).addEventListener("click", (e) => { if (e.target.id === id) $(id).close(); });
+    // Without a form: a sandboxed frame may not submit one, not even to close its dialog.
+    for (const id of ["run", "help"]) {
+      $(id).addEventListener("click", (e) => { if (e.target.id === id || e.target.matches(".close")) $(id).close(); });
+    }
 
     const under = (event) => OdamView.boxesAt(here(), visible(), OdamView.pointAt(here(), event));
     $("layers").addEventListener("pointermove", (e) => hover(under(e)[0] ?? null));
@@ -322,6 +328,8 @@
     } else KEYS[event.key]();
   }
 
+  document.body.classList.toggle("framed", framed);
+  $("about-links").hidden = !linked;
   fillRun();
   if (!images.length) {
     document.querySelector("main").hidden = true;

@@ -130,11 +130,16 @@ const OdamView = (() => {
     }
   }
 
+  /** A detection's score as text; boxes that somebody named may have none. */
+  function scoreOf(detection, digits) {
+    return detection.score === null ? "" : detection.score.toFixed(digits);
+  }
+
   /** Puts a tag above its box, or inside where there is no room. */
   function placeTag(tag, detection, number, view, scale) {
     tag.hidden = !detection;
     if (!detection) return;
-    tag.textContent = `${number} ${detection.label} ${detection.score.toFixed(2)}`;
+    tag.textContent = `${number} ${detection.label} ${scoreOf(detection, 2)}`;
     tag.style.setProperty("--colour", detection.color);
     const x = (detection.box[0] - view[0]) * scale, y = (detection.box[1] - view[1]) * scale;
     const right = view[2] * scale - tag.offsetWidth, below = view[3] * scale - tag.offsetHeight;
@@ -230,5 +235,5 @@ const OdamView = (() => {
     }
   }
 
-  return { $, element, drawStage, drawMultiples, pointAt, boxesAt };
+  return { $, element, drawStage, drawMultiples, pointAt, boxesAt, scoreOf };
 })();

@@ -11,7 +11,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as mask_util
 
-from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import catalog, folder
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 
 
@@ -35,16 +35,7 @@ def register(tmp_path):
 @pytest.fixture
 def render_alone(monkeypatch):
     """Renders in this process: quicker for one or two images, and its failures are plain ones."""
-    monkeypatch.setattr(catalog, "_WORKERS", 0)
-
-
-class Breaking(SyntheticScenes):
-    """Fails at the second image, as a full disk or Ctrl-C would."""
-
-    def __getitem__(self, index):
-        if index == 1:
-            raise KeyboardInterrupt
-        return super().__getitem__(index)
+    monkeypatch.setattr(folder, "_WORKERS", 0)
 
 
 def test_four_data_sets_are_registered():
@@ -80,42 +71,6 @@ def test_records_are_those_of_the_generator(register):
             x, y, w, h = box["fbox"]
             assert [x, y, x + w, y + h] == annotation["full_box"]
             assert (box["tag"] == "mask") == bool(annotation["iscrowd"])
-
-
-def test_what_is_there_is_not_rendered_again(tmp_path, render_alone):
-    scenes = SyntheticScenes("scene", "val", 1)
-    folder = tmp_path / "scenes"
-    assert catalog.render_dataset(scenes, "scenes", str(folder)) is True
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "annotations.odgt",
-        "coco.json",
-        "images",
-        "manifest.json",
-    ]
-    assert catalog.render_dataset(scenes, "scenes", str(folder)) is False
-
-
-def test_interrupted_rendering_leaves_nothing_behind(tmp_path, render_alone):
-    folder = tmp_path / "scenes"
-    with pytest.raises(KeyboardInterrupt):
-        catalog.render_dataset(Breaking("scene", "val", 2), "scenes", str(folder))
-    assert not folder.exists()
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
-    assert catalog.render_dataset(SyntheticScenes("scene", "val", 2), "scenes", str(folder)) is True
-
-
-def test_stale_partial_and_left_over_folders_are_replaced(tmp_path, render_alone):
-    folder, killed = tmp_path / "scenes", tmp_path / ".scenes.killed"
-    killed.mkdir()  # of a process that couldn't tidy up
-    (folder / "images").mkdir(parents=True)  # without a manifest: not complete
-    (folder / "images" / "old.jpg").write_bytes(b"")
-    assert catalog.render_dataset(SyntheticScenes("scene", "val", 1), "scenes", str(folder)) is True
-    assert not killed.exists()
-    assert [path.name for path in (folder / "images").iterdir()] == ["scenes_000000.jpg"]
-    assert catalog.render_dataset(SyntheticScenes("scene", "val", 1, seed=1), "scenes", str(folder)) is True
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "generator_version": 0}))
-    assert catalog.render_dataset(SyntheticScenes("scene", "val", 1, seed=1), "scenes", str(folder)) is True
 
 
 def test_stock_mapper_takes_the_records(register, render_alone):

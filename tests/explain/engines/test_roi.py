@@ -10,7 +10,7 @@ from torchvision.ops import roi_align
 from odam_d2 import model_zoo
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.explain import build_explainer
-from odam_d2.modeling.pooled import INSTANCE_WISE_MODULES
+from odam_d2.modeling.instance_wise import INSTANCE_WISE_MODULES
 from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
 
 ATTRIBUTES = ("score", "logit", "left", "top", "right", "bottom", "x1", "y1", "x2", "y2")

@@ -1,0 +1,299 @@
+"""Any detector whose own forward pass leaves a graph from some maps to its boxes and scores.
+
+Shape letters: D detections over the batch, N images, R detections of an image, L maps, C channels, (H, W) a grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, Instances, RotatedBoxes
+from torch import Tensor, nn
+
+from ..explain.engines.autograd import find_layer
+from ..explain.engines.norm_gradients import contiguous_norm_gradients
+from ..modeling.callable import fitting_predictions
+from ..modeling.graph_cut import find_cut, guard_roots, reached
+from ..modeling.leaves import Leaves, graph_in_place, leaves_at
+from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
+from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
+from ..utils.untyped import UntypedModule
+
+
+class GraphDetector(nn.Module):
+    """Explains a detector by the graph that its own forward pass leaves, on all the maps that it depends on.
+
+    The detector takes Detectron2's input and gives Detectron2's results: for each image a dict with ``instances``, or
+    ``proposals``. It runs once for detection and explanation. Maps of several layers are added in the frame of the
+    image. Sides that the detector clips to the image have no gradient where they are clipped.
+
+    Args:
+        model: the detector. Its ``image`` must not be resized inside.
+        layers: paths of modules in it, each with the stride of its map in pixels of ``image``; None for the maps that
+            its ``backbone`` gives.
+        min_iou: a given box is explained through the detection of its class that it overlaps most, by at least this.
+
+    Raises:
+        ValueError: if an argument is not usable.
+        TypeError: if no layers are named and the model has no ``backbone``.
+    """
+
+    default_engine = "autograd"
+    missing_attributes = ("logit",)
+
+    def __init__(self, model: nn.Module, layers: Mapping[str, float] | None = None, min_iou: float = 0.5):
+        super().__init__()
+        if layers is None and not isinstance(getattr(model, "backbone", None), nn.Module):
+            raise TypeError(
+                f"`model` must have a `backbone` whose maps it is explained on; got {type(model).__name__}: name "
+                "`layers` of a GraphDetector"
+            )
+        if not 0 < min_iou <= 1:
+            raise ValueError(f"`min_iou` must be in (0, 1]; got {min_iou}: 0.5 is usual")
+        for path, stride in (layers or {}).items():
+            find_layer(model, path)
+            if not 0 < stride < float("inf"):
+                raise ValueError(f"the stride of layer {path!r} must be a number > 0; got {stride}: give pixels a cell")
+        self.model: UntypedModule = model
+        self.layers = None if layers is None else {path: float(stride) for path, stride in layers.items()}
+        self.min_iou = min_iou
+
+    def forward(self, batched_inputs: list[dict]) -> Any:
+        """What the detector itself gives."""
+        return self.model(batched_inputs)
+
+    def sources(self, model: UntypedModule) -> dict[str, nn.Module]:
+        """The modules that give the maps, in `model` or in a copy of it, by the prefix of the maps' names."""
+        if self.layers is None:
+            return {"": model.backbone}
+        return {path: find_layer(model, path) for path in self.layers}
+
+    def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
+        """Detects, or finds the detections for the boxes that the caller gives; keeps the graph where gradients are on.
+
+        Args:
+            batched_inputs: what the detector takes.
+            instances: boxes and classes to explain in place of the detections, in the original frame; see
+                :func:`odam_d2.modeling.provenance.given_boxes`. Results name the detections that they are explained
+                through in ``prediction_index`` and ``prediction_boxes`` (original frame).
+
+        Returns:
+            The trace; its ``instances`` are what the detector's own pass gave, and its levels are the maps that this
+            has a graph to, all maps where gradients are off.
+
+        Raises:
+            ValueError: if the layers give no maps, given boxes are not usable, or no detection fits one.
+            TypeError: if the results are not Detectron2's, or hold rotated boxes.
+            RuntimeError: if the detector is in training mode.
+        """
+        if self.model.training:
+            raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
+        kept, outputs = self.run(batched_inputs)
+        said = read_results(outputs, len(batched_inputs))
+        image_sizes = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in batched_inputs]
+        output_sizes = [(int(one.image_size[0]), int(one.image_size[1])) for one in said]
+        results = [_detached(one) for one in said]
+        device = next(iter(kept.maps.values())).device
+        if instances is None:
+            rows = [torch.arange(len(result), device=device) for result in results]
+        else:
+            _, labels = given_boxes(instances, image_sizes, output_sizes, None, device)
+            predicted, results = results, given_results(instances, labels, output_sizes)
+            pairs = enumerate(zip(results, predicted, strict=True))
+            rows = [fitting_predictions(number, *pair, self.min_iou) for number, pair in pairs]
+            for result, every, row in zip(results, predicted, rows, strict=True):
+                result.prediction_index = row
+                result.prediction_boxes = every.pred_boxes[row]
+        explained = [value for one in said for value in (one.scores, one.pred_boxes.tensor)]
+        used = reached(explained, kept.maps) or list(kept.maps)
+        maps = {name: kept.maps[name] for name in used}
+        boxes = input_frame_boxes(results, image_sizes, output_sizes)
+        index = image_index_of([len(row) for row in rows], device)
+        padded_size = kept.padded_size or _largest(image_sizes)
+        trace = DetectionTrace(
+            instances=results,
+            features={name: leaf.detach() for name, leaf in maps.items()},
+            strides={name: self.stride(name, leaf, padded_size) for name, leaf in maps.items()},
+            image_index=index,
+            level_index=torch.arange(len(maps), device=device).expand(len(index), len(maps)),
+            references=boxes,
+            boxes=boxes,
+            rows=torch.cat(rows),
+            classes=torch.cat([result.pred_classes for result in results]),
+            level_names=tuple(maps),
+            image_sizes=image_sizes,
+            padded_size=padded_size,
+            output_sizes=output_sizes,
+            head=_OwnGraph(self, batched_inputs, said, rows, maps),
+            compute_features=self._refuse_another_layer,
+            others=[{k: v for k, v in one.items() if k != "instances"} for one in outputs],
+        )
+        if instances is not None:
+            scores = [one.scores.detach()[row] for one, row in zip(said, rows, strict=True)]
+            write_scores(trace, torch.cat(scores))
+        return trace
+
+    def run(
+        self, batched_inputs: list[dict], replacement: Mapping[str, Tensor] | None = None
+    ) -> tuple[Leaves, list[dict]]:
+        """The detector's own pass from leaves in the place of the maps, or from other maps that are given."""
+        sources = self.sources(self.model)
+        with (
+            leaves_at(sources, len(batched_inputs), replacement) as kept,
+            contiguous_norm_gradients(self.model),
+            graph_in_place(),
+        ):
+            outputs = self.model(batched_inputs)
+        what = "`backbone`" if self.layers is None else "`layers`"
+        if any(kept.calls.get(name, 0) != 1 for name in sources):
+            raise ValueError(
+                f"{what} must run once when the detector runs; got {kept.calls or 'no run'}: name `layers` of a "
+                "GraphDetector that do, or explain one image at a time"
+            )
+        if not kept.maps:
+            raise ValueError(
+                f"{what} must give ({len(batched_inputs)}, C, H, W) maps; got none: name `layers` of a GraphDetector"
+            )
+        return kept, outputs
+
+    def stride(self, name: str, leaf: Tensor, padded_size: tuple[int, int]) -> float:
+        """Pixels of ``image`` per cell of a map."""
+        plain = name.split("[")[0]
+        if self.layers is not None:
+            return self.layers[plain if plain in self.layers else next(p for p in self.layers if plain.startswith(p))]
+        describe = getattr(self.model.backbone, "output_shape", None)
+        shapes = describe() if callable(describe) else {}
+        if isinstance(shapes, Mapping) and plain in shapes and shapes[plain].stride:
+            return float(shapes[plain].stride)
+        # A power of two whose cells just cover the image, as strided convolutions give; else what divides it.
+        for power in range(8):
+            if all(-(-size // 2**power) == cells for size, cells in zip(padded_size, leaf.shape[-2:], strict=True)):
+                return float(2**power)
+        return padded_size[0] / leaf.shape[-2]
+
+    def _refuse_another_layer(self) -> dict[str, Tensor]:
+        raise ValueError(
+            f"`layer` of the explainer must be None for {type(self.model).__name__}, which is explained by its own "
+            "graph: name `layers`, each with its stride, of a GraphDetector"
+        )
+
+
+class _OwnGraph:
+    """Hands over the graph of the detector's own pass.
+
+    Attributes:
+        detector: whose trace it is.
+        batched_inputs: the images.
+        said: N Instances with the graph.
+        rows: N times (r,) int64, which of an image's detections were traced.
+        maps: name -> (N, C, H, W) leaves of the graph.
+    """
+
+    def __init__(
+        self,
+        detector: GraphDetector,
+        batched_inputs: list[dict],
+        said: list[Instances],
+        rows: list[Tensor],
+        maps: dict[str, Tensor],
+    ):
+        self.detector = detector
+        self.batched_inputs = batched_inputs
+        self.said = said
+        self.rows = rows
+        self.maps = maps
+        self.guarded = False
+
+    def recorded(self, attributes: Collection[str]) -> tuple[list[Tensor], Predictions]:
+        """The leaves, in the order of the trace's levels, and the traced predictions with their graph.
+
+        Raises:
+            ValueError: if what the attributes read has no graph to any map; says where it is cut.
+        """
+        predictions = self._predictions(self.said)
+        asked = {"boxes": predictions.boxes} if set(attributes) & {*SIDES, *CORNERS} else {}
+        asked |= {"scores": predictions.scores} if "score" in attributes else {}
+        for name, values in asked.items():
+            if len(values) and not reached([values], self.maps):
+                cut = find_cut(self.detector.model, self.detector.sources, self.batched_inputs)
+                raise ValueError(
+                    f"{name} of {type(self.detector.model).__name__} must have a graph back to its maps "
+                    f"{list(self.maps)}; it is cut {cut}: take no_grad or detach out there, or use method='drise', "
+                    "which needs no graph"
+                )
+        if not self.guarded:
+            guard_roots([predictions.scores, predictions.boxes])
+            self.guarded = True
+        return list(self.maps.values()), predictions
+
+    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
+        """Runs the detector again from (N, C, H, W) maps on, with a graph back to them."""
+        _, outputs = self.detector.run(self.batched_inputs, {**self.maps, **features})
+        said = read_results(outputs, len(self.said))
+        for number, (one, before) in enumerate(zip(said, self.said, strict=True)):
+            if not torch.equal(one.pred_classes, before.pred_classes):
+                raise RuntimeError(
+                    f"the detector must say the same when it is asked twice; got {len(before)} detections for image "
+                    f"{number}, then {len(one)} others: switch off what is random in it"
+                )
+        return self._predictions(said)
+
+    def _predictions(self, said: list[Instances]) -> Predictions:
+        sizes = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in self.batched_inputs]
+        scores, boxes = [], []
+        for one, row, (height, width) in zip(said, self.rows, sizes, strict=True):
+            scores.append(one.scores[row])
+            scale = [width / one.image_size[1], height / one.image_size[0]] * 2
+            boxes.append(one.pred_boxes.tensor[row] * one.pred_boxes.tensor.new_tensor(scale))
+        together = torch.cat(scores)
+        # Where there are no logits, nobody may take anything for them.
+        return Predictions(together, torch.full_like(together, float("nan")), torch.cat(boxes))
+
+
+def read_results(outputs: Any, num_images: int) -> list[Instances]:
+    """N Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` from what a detector gave, graph and all.
+
+    Raises:
+        TypeError: if it is not what Detectron2's detectors give, or boxes are rotated.
+    """
+    fits = isinstance(outputs, list | tuple) and len(outputs) == num_images
+    found = [one.get("instances", one.get("proposals")) if isinstance(one, Mapping) else None for one in outputs or ()]
+    if not fits or not all(isinstance(one, Instances) for one in found):
+        raise TypeError(
+            f"the detector must give a list of {num_images} dicts with `instances`, as Detectron2's do; got "
+            f"{type(outputs).__name__}: wrap it in a CallableDetector, which says where boxes and scores are"
+        )
+    return [_as_detections(one) for one in found]
+
+
+def _as_detections(found: Instances) -> Instances:
+    boxes = found.get("pred_boxes" if found.has("pred_boxes") else "proposal_boxes")
+    if isinstance(boxes, RotatedBoxes):
+        raise TypeError(
+            "`pred_boxes` must have sides along the image's to be explained; got RotatedBoxes, whose sides no "
+            "attribute names: explain a detector of upright boxes"
+        )
+    read = Instances(found.image_size, **found.get_fields())
+    if not read.has("pred_boxes"):
+        read.pred_boxes = boxes
+    if not read.has("scores"):
+        read.scores = found.objectness_logits.sigmoid()
+    if not read.has("pred_classes"):
+        read.pred_classes = torch.zeros_like(read.scores, dtype=torch.int64)
+    return read
+
+
+def _detached(found: Instances) -> Instances:
+    """The same results without a graph, in boxes of their own."""
+    fields = {}
+    for name, value in found.get_fields().items():
+        if isinstance(value, Boxes):
+            value = Boxes(value.tensor.detach().clone())
+        fields[name] = value.detach() if isinstance(value, Tensor) else value
+    return Instances(found.image_size, **fields)
+
+
+def _largest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return max(height for height, _ in sizes), max(width for _, width in sizes)

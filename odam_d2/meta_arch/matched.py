@@ -1,0 +1,142 @@
+"""A two-stage detector with heads of its own, whose detections are found again among what its predictor said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, ROIHeads
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from ..modeling.pooled import BoxStage, PooledStage, assign_levels
+from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
+from ..modeling.recorded import RecordedRoIHead, Recording, UnmatchedError, match_rows, read_stages, recording
+from ..structures import CORNERS, SIDES, DetectionTrace
+from ..utils.threads import in_this_thread
+from ..utils.untyped import UntypedModule
+from .graph import read_results
+
+
+def why_not_matched(model: UntypedModule) -> str | None:
+    """In a few words, why a detector is none whose detections can be found among a predictor's outputs."""
+    heads = getattr(model, "roi_heads", None)
+    if not isinstance(heads, ROIHeads) or not isinstance(getattr(model, "backbone", None), nn.Module):
+        return f"{type(model).__name__} has no RoI heads"
+    if not any(isinstance(module, FastRCNNOutputLayers) for module in heads.modules()):
+        return f"{type(heads).__name__} has no FastRCNNOutputLayers"
+    return None
+
+
+class MatchedRCNN:
+    """Runs a detector's own inference, records its RoI heads meanwhile, and follows its detections back.
+
+    Args:
+        model: the detector; see :func:`why_not_matched`.
+    """
+
+    missing_attributes: tuple[str, ...] = ()
+
+    def __init__(self, model: UntypedModule):
+        self.model = model
+
+    @torch.no_grad()
+    def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
+        """As :meth:`odam_d2.meta_arch.OdamRCNN.trace`.
+
+        Raises:
+            UnmatchedError: if the heads don't work as Detectron2's do; the message says in what.
+        """
+        if self.model.training:
+            raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
+        seen: list[Any] = []
+        keep = in_this_thread(lambda _module, inputs, output: seen.append((inputs[0], output)))
+        handle = self.model.backbone.register_forward_hook(keep)
+        try:
+            with recording(self.model.roi_heads) as record:
+                outputs = self.model(batched_inputs)
+        finally:
+            handle.remove()
+        if len(seen) != 1 or len(record.arguments) != 1 or not record.stages:
+            raise UnmatchedError("backbone, RoI heads and predictor don't run once")
+        images, features = seen[0]
+        results = read_results(outputs, len(batched_inputs))
+        proposals = record.arguments[0][2]
+        if len(proposals) != len(results) or any(len(s.pooled) != len(record.stages[0].pooled) for s in record.stages):
+            raise UnmatchedError("the RoI heads don't take the proposals of each image through all stages")
+        image_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in proposals)]
+        output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
+        if instances is None:
+            rows = self._matched(record, results, image_sizes)
+        else:
+            heads, device = self.model.roi_heads, record.stages[0].pooled.device
+            boxes, labels = given_boxes(instances, image_sizes, output_sizes, heads.num_classes, device)
+            results = given_results(instances, labels, output_sizes)
+            rois = [
+                Instances(size, proposal_boxes=Boxes(box), objectness_logits=box.new_zeros(len(box)))
+                for size, box in zip(image_sizes, boxes, strict=True)
+            ]
+            arguments = record.arguments[0]
+            with recording(heads) as record:
+                heads(arguments[0], arguments[1], rois)
+            rows = [torch.arange(len(box), device=device) for box in boxes]
+        names = self._level_names(record, features)
+        stages = [self._stage(stage, rows, [features[name] for name in names]) for stage in record.stages]
+        head = RecordedRoIHead(self.model.roi_heads, record, stages, rows)
+        everything = tuple(range(len(stages)))
+        trace = DetectionTrace(
+            instances=results,
+            features={name: features[name] for name in names},
+            strides={
+                name: 1.0 / level.spatial_scale
+                for name, level in zip(names, record.stages[0].pooler.level_poolers, strict=True)
+            },
+            image_index=image_index_of([len(row) for row in rows], rows[0].device),
+            level_index=torch.stack([assign_levels(stage.pooler, stage.boxes) for stage in stages], 1),
+            references=stages[0].boxes,
+            boxes=input_frame_boxes(results, image_sizes, output_sizes),
+            rows=torch.cat(rows),
+            classes=torch.cat([result.pred_classes for result in results]),
+            level_names=names,
+            image_sizes=image_sizes,
+            padded_size=(int(images.shape[-2]), int(images.shape[-1])),
+            output_sizes=output_sizes,
+            head=head,
+            compute_features=partial(self.model.backbone, images),
+            sources={"score": everything, "logit": everything} | dict.fromkeys((*SIDES, *CORNERS), everything[-1:]),
+            others=[{k: v for k, v in one.items() if k != "instances"} for one in outputs],
+        )
+        if instances is not None:
+            write_scores(trace, head.predict(trace.features, trace).scores)
+        return trace
+
+    @staticmethod
+    def _matched(record: Recording, results: list[Instances], image_sizes: list[tuple[int, int]]) -> list[Tensor]:
+        stages = [
+            (stage.predictor, stage.outputs, [one.proposal_boxes.tensor for one in stage.proposals])
+            for stage in record.stages
+        ]
+        said = zip(results, *read_stages(stages, record.arguments[0][2]), image_sizes, strict=True)
+        return [match_rows(*one) for one in said]
+
+    @staticmethod
+    def _level_names(record: Recording, features: Any) -> tuple[str, ...]:
+        """The backbone's names of what the poolers read."""
+        known = {id(level): name for name, level in features.items()} if isinstance(features, Mapping) else {}
+        names = [tuple(known.get(id(level), "") for level in levels) for levels in record.levels]
+        if len(set(names)) != 1 or "" in names[0]:
+            raise UnmatchedError("the RoI heads pool from other maps than the backbone's")
+        return names[0]
+
+    @staticmethod
+    def _stage(stage: BoxStage, rows: list[Tensor], levels: list[Tensor]) -> PooledStage:
+        everyone = [one.proposal_boxes.tensor for one in stage.proposals]
+        counts = [len(box) for box in everyone]
+        pooled, *outputs = (
+            torch.cat([part[row] for part, row in zip(values.split(counts), rows, strict=True)])
+            for values in (stage.pooled, *stage.outputs)
+        )
+        chosen = [box[row] for box, row in zip(everyone, rows, strict=True)]
+        return PooledStage(stage.pooler, chosen, partial(stage.pooler, levels), pooled, everyone, tuple(outputs))

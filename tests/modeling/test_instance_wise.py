@@ -1,0 +1,62 @@
+"""What is in a head, and which batch norms keep their statistics."""
+
+import pytest
+from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm, ShapeSpec
+from detectron2.modeling.roi_heads import FastRCNNConvFCHead
+from torch import nn
+
+from odam_d2.modeling import instance_wise
+from odam_d2.modeling.instance_wise import register_instance_wise, unknown_types, why_norm_not_fixed
+
+
+class Opaque(nn.Module):
+    pass
+
+
+class Made(nn.Module):
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+
+class OwnNorm(nn.BatchNorm2d):
+    def forward(self, x):
+        return x
+
+
+class Renamed(nn.BatchNorm2d):
+    pass
+
+
+def test_a_head_is_what_is_in_it():
+    shape = ShapeSpec(channels=8, height=7, width=7)
+    assert unknown_types([FastRCNNConvFCHead(shape, conv_dims=[8], fc_dims=[8], conv_norm="BN")]) == ([], [])
+    norm = FastRCNNConvFCHead(shape, conv_dims=[8], fc_dims=[8], conv_norm=lambda channels: OwnNorm(channels))
+    assert unknown_types([norm]) == (["OwnNorm"], [])
+    assert unknown_types([Made(nn.Linear(2, 2), nn.ReLU())]) == ([], ["Made"])
+    assert unknown_types([Made(Opaque(), Opaque()), nn.Linear(1, 1)]) == (["Opaque"], ["Made"])
+    # Attention lets the items of its batch see each other if they are given as a sequence.
+    assert unknown_types([nn.MultiheadAttention(2, 1)])[0] == ["NonDynamicallyQuantizableLinear"]
+
+
+def test_a_promise_counts_for_what_is_inside(monkeypatch):
+    for name in ("INSTANCE_WISE_MODULES", "_PROMISED"):
+        monkeypatch.setattr(instance_wise, name, set(getattr(instance_wise, name)))
+    register_instance_wise(Made)
+    assert unknown_types([Made(Opaque())]) == ([], [])
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, Renamed])
+def test_norms_with_fixed_statistics(kind):
+    norm = kind(4)
+    assert why_norm_not_fixed(norm) == "stays in training mode"
+    assert why_norm_not_fixed(norm.eval()) is None
+    assert why_norm_not_fixed(kind(4, track_running_stats=False).eval()) == "keeps no running ones"
+
+
+def test_norms_that_are_not_known():
+    assert why_norm_not_fixed(OwnNorm(4).eval()) == "has a `forward` of its own"
+    patched = nn.BatchNorm2d(4).eval()
+    patched.forward = lambda x: x
+    assert why_norm_not_fixed(patched) == "has a `forward` of its own"
+    assert not isinstance(FrozenBatchNorm2d(4), nn.modules.batchnorm._BatchNorm)
