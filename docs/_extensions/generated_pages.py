@@ -1,6 +1,7 @@
 """Pages that are written from the code at build time: the commands' options and the keys of ``cfg.ODAM``."""
 
 import contextlib
+import importlib
 import inspect
 import io
 import os
@@ -11,6 +12,7 @@ from unittest import mock
 from detectron2.config import CfgNode, get_cfg
 
 from odam_d2.config import add_odam_config
+from odam_d2_cli import COMMANDS
 
 _KEY = re.compile(r"cfg\.(ODAM(?:\.[A-Z_]+)*) = (.*)")
 
@@ -73,8 +75,9 @@ def command_page() -> str:
 
 
 def commands() -> dict:
-    """Name -> function of a list of arguments, of every module of :mod:`odam_d2.cli` that is a command."""
-    return {}
+    """Name -> function of a list of arguments, for every command that has options."""
+    modules = {name: importlib.import_module(module) for name, (module, _) in COMMANDS.items() if name != "env"}
+    return {name: module.main for name, module in modules.items()}
 
 
 def write_pages(app) -> None:
