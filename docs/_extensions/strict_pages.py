@@ -42,6 +42,15 @@ def check_docstring(app, what, name, obj, options, lines) -> None:
         _LOGGER.warning("%s has no docstring", name, type="strict_pages", subtype="docstring")
 
 
+def set_commands_apart(app, what, name, obj, options, lines) -> None:
+    """Sets the indented examples of a command's module as code: they are written for ``--help``, without ``::``."""
+    del app, obj, options
+    if what == "module" and name.startswith("odam_d2.cli"):
+        starts = [k for k, line in enumerate(lines) if line.startswith("    ") and k and not lines[k - 1].strip()]
+        for k in reversed(starts):
+            lines[k:k] = ["::", ""]
+
+
 def skip_bare_attributes(app, what, name, obj, skip, options):
     """Leaves out attributes: their class's docstring describes them. Methods and properties stay."""
     del app, name, options
@@ -140,6 +149,7 @@ def forbid_fetching(app, error) -> None:
 def setup(app) -> dict:
     """Registers the extension with Sphinx."""
     app.connect("autodoc-process-docstring", check_docstring, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", set_commands_apart, priority=50)
     app.connect("autodoc-skip-member", skip_bare_attributes)
     app.connect("missing-reference", find_home)
     app.connect("build-finished", forbid_fetching)
