@@ -168,10 +168,15 @@ def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
     return wrong_machines(args)
 
 
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return measuring_argument_parser(__doc__)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = measuring_argument_parser(__doc__)
+    parser = argument_parser()
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.annotations and args.images) or bool(args.annotations) != bool(args.images):
         parser.error("give either --dataset, or --annotations and --images")

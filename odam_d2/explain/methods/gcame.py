@@ -13,7 +13,7 @@ LEAST_SIGMA = 0.5
 
 @register_method("gcame")
 class GCAME(Explainer):
-    """h = ReLU( sum_c w_c N_c * A_c ), w_c the mean of G_c over the level, N_c a Gaussian where |G_c| is largest.
+    """h = ReLU( sum_c w_c N_c * A_c ), w_c the mean of G_c over the level, N_c a Gaussian where abs(G_c) is largest.
 
     Source: Nguyen et al., G-CAME: Gaussian-Class Activation Mapping Explainer for Object Detectors, 2023. Departure:
     the paper derives each Gaussian's width from the gradient; here it is a fixed share of the box's side on the grid,
