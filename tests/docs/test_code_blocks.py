@@ -1,4 +1,4 @@
-"""What README and the pages of docs/ tell people to type works: Python blocks run, commands parse, links lead somewhere."""
+"""What README and docs/ tell people to type works: Python blocks run, commands parse, links lead somewhere."""
 
 import importlib
 import re
