@@ -40,7 +40,7 @@ from ..utils.processes import launch_on_cpu
 from ..visualize.measurements import draw_curves, write_examples
 from ..visualize.stage_chart import write_stage_chart
 from .arguments import failure, typed_command, wrong_machines
-from .measured_run import MeasuredRun, argument_parser
+from .measured_run import MeasuredRun, measuring_argument_parser
 
 SANITY_CHART = "sanity.png"
 # What a run leaves beside its images' results.
@@ -168,10 +168,15 @@ def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
     return wrong_machines(args)
 
 
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return measuring_argument_parser(__doc__)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argument_parser(__doc__)
+    parser = argument_parser()
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.annotations and args.images) or bool(args.annotations) != bool(args.images):
         parser.error("give either --dataset, or --annotations and --images")

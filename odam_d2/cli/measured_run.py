@@ -43,7 +43,7 @@ from .config import build_detector, read_run_config
 ON_REQUEST = ("runtime",)
 
 
-def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
+def measuring_argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     """The command line of ``odam evaluate``, which finished runs keep and :class:`MeasuredRun` reads.
 
     Args:

@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 
 from odam_d2 import model_zoo
 from odam_d2.cli import measured_run as measured_runs
-from odam_d2.cli.measured_run import MeasuredRun, argument_parser
+from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
 from tests.cli.test_explain import TINY, ZOO_NAME, image
@@ -38,7 +38,7 @@ def folder(tmp_path_factory, tool):
     torch.save({"model": build_model(model_zoo.get_config(ZOO_NAME, trained=False)).state_dict()}, root / "random.pth")
     for k in range(COUNT):
         image(root / "images" / f"{k}.png", seed=k)
-    setup = MeasuredRun(argument_parser().parse_args(arguments(root, root / "none")))
+    setup = MeasuredRun(measuring_argument_parser().parse_args(arguments(root, root / "none")))
     images = [{"id": 30 + k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(COUNT)]
     records = [{**one, "image_id": one["id"], "file_name": str(root / "images" / one["file_name"])} for one in images]
     items = []

@@ -20,8 +20,7 @@ import cv2
 import numpy as np
 
 from odam_d2.cli.arguments import count, failure, script_parser, typed_arguments
-from odam_d2.cli.measured_run import MeasuredRun
-from odam_d2.cli.measured_run import argument_parser as measuring_argument_parser
+from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
 from odam_d2.data.matching import match_detections
 from odam_d2.evaluation import METRICS
 from odam_d2.evaluation.ground_truth import TrueObjects
