@@ -59,7 +59,7 @@ MOST_WAITING = 4
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The command line; what isn't given there comes from the config's node ``ODAM``."""
+    """The command line; what it doesn't give comes from the config's node ``ODAM``."""
     parser = command_parser("explain", __doc__)
     add = parser.add_argument
     add_config(parser)
@@ -100,7 +100,7 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
 
 
 class ImageExplainer:
-    """From an image's path to what was found in it, and from that to files and an entry of the report.
+    """Explains an image, and writes its files and its entry of the report.
 
     Args:
         explainer: what explains.
@@ -183,7 +183,7 @@ class ImageExplainer:
 
 
 def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoFile:
-    """The annotated boxes; says which of their categories the detector doesn't have."""
+    """Reads the annotated boxes and prints which of their categories the detector doesn't have."""
     annotations = CocoFile(path, class_names, count_classes(model))
     if annotations.strangers:
         unknown = describe_strangers(annotations.strangers, annotations.class_names)
@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def explain_all(
     explain: ImageExplainer, paths: Sequence[Path], output: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Explains every image; one that fails is named and the rest goes on.
+    """Explains every image; one that fails is reported and the others are still explained.
 
     While one image is explained, a thread writes the files of those before it.
 
@@ -301,7 +301,7 @@ def explain_all(
                 written = Future()
                 written.set_exception(error)
             waiting.append((path, name, folder, written))
-            # Images wait in memory; more than this and writing is what takes the time.
+            # Images wait in memory; with more than this, writing is the bottleneck.
             while len(waiting) > MOST_WAITING:
                 finish(*waiting.popleft())
         while waiting:

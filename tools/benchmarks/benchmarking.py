@@ -136,7 +136,7 @@ def instances_of(boxes: Boxes, height: int, width: int, classes: int) -> Instanc
 def timed_in_turns(
     works: Mapping[str, Callable[[], Any]], repeats: int, warmup: int, clock: Callable[[], float] = now
 ) -> dict[str, Figures]:
-    """Times several works in rounds, so that whatever else the machine does strikes all of them.
+    """Times several works in rounds, so that other work on the machine affects all of them.
 
     Args:
         works: what to do, by name.

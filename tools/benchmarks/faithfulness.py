@@ -6,7 +6,7 @@
 
 All ways score the same images from candidates before suppression; the first calls the detector, the others a copy of
 it for inference. They give the same numbers, but for the last, which runs in mixed precision: the table has the largest
-difference. Rounds alternate between the ways, so that whatever else the machine does strikes all of them, and the ratio
+difference. Rounds alternate between the ways, so that other work on the machine affects all of them, and the ratio
 is the median over the rounds after a warm-up. Objects are the detector's own best candidates in an image of smooth
 blobs; the heat is random.
 """

@@ -6,7 +6,7 @@
 
 Weights are random, with norms calibrated so that outputs are finite. For each number of candidates the score threshold
 is set so that this many boxes of the image pass, for both detectors. Whole inferences, from the image to the
-detections, take turns, so that whatever else the machine does strikes all of them; each row is the median over the
+detections, take turns, so that other work on the machine affects all of them; each row is the median over the
 repeats after a warm-up. The per-map loop is extrapolated from a sample of single autograd calls. Memory is the peak of
 a process of its own that does one thing only.
 """
@@ -47,7 +47,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 class Subjects:
-    """The image of a run, and detectors with the same weights that find as many candidates in it as they are told."""
+    """The image of a run, and detectors with the same weights whose score thresholds set the number of candidates."""
 
     def __init__(self, args: argparse.Namespace):
         self.args = args

@@ -5,7 +5,7 @@
     tools/benchmarks/training.py --config-file synthetic/fcos_compact_FPN_odam_train --no-amp
 
 All three begin with the same weights, see the same synthetic crowds, and take turns iteration by iteration, so that
-what else the machine does slows all of them. An iteration is forward, backward and the optimizer's step, without
+other work on the machine affects all of them. An iteration is forward, backward and the optimizer's step, without
 loading data. Rows are medians after a warm-up. Memory is the peak of a process of its own that trains in one way only.
 """
 
