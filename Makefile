@@ -20,12 +20,13 @@ STAMP := $(VENV)/.installed-$(shell (pwd; echo $(LABGYM); cat $(INPUTS)) | cksum
 # Lies in the environment while a set-up runs. Found at the start of one, the last was cut short: begin anew.
 UNFINISHED := $(VENV)/.unfinished
 
-.PHONY: help install lint test demo benchmark clean distclean FORCE
+.PHONY: help install lint test docs demo benchmark clean distclean FORCE
 
 help:
 	@echo "make install    create $(VENV) and install everything into it (again only where something changed)"
 	@echo "make test       install, lint, run the tests (PYTEST_ARGS='-k name' to choose)"
 	@echo "make lint       install, ruff and mypy"
+	@echo "make docs       build the site in docs/_build/html; its notebooks are executed"
 	@echo "make demo       explain the demonstration images by several detectors; see output/demo/index.html"
 	@echo "make benchmark  time the explainers (ARGS='...' go to tools/benchmarks/explaining.py)"
 	@echo "make clean      remove caches and builds;  make distclean  the environment as well"
@@ -62,6 +63,11 @@ lint: install
 test: lint
 	$(PY) -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
+# Notebooks are executed again only where they or what they say changed; a warning is an error.
+docs: install
+	OMP_NUM_THREADS=1 $(PY) -m sphinx -n -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 demo: install
 	@for name in $(DEMO_DETECTORS); do \
 	    echo "== $$name"; \
@@ -76,7 +82,7 @@ benchmark: install
 	$(PY) tools/benchmarks/explaining.py $(ARGS)
 
 clean:
-	rm -rf build dist *.egg-info $(ALIAS)/build $(ALIAS)/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf docs/_build docs/reference/generated build dist *.egg-info $(ALIAS)/build $(ALIAS)/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find odam_d2 tools tests packaging -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

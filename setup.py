@@ -89,6 +89,8 @@ setup(
         "opencv": ["opencv-python-headless>=4.6"],
         # The query detectors behind OdamDETR; version 5 rewrote them, and 4.57 is what they were tested with.
         "detr": ["transformers>=4.57,<5"],
+        # The site: Sphinx as Detectron2's own docs, a theme that needs no server, and notebooks that it executes.
+        "docs": ["sphinx>=8", "furo>=2025", "myst-nb>=1.3", "ipykernel>=6"],
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "timm>=1.0", "ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
     },
     zip_safe=False,

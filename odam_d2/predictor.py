@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, get_cfg
-from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from . import model_zoo
-from .config import add_odam_config, use_traced_architectures
+from .config import use_traced_architectures
 from .data.images import ImageLike, to_bgr
+from .data.inputs import InputMaker
 from .explain import Explainer, build_explainer, explainer_from_config
 from .explain.checks import unwrap_detector
 from .modeling.class_names import known_class_names
@@ -60,8 +60,7 @@ class OdamPredictor:
         self._setup(
             model,
             explainer_from_config(model, cfg, **options),
-            T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
-            cfg.INPUT.FORMAT,
+            InputMaker.from_config(cfg),
             known_class_names(cfg, model) or (),
         )
 
@@ -69,17 +68,13 @@ class OdamPredictor:
         self,
         model: nn.Module,
         explainer: Explainer,
-        resize: T.Augmentation,
-        input_format: str,
+        make_input: InputMaker,
         class_names: Sequence[str],
     ) -> None:
-        if input_format not in ("BGR", "RGB"):
-            raise ValueError(f"`input_format` must be BGR or RGB; got {input_format!r}: say which the detector takes")
         self.model = model
         self.explainer = explainer
         self.class_names = tuple(class_names)
-        self._resize = resize
-        self._rgb = input_format == "RGB"
+        self._make_input = make_input
 
     @classmethod
     def from_zoo(cls, name: str, score_threshold: float | None = None, **options: Any) -> OdamPredictor:
@@ -92,9 +87,9 @@ class OdamPredictor:
             options: see the class.
 
         Raises:
-            ValueError: if neither model zoo has the name; lists the bundled detectors.
+            ValueError: if neither model zoo has the name, or trained weights for it; lists the known names.
         """
-        cfg = _zoo_config(name)
+        cfg = model_zoo.get_config(name)
         if score_threshold is not None:
             for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.ODAM.FCOS, cfg.ODAM.DETR):
                 node.SCORE_THRESH_TEST = score_threshold
@@ -127,8 +122,8 @@ class OdamPredictor:
         """
         predictor = cls.__new__(cls)
         model = unwrap_detector(model)
-        resize = T.ResizeShortestEdge([min_size] * 2, max_size) if min_size else T.NoOpTransform()
-        predictor._setup(model, build_explainer(model, **options), resize, input_format, class_names)
+        make_input = InputMaker(min_size, max_size, input_format)
+        predictor._setup(model, build_explainer(model, **options), make_input, class_names)
         return predictor
 
     def __call__(
@@ -173,18 +168,10 @@ class OdamPredictor:
                     f"{len(boxes)} and {len(classes)}: give a list with one entry an image"
                 )
             given = [self._given(*one) for one in zip(images, boxes, classes)]
-        results = self.explainer([self._entry(one) for one in images], given)
+        results = self.explainer([self._make_input(one) for one in images], given)
         for result in results:
             result["instances"].heatmaps.class_names = self.class_names
         return results
-
-    def _entry(self, image: np.ndarray) -> dict:
-        """The detector's input, made exactly as ``DefaultPredictor`` makes it."""
-        height, width = image.shape[:2]
-        pixels = image[:, :, ::-1] if self._rgb else image
-        resize = self._resize.get_transform(pixels) if isinstance(self._resize, T.Augmentation) else self._resize
-        tensor = torch.as_tensor(resize.apply_image(pixels).astype("float32").transpose(2, 0, 1))
-        return {"image": tensor, "height": height, "width": width}
 
     def _given(self, image: np.ndarray, boxes: Any, classes: Any) -> Instances:
         if isinstance(boxes, Boxes):
@@ -215,28 +202,3 @@ class OdamPredictor:
 
 def _alone(value: Any) -> Any:
     return None if value is None else [value]
-
-
-def _zoo_config(name: str) -> CfgNode:
-    """The config that either model zoo has under a name."""
-    # Here, since it brings setuptools along, and the bundled detectors don't need it.
-    from detectron2 import model_zoo as detectron2_zoo
-
-    if name.removesuffix(".yaml") in model_zoo.available():
-        return model_zoo.get_config(name.removesuffix(".yaml"))
-    file = f"{name.removesuffix('.yaml')}.yaml"
-    try:
-        weights = detectron2_zoo.get_checkpoint_url(file)
-        path = detectron2_zoo.get_config_file(file)
-    except RuntimeError as error:
-        raise ValueError(
-            f"`name` must be of a bundled detector or of Detectron2's model zoo; got {name!r}: the bundled ones are "
-            f"{model_zoo.available()}"
-        ) from error
-    cfg = get_cfg()
-    add_odam_config(cfg)
-    cfg.merge_from_file(path)
-    cfg.MODEL.WEIGHTS = weights
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return cfg

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -29,8 +30,10 @@ def load_command(name: str) -> ModuleType:
 
 
 def load_tool(name: str) -> ModuleType:
-    """The script ``tools/<name>.py`` as a module, anew at each call."""
+    """The script ``tools/<name>.py`` as a module, anew at each call; its folder is on the path, as where it is run."""
     path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(f"tool_{name.replace('/', '_')}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -109,17 +112,22 @@ def window_chunk(
     """One detection's (K, C, h, w) gradients in the window at `place` (top, left) of (C, H, W) features."""
     height, width = gradients.shape[-2:]
     none = torch.zeros(1, dtype=torch.int64)
-    chunk = GradientWindows(
-        none, 0, features[None], none, torch.tensor([[*place, height, width]]), torch.tensor([stride, stride]),
-        gradients[None], [False] * len(gradients),
-    )  # fmt: skip
-    chunk.boxes = torch.tensor([box])
-    return chunk
+    return GradientWindows(
+        detections=none,
+        source=0,
+        boxes=torch.tensor([box]),
+        features=features[None],
+        image_index=none,
+        windows=torch.tensor([[*place, height, width]]),
+        strides=torch.tensor([stride, stride]),
+        gradients=gradients[None],
+        adds_up=[False] * len(gradients),
+    )
 
 
 def combined(method: str, chunk: GradientWindows, **options) -> list:
     """What a method makes of :func:`window_chunk` for its first attribute: signed, before the ReLU, as nested lists."""
-    explainer = METHODS[method](None, ("score",), None, 0.0, **options)
+    explainer = METHODS[method](None, ("score",), None, **options)
     return explainer.combine(chunk)[0, 0].tolist()
 
 

@@ -162,5 +162,5 @@ def test_bundled_detectors_by_name():
     assert predictor.class_names == ("person", "dog", "car")
     assert predictor.model.roi_heads.box_predictor.test_score_thresh == 0.3
     assert type(predictor.explainer).__name__ == "GradCAM"
-    with pytest.raises(ValueError, match=rf"Detectron2's model zoo; got 'nothing': the bundled ones are .*{NAME}"):
+    with pytest.raises(ValueError, match=f"of Detectron2's, or a yaml file; got 'nothing': choose one of .*{NAME}"):
         OdamPredictor.from_zoo("nothing")

@@ -8,12 +8,13 @@ It stops at the first line that can't be used; with --skip-bad, bad lines are li
 Exit code: 0; 1 if a line or an image can't be used; 2 if an argument is wrong.
 """
 
+import argparse
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from ..data.crowdhuman import OdgtContent, read_odgt
-from ..evaluation import CrowdObjects
+from ..evaluation.crowd.objects import CrowdObjects
 from ..utils.files import atomic_write
 from .arguments import command_parser, failure
 
@@ -43,14 +44,19 @@ def write_good_lines(content: OdgtContent, source: str, target: str) -> None:
         file.writelines(line.rstrip(b"\r\n") + b"\n" for line in lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = command_parser("check-crowdhuman", __doc__)
     parser.add_argument("--odgt", required=True, metavar="FILE", help="the annotations")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of the images, <ID>.jpg")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad lines out instead of stopping at the first")
     parser.add_argument("--write", metavar="FILE", help="copy the lines that can be used to this file")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
+    args = argument_parser().parse_args(argv)
     try:
         content = read_odgt(args.odgt, args.images, skip_bad=args.skip_bad)
         for reason in content.bad:

@@ -42,7 +42,7 @@ class Run:
     Args:
         folder: holds ``run.json``.
         name: what to call the run.
-        page: where the comparison will lie; links are relative to it.
+        page: path of the comparison; links are relative to it.
 
     Raises:
         ValueError: if the folder holds no finished run.
@@ -52,8 +52,8 @@ class Run:
         self.folder = Path(folder)
         self.name = name or self.folder.resolve().name
         try:
-            self.told: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-            self.images = {Path(one["file"]).resolve(): n for n, one in enumerate(self.told["images"])}
+            self.content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+            self.images = {Path(one["file"]).resolve(): n for n, one in enumerate(self.content["images"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"`--runs` must name output folders of odam explain; got {folder!r}, where run.json can't be read: "
@@ -62,31 +62,31 @@ class Run:
         self.report = Path(os.path.relpath(self.folder / "report.html", page.parent)).as_posix()
 
     def describe(self) -> dict[str, str]:
-        """What the page says of the run."""
-        told = self.told
-        count = sum(one["detections"] for one in told["images"])
-        detail = f"{told['architecture']}, {told['method']}, {count} boxes explained"
+        """What the page shows about the run."""
+        content = self.content
+        count = sum(one["detections"] for one in content["images"])
+        detail = f"{content['architecture']}, {content['method']}, {count} boxes explained"
         return {"name": self.name, "detail": detail, "link": self.report}
 
     def findings(self, path: Path, attribute: str) -> Findings | None:
-        """What the run found in an image; None if it didn't explain it."""
+        """What the run found in an image; None if it did not explain that image."""
         number = self.images.get(path)
         if number is None:
             return None
-        file = self.folder / self.told["images"][number]["folder"] / "heatmaps.npz"
-        # A report counts failed images too, whose places among the others run.json doesn't tell.
-        place = "" if self.told["failures"] else f"#image={number}&det={{}}&attr={attribute}"
+        file = self.folder / self.content["images"][number]["folder"] / "heatmaps.npz"
+        # A report also numbers failed images, and run.json doesn't have their places among the others.
+        place = "" if self.content["failures"] else f"#image={number}&det={{}}&attr={attribute}"
         return Findings(load_heatmaps(file), load_class_names(file), self.report + place)
 
 
 def drawable(runs: Sequence[Run], attributes: Sequence[str]) -> list[str]:
-    """`attributes`, if the maps of all runs can draw them.
+    """Returns `attributes` if every run has maps of them.
 
     Raises:
-        ValueError: if one of them can't.
+        ValueError: if a run lacks one.
     """
     for run in runs:
-        for one in run.told["images"][:1]:
+        for one in run.content["images"][:1]:
             names = load_heatmaps(run.folder / one["folder"] / "heatmaps.npz").heatmaps.names
             missing = [name for name in attributes if name not in names]
             if missing:

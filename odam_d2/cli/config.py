@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from ..config import add_odam_config, use_traced_architectures
-from ..data import register_datasets
+from ..config import use_traced_architectures
 from ..model_zoo import model_zoo
+from ..model_zoo.addresses import PREFIX
+from ..utils.calibration import calibrate_frozen_norms
+from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.imports import import_file_or_module
 
 
@@ -26,9 +28,9 @@ def read_config(
         config_file: a yaml file, or a name of either model zoo, see :func:`odam_d2.model_zoo.find`.
         opts: keys and values in turn.
         imports: files or modules to import first.
-        trained: whether MODEL.WEIGHTS shall be those that the config was trained to, where a model zoo has them;
-            otherwise they are those that its training begins with. Options come before either.
-        traced: whether to put detectors that keep a trace in the place of Detectron2's.
+        trained: whether to point MODEL.WEIGHTS at the trained weights, if a model zoo has some for this config. By
+            default it stays at the weights that training begins with. An option overrides both.
+        traced: whether to replace Detectron2's architectures by those that keep a trace.
 
     Returns:
         The config, not frozen, on a GPU if there is one. The project's data sets are registered.
@@ -39,16 +41,9 @@ def read_config(
     """
     for name in imports:
         import_file_or_module(name)
-    register_datasets()
-    cfg = get_cfg()
-    add_odam_config(cfg)
     file, weights = model_zoo.find(config_file)
     try:
-        cfg.merge_from_file(file)
-        if trained and weights:
-            cfg.MODEL.WEIGHTS = weights
-        if not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
+        cfg = model_zoo.get_config(config_file, trained=trained and weights is not None)
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
@@ -97,13 +92,31 @@ def read_run_config(
 
 
 def build_detector(cfg: CfgNode) -> torch.nn.Module:
-    """The detector that the config describes, in eval mode, at its random start.
+    """The detector that the config describes, in eval mode, with random weights.
 
     Raises:
         ValueError: if it can't be built.
     """
     try:
         return build_model(cfg).eval()
-    # A config can be wrong in about any way, and each part of a detector complains in its own.
+    # A config can be wrong in many ways, and each part of a detector raises its own kind of error.
     except Exception as error:
         raise ValueError(f"the config must describe a detector; building it failed: {error}") from error
+
+
+def build_bundled_or_random(cfg: CfgNode, batched_inputs: list[dict]) -> torch.nn.Module:
+    """The detector with its bundled weights, or else with random ones: for what doesn't depend on training.
+
+    Args:
+        cfg: of :func:`read_config` with `trained`; weights are loaded where they are bundled with the package.
+        batched_inputs: images on which the frozen norms of random weights are calibrated, so that outputs are finite.
+
+    Raises:
+        ValueError: if it can't be built, or the bundled weights don't fit the options.
+    """
+    model = build_detector(cfg)
+    if cfg.MODEL.WEIGHTS.startswith(PREFIX):
+        load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
+    else:
+        calibrate_frozen_norms(model, batched_inputs)
+    return model

@@ -29,13 +29,9 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..env import collect_versions
-from ..evaluation import (
-    ExplanationEvaluator,
-    GuardedComparison,
-    ResultStore,
-    SanityReport,
-    sanity_checks,
-)
+from ..evaluation import ExplanationEvaluator, ResultStore, sanity_checks
+from ..evaluation.metrics.sanity import SanityReport
+from ..evaluation.runs.evaluator import GuardedComparison
 from ..evaluation.runs.examples import ExampleKeeper, cut_short, example_sections
 from ..evaluation.runs.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
 from ..modeling.num_classes import count_classes
@@ -57,7 +53,7 @@ def measure(setup: MeasuredRun, command: str) -> None:
     torch.manual_seed(args.seed)
     store, main_process = ResultStore(args.output), comm.is_main_process()
     finished = read_finished(store, [record["image_id"] for record in records]) if main_process else {}
-    # What the main process has counts, also where machines don't share the folder.
+    # The main process decides, since machines may not share the folder.
     done = set(comm.all_gather(list(finished))[0])
     rest = [record for record in records if record["image_id"] not in done]
     rgb = setup.cfg.INPUT.FORMAT == "RGB"
@@ -70,7 +66,7 @@ def measure(setup: MeasuredRun, command: str) -> None:
     )
     keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)
     evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
-    # Masks of D-RISE for an image where nothing matches would be for nobody.
+    # No masks of D-RISE for images where nothing matches.
     setup.comparison.wanted = evaluator.wants
     progress = tqdm(loader, desc="measuring", unit="image", disable=not main_process)
     inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
@@ -80,7 +76,7 @@ def measure(setup: MeasuredRun, command: str) -> None:
 
 
 def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
-    """Results of the images that needn't be measured again: those that are there, with all that the page shows."""
+    """Stored results of finished images; those without all that the page shows are measured again."""
     broken = cut_short(store.examples)
     whole = [image_id for number, image_id in enumerate(dict.fromkeys(image_ids)) if number not in broken]
     read = ((image_id, store.images.read(image_id)) for image_id in whole)
@@ -88,7 +84,7 @@ def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[in
 
 
 def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityReport:
-    """Whether maps of the first matched objects need what the detector learned; the boxes are the annotated ones."""
+    """Checks whether maps of the first matched objects, at their annotated boxes, depend on the learned weights."""
     args, output = setup.args, Path(setup.args.output)
     chosen = [result for result in evaluator.results if result["objects"]][: args.sanity]
     subjects = []
@@ -102,7 +98,7 @@ def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityR
     report = sanity_checks(setup.comparison, subjects, number, args.attribute, seed=args.seed, progress=True)
     verdicts = {name: [text for _, _, text in found] for name, found in report.verdicts().items()}
     write_json(output / "sanity.json", {"rows": report.rows(), "verdicts": verdicts, "threshold": report.threshold})
-    # Maps of the detector as it is are like themselves.
+    # The first stage is the detector as it is, whose maps equal themselves.
     curves = {name: [1.0, *values] for name, values in report.curves().items()}
     stages, label = ["as it is", *report.stages], "rank correlation of maps"
     title = f"{len(subjects)} images, randomised from the heads down"
@@ -141,7 +137,7 @@ def write_results(
     charts, verdicts = {}, []
     if sanity is not None:
         verdicts = [text for found in sanity.verdicts().values() for _, _, text in found]
-        charts = {SANITY_CHART: "how alike the maps are while the detector forgets"}
+        charts = {SANITY_CHART: "how similar the maps stay while the detector is randomised layer by layer"}
     write_examples(output / "index.html", sections, summary, methods, notes, charts=charts, verdicts=verdicts)
     write_json(output / "metrics.json", {**summary, "counts": counts, "failures": evaluator.failures, "run": about})
     print(format_summary(summary, methods))
@@ -156,12 +152,12 @@ def write_results(
 
 
 def measure_in_process(args: argparse.Namespace, command: str) -> None:
-    """What each of several processes does."""
+    """What each of several processes runs."""
     measure(MeasuredRun(args), command)
 
 
 def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
-    """What is wrong with the numbers of GPUs and machines, for a detector on this device; None if nothing is."""
+    """What is wrong with the numbers of processes, GPUs and machines for this device; None if nothing is."""
     if device == "cpu":
         if args.num_machines > 1:
             return f"--num-machines must be 1 on the CPU; got {args.num_machines}: give --num-processes on one machine"
@@ -172,10 +168,15 @@ def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
     return wrong_machines(args)
 
 
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return measuring_argument_parser(__doc__)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = measuring_argument_parser(__doc__)
+    parser = argument_parser()
     args = parser.parse_args(argv)
     if bool(args.dataset) == bool(args.annotations and args.images) or bool(args.annotations) != bool(args.images):
         parser.error("give either --dataset, or --annotations and --images")

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.structures import Instances
 from PIL import Image
 from tqdm import tqdm
@@ -29,6 +28,7 @@ from tqdm import tqdm
 from ..data.categories import describe_strangers
 from ..data.coco import CocoFile
 from ..data.images import find_images, read_image_bgr
+from ..data.inputs import InputMaker
 from ..env import collect_versions
 from ..explain import Explainer, build_explainer, explainer_options
 from ..modeling.class_names import known_class_names
@@ -59,7 +59,7 @@ MOST_WAITING = 4
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The command line; what isn't given there comes from the config's node ``ODAM``."""
+    """The command line; what it doesn't give comes from the config's node ``ODAM``."""
     parser = command_parser("explain", __doc__)
     add = parser.add_argument
     add_config(parser)
@@ -100,7 +100,7 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
 
 
 class ImageExplainer:
-    """From an image's path to what was found in it, and from that to files and an entry of the report.
+    """Explains an image, and writes its files and its entry of the report.
 
     Args:
         explainer: what explains.
@@ -119,8 +119,7 @@ class ImageExplainer:
         args: argparse.Namespace,
     ):
         self.explainer, self.annotations, self.class_names, self.args = explainer, annotations, class_names, args
-        self.rgb = cfg.INPUT.FORMAT == "RGB"
-        self.resize = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+        self.make_input = InputMaker.from_config(cfg)
 
     def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None]:
         """Explains one image.
@@ -169,18 +168,14 @@ class ImageExplainer:
         return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True)
 
     def _explain(self, image, path, truth):
-        height, width = image.shape[:2]
         given = None
         if self.args.explain == "annotations":
             if truth is None:
                 raise ValueError(
                     f"the annotations must know the image to explain its boxes; {path.name!r} isn't among them"
                 )
-            given = [to_instances(truth, height, width)[: self.args.max_detections]]
-        pixels = image[:, :, ::-1] if self.rgb else image
-        pixels = self.resize.get_transform(pixels).apply_image(pixels)
-        tensor = torch.as_tensor(np.ascontiguousarray(pixels.astype(np.float32).transpose(2, 0, 1)))
-        (result,) = self.explainer([{"image": tensor, "height": height, "width": width}], given)
+            given = [to_instances(truth, *image.shape[:2])[: self.args.max_detections]]
+        (result,) = self.explainer([self.make_input(image)], given)
         instances = result["instances"]
         if given is None:
             instances = instances[instances.scores >= self.args.score_threshold][: self.args.max_detections]
@@ -188,7 +183,7 @@ class ImageExplainer:
 
 
 def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoFile:
-    """The annotated boxes; says which of their categories the detector doesn't have."""
+    """Reads the annotated boxes and prints which of their categories the detector doesn't have."""
     annotations = CocoFile(path, class_names, count_classes(model))
     if annotations.strangers:
         unknown = describe_strangers(annotations.strangers, annotations.class_names)
@@ -269,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def explain_all(
     explain: ImageExplainer, paths: Sequence[Path], output: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Explains every image; one that fails is named and the rest goes on.
+    """Explains every image; one that fails is reported and the others are still explained.
 
     While one image is explained, a thread writes the files of those before it.
 
@@ -306,7 +301,7 @@ def explain_all(
                 written = Future()
                 written.set_exception(error)
             waiting.append((path, name, folder, written))
-            # Images wait in memory; more than this and writing is what takes the time.
+            # Images wait in memory; with more than this, writing is the bottleneck.
             while len(waiting) > MOST_WAITING:
                 finish(*waiting.popleft())
         while waiting:

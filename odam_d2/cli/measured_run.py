@@ -16,9 +16,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..data.coco import CocoFile, records_from_dataset
-from ..data.inputs import ImageInputs
-from ..evaluation import METRICS, Measuring, TimedComparison
+from ..data.inputs import ImageInputs, InputMaker
+from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
+from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison, comparison_from_config
 from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy
@@ -38,7 +39,7 @@ from .arguments import (
 )
 from .config import build_detector, read_run_config
 
-# The only one that changes from run to run, and that makes a run longer.
+# Measured on request only: it changes from run to run and makes a run longer.
 ON_REQUEST = ("runtime",)
 
 
@@ -84,10 +85,10 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
 
 @dataclass
 class MeasuredRun:
-    """What a run works with; every process makes its own from the command line.
+    """What a run works with; every process builds its own from the command line.
 
     Raises:
-        ValueError: from whichever part is asked for first that doesn't fit.
+        ValueError: by the first attribute that can't be made.
     """
 
     args: argparse.Namespace
@@ -105,7 +106,7 @@ class MeasuredRun:
 
     @cached_property
     def methods(self) -> dict[str, dict[str, Any]]:
-        """Method -> options; masks are seeded, and one progress bar is enough."""
+        """Method -> options. Masks are seeded, and methods show no progress bars of their own."""
         chosen: dict[str, dict[str, Any]] = {}
         for name in self.args.methods:
             own = {"seed": self.args.seed, "amp": self.args.amp, "progress": False}
@@ -128,7 +129,7 @@ class MeasuredRun:
 
     @cached_property
     def comparison(self) -> MethodComparison:
-        """What explains; with a clock where runtime is asked for."""
+        """The explainers; they also measure time if the metric runtime is wanted."""
         try:
             comparison = comparison_from_config(self.model, self.cfg, self.methods, (self.args.attribute,))
         except TypeError as error:
@@ -137,12 +138,12 @@ class MeasuredRun:
 
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:
-        """By the detector's numbers, where they are known."""
+        """Names by the detector's numbers, or None where they aren't known."""
         return known_class_names(self.cfg, self.model)
 
     @cached_property
     def shown_names(self) -> tuple[str, ...]:
-        """What classes are called where they are shown: as `class_names`, or as in what is measured."""
+        """Class names for tables and pages: `class_names`, or else those of the data set."""
         if self.class_names is not None or not self.records:
             return self.class_names or ()
         if self.args.dataset:
@@ -151,7 +152,7 @@ class MeasuredRun:
 
     @cached_property
     def num_classes(self) -> int:
-        """How many classes the detector tells apart."""
+        """Number of the detector's classes."""
         number = count_classes(self.model)
         if number is None:
             kind = self.cfg.MODEL.META_ARCHITECTURE
@@ -163,19 +164,19 @@ class MeasuredRun:
 
     @cached_property
     def coco(self) -> CocoFile:
-        """What --annotations names."""
+        """The file that --annotations names."""
         return CocoFile(self.args.annotations, self.class_names, self.num_classes, self.args.images)
 
     @cached_property
     def records(self) -> list[dict]:
-        """The whole data set."""
+        """Records of the whole data set."""
         if self.args.dataset:
             return records_from_dataset(self.args.dataset, self.class_names, self.num_classes)
         return self.coco.known_records()
 
     @cached_property
     def measuring(self) -> Measuring:
-        """What is measured."""
+        """The metrics and what they need."""
         args, score = self.args, None
         if any(METRICS[name].needs_detector for name in args.metrics):
             try:
@@ -187,15 +188,14 @@ class MeasuredRun:
         )
 
     def inputs(self, records: Sequence[dict]) -> ImageInputs:
-        """Images as the detector takes them."""
-        sides = self.cfg.INPUT
-        return ImageInputs(records, sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, sides.FORMAT == "RGB")
+        """The detector's inputs for some records."""
+        return ImageInputs(records, InputMaker.from_config(self.cfg))
 
     def settings(self) -> dict[str, Any]:
-        """All of the command that results depend on. Not how many images there are: a run can be made longer."""
+        """Everything that results depend on, but not the number of images: a run can be made longer."""
         config = self.cfg.clone()
         config.defrost()
-        # Their content counts, wherever they lie.
+        # Identified by content, not by path.
         config.MODEL.WEIGHTS = ""
         kept = ("image_id", "height", "width", "annotations")
         records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
@@ -209,7 +209,7 @@ class MeasuredRun:
         }
 
     def files(self) -> dict[Any, str]:
-        """Image id -> name of the image's file and its size. Not the folder --images: a run may go on elsewhere."""
+        """Image id -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
         return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
 
 

@@ -30,7 +30,7 @@ from .arguments import command_parser, failure
 
 _ARROWS = {True: "+", False: "-", None: ""}
 _VERSIONS = ("odam_d2", "torch", "detectron2")
-# More columns than these don't fit on a page: what is over goes into a table of its own.
+# More columns don't fit on a page; further metrics go into another table.
 _COLUMNS = 8
 
 
@@ -70,14 +70,14 @@ def table_of_means(measured: dict[str, Any], names: Sequence[str]) -> str:
 
 
 def _cell(one: dict[str, Any], best: float | None) -> str:
-    """A mean and its interval; HiResCAM's score maps are ODAM's, so the best can be two."""
+    """A mean and its interval. Two methods can be best: HiResCAM's score maps equal ODAM's."""
     mean, (low, high) = one["mean"], one["interval"]
     text = f"{mean:.3f}"
     return f"{f'**{text}**' if mean == best else text} [{low:.3f}, {high:.3f}]"
 
 
 def table_of_differences(run: "Run", metrics: Sequence[str], method: str, rivals: Sequence[str]) -> str:
-    """A row for each rival, a column for each metric: how far ahead `method` is, and whether that is beyond chance."""
+    """A row for each rival, a column for each metric: how far ahead `method` is, with interval and verdict."""
     directed = [name for name in metrics if METRICS[name].higher_is_better is not None]
     body = []
     for rival in rivals:
@@ -93,7 +93,7 @@ def table_of_differences(run: "Run", metrics: Sequence[str], method: str, rivals
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run left.
+    """The results of a finished run.
 
     Attributes:
         name: of its folder.
@@ -109,7 +109,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
-        """The run in a folder, or kept in a file.
+        """Reads a run from its folder, or from a file that ``--keep`` wrote.
 
         Raises:
             ValueError: if it isn't finished.
@@ -127,9 +127,9 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """In which precision the detector was asked about changed images; empty where nothing asked."""
+        """In which precision changed images were scored; empty if none were."""
         about = self.measured["run"]
-        # Deletion and insertion ask as the run does, a method with masks as its own option says.
+        # Deletion and insertion use the run's precision, a method with masks that of its own option.
         mixed = {bool(options["amp"]) for options in about["methods"].values() if "amp" in options}
         if any(METRICS[name].needs_detector for name in self.metrics):
             mixed.add(bool(about.get("amp")))
@@ -138,20 +138,20 @@ class Run:
         asked = " and ".join(
             "in mixed precision" if amp else "in the precision of its weights" for amp in sorted(mixed)
         )
-        return f"; the detector was asked about changed images {asked}"
+        return f"; changed images were scored {asked}"
 
     @property
     def metrics(self) -> list[str]:
-        """Names of those with values."""
+        """Names of the metrics that have values."""
         return [name for name, row in self.measured["metrics"].items() if row["methods"]]
 
     def rivals(self, method: str, wanted: Sequence[str] | None) -> list[str]:
-        """The wanted of the run's methods without `method`; none where the run lacks that."""
+        """The wanted methods that the run has, without `method`; none if the run lacks `method`."""
         has = list(self.measured["run"]["methods"])
         return [name for name in wanted or has if name in has and name != method] if method in has else []
 
     def differences(self, metrics: Sequence[str], method: str, rival: str) -> list[PairedDifference]:
-        """Of `method` from `rival` by the metrics that have a direction.
+        """Differences of `method` from `rival`, for metrics with a direction.
 
         Raises:
             ValueError: if the run was kept with another method's differences.
@@ -161,8 +161,8 @@ class Run:
         kept = self.measured["differences"]
         if method not in kept:
             raise ValueError(
-                f"`method` must be {' or '.join(map(repr, kept))} for {self.name}, of which no more was kept; got "
-                f"{method!r}: measure it anew"
+                f"`method` must be {' or '.join(map(repr, kept))} for {self.name}, a kept file; got "
+                f"{method!r}: summarise the run itself"
             )
         found = ((name, kept[method][rival].get(name)) for name in metrics)
         return [
@@ -170,7 +170,7 @@ class Run:
         ]
 
     def kept(self, method: str) -> str:
-        """JSON for :meth:`read`, without what belongs to single objects."""
+        """JSON for :meth:`read`, without the values of single objects."""
         differences = {
             rival: {
                 one.metric: {"mean": one.mean, "interval": one.interval, "objects": one.objects}
@@ -200,7 +200,7 @@ def table_over_runs(runs: Sequence[Run], method: str, rivals: Sequence[str] | No
 
 
 def _counted(verdicts: dict[str, list[str]]) -> str:
-    """``better / open / worse`` as numbers, and the runs of the last by name."""
+    """Counts ``better / open / worse``, with the names of the runs that are worse."""
     if not verdicts:
         return ""
     counts = " / ".join(str(len(verdicts.get(word, ()))) for word in ("better", "open", "worse"))

@@ -31,7 +31,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ..data.inputs import ImageInputs
+from ..data.inputs import ImageInputs, InputMaker
 from ..engine import OdamTrainer
 from ..env import collect_versions
 from ..evaluation.ground_truth import TrueObjects
@@ -68,7 +68,7 @@ from .arguments import (
 )
 from .config import build_detector, read_run_config
 
-# The first that the evaluator gives is what thresholds are chosen by; of all of them the table and the image speak.
+# Thresholds are chosen by the first of these that the evaluator gives; the table and the chart show all of them.
 METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
 # Soft-NMS's as published (Bodla et al., 2017).
 SOFT_PUBLISHED = {"soft_linear": {"iou_threshold": 0.3}, "soft_gaussian": {"sigma": 0.5}}
@@ -110,7 +110,7 @@ class Setup:
     """What a run works with.
 
     Raises:
-        ValueError: from whichever part is asked for first that doesn't fit.
+        ValueError: by the first attribute that can't be made.
     """
 
     args: argparse.Namespace
@@ -136,7 +136,7 @@ class Setup:
 
     @cached_property
     def records(self) -> list[dict]:
-        """Of the images of this run."""
+        """Records of the images of this run."""
         args = self.args
         try:
             everything = DatasetCatalog.get(args.dataset)
@@ -168,7 +168,7 @@ class Setup:
 
     @cached_property
     def score(self) -> Score:
-        """By the data set's own evaluator."""
+        """The data set's own evaluator."""
         folder = str(Path(self.args.output) / "evaluator")
         return EvaluatorScore(OdamTrainer.build_evaluator(self.cfg, self.args.dataset, folder))
 
@@ -181,7 +181,7 @@ class Setup:
         return float(last.test_nms_thresh)
 
     def settings(self) -> list[Setting]:
-        """What is tried: published thresholds, and a grid or what another run chose."""
+        """The settings to try: the published ones, and a grid or the choice of another run."""
         args = self.args
         iou, low, high = self.model.odam_nms.thresholds
         published = {
@@ -203,7 +203,7 @@ class Setup:
         return [*known, *grid(args.ways, values)]
 
     def dependencies(self) -> dict[str, Any]:
-        """All that candidates of an image depend on; not which images, nor the thresholds."""
+        """Everything that the candidates of an image depend on: neither the other images nor the thresholds."""
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.ODAM.NMS.IOU_THRESH = cfg.ODAM.NMS.LOW = cfg.ODAM.NMS.HIGH = None
@@ -230,13 +230,13 @@ def read_thresholds(path: str) -> dict[str, dict[str, float]]:
 
 
 def find_candidates(setup: Setup) -> list[Candidates]:
-    """Of every image: those that are stored, or else the detector's, which are stored then."""
-    args, cfg = setup.args, setup.cfg
+    """Candidates of every image: stored ones, or else the detector's, which are stored."""
+    args = setup.args
     store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
     run_store.start(setup.dependencies(), args.resume)
-    images = ImageInputs(setup.records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT == "RGB")
+    images = ImageInputs(setup.records, InputMaker.from_config(setup.cfg))
     found = []
     for number in tqdm(range(len(images)), desc="candidates", unit="image"):
         one = store.read(args.skip_images + number)
@@ -255,7 +255,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
 
 
 def choose_metric(asked: str | None, rows: Sequence[dict]) -> str:
-    """The figure that thresholds are chosen by."""
+    """Name of the figure that thresholds are chosen by."""
     given = {name for row in rows for name in row["figures"]}
     metric = asked or next((name for name in METRICS if name in given), None)
     if metric is None or metric not in given:
@@ -278,14 +278,14 @@ def table(rows: Sequence[dict], best: Mapping[str, Mapping[str, Any]], metrics: 
 
 
 def likeness_in_words(likeness: dict[str, dict[str, Any]]) -> str:
-    """How alike maps are, for people."""
+    """How similar maps are, as a sentence."""
     words = {"same": "of one object", "other": "of overlapping neighbours"}
     said = [
-        f"{words[kind]} by {one['mean']:.2f} (10 %: {one['q10']:.2f}, 90 %: {one['q90']:.2f}; {one['pairs']} pairs)"
+        f"{words[kind]} {one['mean']:.2f} (10 %: {one['q10']:.2f}, 90 %: {one['q90']:.2f}; {one['pairs']} pairs)"
         for kind, one in likeness.items()
         if one["pairs"]
     ]
-    return f"Maps are alike {', '.join(said)}." if said else "No two candidates lie on objects."
+    return f"Similarity of maps: {', '.join(said)}." if said else "No two candidates lie on objects."
 
 
 def run(setup: Setup, command: str) -> None:

@@ -17,9 +17,9 @@ from .synthetic.catalog import register_all_synthetic
 
 
 def register_datasets(root: str | os.PathLike | None = None) -> None:
-    """Enters the project's data sets in Detectron2's catalogs; nothing is read or rendered before it is asked for.
+    """Registers the project's data sets in Detectron2's catalogs; they are read or rendered on first use.
 
-    Names that are registered already, by an earlier call or by somebody else, stay as they are. The commands and the
+    Names that are already registered are left as they are. The commands and the
     model zoo call it; scripts that name one of these data sets call it themselves.
 
     Args:

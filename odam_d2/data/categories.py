@@ -1,6 +1,6 @@
 """Which class of a detector each category of an annotation file is, and whether names are those of its classes.
 
-The one place that decides it: a category taken for another class is a wrong label that nobody notices.
+This is decided in one place only, because a category taken for another class is a wrong label without an error.
 """
 
 import logging

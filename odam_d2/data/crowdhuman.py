@@ -1,6 +1,6 @@
-"""CrowdHuman, and whatever else comes in its `.odgt` format, as Detectron2 dicts.
+"""Reads CrowdHuman, and other data in its `.odgt` format, as Detectron2 dicts.
 
-A line of JSON an image: ``{"ID": ..., "gtboxes": [...]}``; the image is ``<ID>.jpg``. A box of ``gtboxes`` has a
+One line of JSON for each image, ``{"ID": ..., "gtboxes": [...]}``; the image is ``<ID>.jpg``. Each of ``gtboxes`` has a
 ``tag``, the boxes ``fbox`` (the whole body, also where it is hidden or beyond the image), ``vbox`` (what is seen of
 it) and ``hbox`` (the head), each as (x, y, width, height) in pixels, ``head_attr`` and ``extra``. Source: Shao et al.,
 "CrowdHuman: A Benchmark for Detecting Human in a Crowd", 2018 (arXiv 1805.00123).
@@ -44,8 +44,8 @@ def load_crowdhuman(
     """Detectron2 dicts of a data set in CrowdHuman's format.
 
     Args:
-        odgt: the annotations. Sizes of images, which CrowdHuman does not tell, are taken from ``width`` and
-            ``height`` of a line where it has them, else from the image, once: they are kept beside, in
+        odgt: the annotations. Sizes of images, which CrowdHuman's files lack, are taken from ``width`` and
+            ``height`` of a line where it has them, else from the image; those are cached in
             ``<odgt without its suffix>.sizes.json``.
         image_root: folder of the images, ``<ID>.jpg``.
         box: what ``bbox`` is: "full", the whole body, or "visible".
@@ -58,7 +58,7 @@ def load_crowdhuman(
         - ``iscrowd``: 1 for an ignore region, which is what has another tag than "person" ("mask") or ``ignore`` in
           ``extra``;
         - ``full_box``, ``visible_box`` and ``head_box`` (None where the line has none), XYXY pixels in the image's
-          frame, also beyond the image; ``head_ignore``, 1 where the head can't be told;
+          frame, also beyond the image; ``head_ignore``, 1 where the head can't be recognised;
         - ``box_id``: of ``extra``, else the number in the line.
 
         An annotation whose full box or whose ``bbox`` has no size is left out.
@@ -104,7 +104,7 @@ def read_odgt(
 def register_crowdhuman(
     name: str, odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = False
 ) -> None:
-    """Enters a data set in CrowdHuman's format in Detectron2's catalogs; nothing is read before it is asked for.
+    """Registers a data set in CrowdHuman's format in Detectron2's catalogs; it is read on first use.
 
     Args:
         name: name in the catalogs.
@@ -118,7 +118,7 @@ def register_crowdhuman(
 def set_crowdhuman_metadata(
     name: str, odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full"
 ) -> None:
-    """Says of a data set in the catalogs that it has people as its one class, and is scored as CrowdHuman is."""
+    """Sets the metadata of a registered data set: people are its only class, and it is scored as CrowdHuman is."""
     MetadataCatalog.get(name).set(
         thing_classes=["person"],
         odgt_file=os.fspath(odgt),
@@ -153,7 +153,7 @@ def _refuse(content: OdgtContent, odgt: str, number: int, reason: str, skip_bad:
 
 
 def _record(text: bytes, image_root: str, box: str) -> tuple[dict, int]:
-    """One line's record, perhaps without a size as yet, and how many annotations were left out.
+    """The record of a line, possibly still without a size, and how many annotations were left out.
 
     Raises:
         ValueError: what is wrong with the line, as it follows "line 3 of file".
@@ -217,7 +217,7 @@ def _has_size(box: list[float]) -> bool:
 
 
 def _add_sizes(content: OdgtContent, odgt: str, skip_bad: bool) -> None:
-    """Completes records whose line told no size; takes out those whose image can't be read."""
+    """Adds sizes to records whose line has none; removes those whose image can't be read."""
     unknown = {r["image_id"]: r["file_name"] for r in content.records if "height" not in r}
     if not unknown:
         return

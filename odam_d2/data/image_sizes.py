@@ -1,4 +1,4 @@
-"""Sizes of a data set's images whose annotations don't tell them, kept in a file once they are known."""
+"""Sizes of images whose annotations don't have them, cached in a file."""
 
 import json
 import logging
@@ -14,9 +14,9 @@ from .images import read_image_size
 def image_sizes(
     images: Mapping[str, str], kept_in: str | os.PathLike
 ) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Sizes of images, from a file where they were kept before, else from the images' own headers.
+    """Sizes of images, from the cache or else from the images' headers.
 
-    An image whose file has another length than when its size was kept is read anew.
+    An image whose file has changed its length since its size was cached is read again.
 
     Args:
         images: path of each image, by its id.
@@ -51,7 +51,7 @@ def image_sizes(
 
 
 def _read(path: str | os.PathLike) -> dict[str, list[int]]:
-    """What was kept: id -> height, width in pixels, length of the file in bytes."""
+    """The cache: id -> height, width in pixels, length of the file in bytes."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)

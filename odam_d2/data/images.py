@@ -1,4 +1,4 @@
-"""Images from disk, of whatever kind users have, as the detectors expect them."""
+"""Reads images of all common kinds as the detectors expect them."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations that lay an image on its side
 
 
 def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image the way it is meant to be looked at.
+    """Reads an image as viewers show it.
 
     EXIF orientation is applied. Grey, palette and CMYK images become colour ones as in Detectron2's ``read_image``.
     Two kinds differ from there: transparent pixels are blended onto white, as browsers show them, where Detectron2

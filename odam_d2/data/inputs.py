@@ -1,13 +1,53 @@
-"""Images of a data set as a detector takes them, one at a time, also where some can't be read."""
+"""Images as a detector takes them: one image, or those of a data set, also where some can't be read."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 
 from .images import read_image_bgr
+
+
+class InputMaker:
+    """Makes a detector's input from an image: resized, its channels in order, bit for bit as ``DefaultPredictor``.
+
+    Args:
+        min_size: what the shorter side is brought to, in pixels; 0 to leave images as they are.
+        max_size: what the longer side must not exceed, in pixels.
+        input_format: what the detector takes, ``BGR`` or ``RGB``.
+
+    Raises:
+        ValueError: if the format is another one.
+    """
+
+    def __init__(self, min_size: int = 800, max_size: int = 1333, input_format: str = "BGR"):
+        if input_format not in ("BGR", "RGB"):
+            raise ValueError(f"`input_format` must be BGR or RGB; got {input_format!r}: say which the detector takes")
+        self.rgb = input_format == "RGB"
+        self.resize = T.ResizeShortestEdge([min_size] * 2, max_size)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "InputMaker":
+        """As the node ``INPUT`` says for testing."""
+        return cls(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT)
+
+    def __call__(self, image: np.ndarray) -> dict:
+        """The input for an image.
+
+        Args:
+            image: (h, w, 3) uint8, BGR.
+
+        Returns:
+            ``image`` (3, h', w') float32; ``height`` and ``width``, of the original.
+        """
+        height, width = image.shape[:2]
+        pixels = image[:, :, ::-1] if self.rgb else image
+        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        tensor = torch.as_tensor(pixels.astype("float32").transpose(2, 0, 1))
+        return {"image": tensor, "height": height, "width": width}
 
 
 class ImageInputs(torch.utils.data.Dataset):
@@ -15,14 +55,11 @@ class ImageInputs(torch.utils.data.Dataset):
 
     Args:
         records: Detectron2's standard dicts.
-        shortest: side that an image's shorter side is brought to, in pixels.
-        longest: what its longer side must not exceed, in pixels.
-        rgb: whether the detector takes RGB; else BGR.
+        make_input: makes the detector's input of an image.
     """
 
-    def __init__(self, records: Sequence[dict], shortest: int, longest: int, rgb: bool = False):
-        self.records, self.rgb = list(records), rgb
-        self.resize = T.ResizeShortestEdge([shortest] * 2, longest)
+    def __init__(self, records: Sequence[dict], make_input: InputMaker):
+        self.records, self.make_input = list(records), make_input
 
     def __len__(self) -> int:
         return len(self.records)
@@ -47,7 +84,4 @@ class ImageInputs(torch.utils.data.Dataset):
                 )
         except ValueError as error:
             return {**entry, "failure": str(error), "missing": not Path(record["file_name"]).is_file()}
-        pixels = pixels[:, :, ::-1] if self.rgb else pixels
-        pixels = self.resize.get_transform(pixels).apply_image(pixels)
-        image = torch.as_tensor(np.ascontiguousarray(pixels.astype(np.float32).transpose(2, 0, 1)))
-        return {**entry, "image": image}
+        return {**entry, **self.make_input(pixels)}

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from ..data.categories import require_fitting_names
-from ..data.inputs import ImageInputs
+from ..data.inputs import ImageInputs, InputMaker
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.metrics.discrimination import object_discrimination_index
 from ..explain import Explainer, build_explainer, explainer_options
@@ -68,11 +68,10 @@ class WatchExplanations(HookBase):
                 "`DATASETS.TEST` must name a data set to watch explanations on; got none: name one, or set "
                 "ODAM.TRAIN.WATCH_PERIOD to 0"
             )
-        train, sides = cfg.ODAM.TRAIN, cfg.INPUT
+        train = cfg.ODAM.TRAIN
         pairs = ((record, TrueObjects.of(record)) for record in DatasetCatalog.get(cfg.DATASETS.TEST[0]))
         chosen = list(islice(((record, truth) for record, truth in pairs if len(truth.boxes)), train.WATCH_IMAGES))
-        rgb = sides.FORMAT == "RGB"
-        inputs = ImageInputs([record for record, _ in chosen], sides.MIN_SIZE_TEST, sides.MAX_SIZE_TEST, rgb)
+        inputs = ImageInputs([record for record, _ in chosen], InputMaker.from_config(cfg))
         truths, options = [truth for _, truth in chosen], explainer_options(cfg, attributes=(ATTRIBUTE,))
         names = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes")
         return cls(inputs, truths, train.WATCH_PERIOD, train.WATCH_DRAWN, options, names)
@@ -150,7 +149,7 @@ class WatchExplanations(HookBase):
         height, width = truth.size
         pixels = torch.nn.functional.interpolate(entry["image"][None], (height, width), mode="bilinear")[0]
         image = pixels.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
-        image = np.ascontiguousarray(image if self.inputs.rgb else image[:, :, ::-1])
+        image = np.ascontiguousarray(image if self.inputs.make_input.rgb else image[:, :, ::-1])
         box = truth.boxes[row].numpy()
         seen = crop(image, region_around(box, height, width), box.tolist(), heat.clip(0.0, 1.0))
         name = f"odam/image_{entry['image_id']}_object_{truth.ids[row]}"

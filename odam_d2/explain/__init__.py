@@ -1,4 +1,4 @@
-"""From a detector's trace to heat maps. Knows a detector only by ``model.trace(batched_inputs)``."""
+"""From a detector's trace to heat maps. All it knows of a detector is ``model.trace(batched_inputs)``."""
 
 # Importing a method's file or an engine's registers it.
 from .base import ENGINES, METHODS, Explainer, GradientEngine, register_engine, register_method

@@ -1,4 +1,4 @@
-"""What a model, and what it is asked with, must be to be explained; wrappers are taken off, the rest is named."""
+"""Checks of the model and of a caller's tensors; known wrappers are taken off, anything else is named in an error."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def unwrap_detector(model: Any) -> Any:
-    """The detector itself, out of what holds it without changing what it says.
+    """The detector inside wrappers that don't change its results.
 
     Args:
         model: a detector, or a ``DataParallel``, a ``DistributedDataParallel``, what ``torch.compile`` gives, or a
@@ -18,7 +18,7 @@ def unwrap_detector(model: Any) -> Any:
 
     Raises:
         TypeError: if it is something else that holds a detector, such as a ``GeneralizedRCNNWithTTA``, which merges
-            what a detector says of several images.
+            a detector's results on several images.
     """
     while (inner := _held(model)) is not None:
         model = inner
@@ -47,13 +47,13 @@ def require_ordinary_tensors(model: nn.Module) -> None:
 
 
 def without_inference_tensors(value: Any) -> Any:
-    """What a caller hands over, with copies in place of tensors made under ``inference_mode``.
+    """A caller's arguments, with copies in place of tensors made under ``inference_mode``.
 
     Args:
-        value: tensors, Boxes and Instances in lists, tuples and mappings; anything else stays.
+        value: tensors, Boxes and Instances in lists, tuples and mappings; anything else is returned as it is.
 
     Returns:
-        The same object where it holds no such tensor; call it outside ``inference_mode``.
+        The same object if it holds no such tensor. Call this outside ``inference_mode``.
     """
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
@@ -74,13 +74,13 @@ def without_inference_tensors(value: Any) -> Any:
 
 
 def _held(model: Any) -> Any:
-    """What a wrapper that changes nothing holds; None if it is no such wrapper."""
+    """The model inside a wrapper that changes nothing; None if `model` is no such wrapper."""
     if isinstance(model, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel):
         return model.module
     if isinstance(model, nn.Module):
-        # Of torch.compile's; it hands on whatever else it is asked for.
+        # What torch.compile returns; it forwards every other attribute.
         return model._modules.get("_orig_mod")
-    # Here, for it brings data loaders, evaluators and trainers along.
+    # Imported here, since it brings data loaders, evaluators and trainers along.
     from detectron2.engine import DefaultPredictor
 
     return model.model if isinstance(model, DefaultPredictor) else None

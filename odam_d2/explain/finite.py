@@ -1,6 +1,6 @@
-"""Whether numbers are finite, asked where it costs little.
+"""Cheap checks for NaN and infinity.
 
-Detectron2 drops what is not finite, so broken weights would look like missing objects.
+Detectron2 drops detections that are not finite, so broken weights would look like missing objects.
 """
 
 from itertools import chain
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from ..structures import DetectionTrace, HeatMaps
 
-# Model -> its tensors when all of them were last found finite, each with its version and its place in memory.
+# Model -> its tensors when they were last found finite, each with its version and its address.
 _found_finite: WeakKeyDictionary[nn.Module, list[tuple[Tensor, int, int]]] = WeakKeyDictionary()
 
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether a floating-point tensor holds no NaN and no infinity.
 
-    One of them makes the sum one, and a sum takes a fifth of the time of looking at each number; only where the sum is
-    not finite, which large numbers can bring about as well, each is looked at.
+    Any NaN or infinity makes the sum not finite, and a sum takes a fifth of the time of checking each number. Each is
+    checked only if the sum is not finite, which can also come from large numbers.
     """
     return bool(torch.isfinite(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
 
@@ -31,10 +31,10 @@ def not_finite_in(model: nn.Module) -> str | None:
 
 
 def require_finite_weights(model: nn.Module) -> None:
-    """Raises FloatingPointError where a weight or buffer is not finite; looks at them where they changed.
+    """Raises FloatingPointError if a weight or buffer is not finite; looks at them only if they changed.
 
-    Whether they changed is told by PyTorch's version counters and by where they lie, so by all but writing into
-    ``weight.data``, which is for its author to know.
+    Changes are recognised by PyTorch's version counters and by the tensors' addresses. Writing into ``weight.data``
+    changes neither and goes unnoticed.
     """
     now = _state(model)
     before = _found_finite.get(model)
@@ -52,7 +52,7 @@ def require_finite_weights(model: nn.Module) -> None:
 
 
 def _state(model: nn.Module) -> list[tuple[Tensor, int, int]] | None:
-    """The model's tensors with their versions and places; None where they keep no versions."""
+    """The model's tensors with their versions and addresses; None if they keep no versions."""
     tensors = [*model.parameters(), *model.buffers()]
     if any(tensor.is_inference() for tensor in tensors):
         return None
@@ -60,7 +60,7 @@ def _state(model: nn.Module) -> list[tuple[Tensor, int, int]] | None:
 
 
 def require_finite_trace(trace: DetectionTrace, model: nn.Module) -> None:
-    """Raises FloatingPointError where NaN or infinity shows in features, weights or scores."""
+    """Raises FloatingPointError if features, weights or scores hold NaN or infinity."""
     for level, feature in trace.features.items():
         if not all_finite(feature):
             finite = torch.isfinite(feature)
@@ -79,7 +79,7 @@ def require_finite_trace(trace: DetectionTrace, model: nn.Module) -> None:
 
 
 def require_finite_maps(heatmaps: HeatMaps, number: int) -> None:
-    """Raises FloatingPointError where a map of image `number` holds NaN or infinity."""
+    """Raises FloatingPointError if a map of image `number` holds NaN or infinity."""
     if not all_finite(heatmaps.values):
         raise FloatingPointError(
             f"the heat maps of image {number} must be finite; got NaN or inf where features and scores are "
@@ -88,6 +88,6 @@ def require_finite_maps(heatmaps: HeatMaps, number: int) -> None:
 
 
 def cause_in(model: nn.Module) -> str:
-    """What an error says of the weights behind numbers that are not finite."""
+    """What an error message says about the weights behind numbers that are not finite."""
     broken = not_finite_in(model)
     return f"{broken!r} in the model is not finite either" if broken else "all of the model's weights are finite"

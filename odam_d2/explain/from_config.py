@@ -1,4 +1,4 @@
-"""From a config to an explainer: what ``cfg.ODAM`` says, for every tool and every script alike."""
+"""From a config to an explainer, in the same way for every tool and every script."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
-from .base import METHODS, Explainer
+from .base import METHODS, Explainer, options_of
 from .build import build_comparison, build_explainer
 from .compare import MethodComparison
 
 
 def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
-    """What :func:`build_explainer` is called with: what is given, else what the config says.
+    """Arguments of :func:`build_explainer`: those given, and the config's for the rest.
 
-    The config speaks for every method. So where a method can't do what it says - has no smoothing, uses no gradients
-    and so neither engine nor layer, explains few attributes - that is left out. What is given is not: the method
-    refuses it.
+    The config is for all methods, so what does not apply to the method is left out: smoothing for a method without
+    it, engine and layer for one without gradients, attributes that it doesn't explain. What is given is never left
+    out; the method refuses what it can't do.
 
     Args:
         cfg: a config with the node ``ODAM``.
@@ -31,7 +31,9 @@ def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
         kind = METHODS[method]
         if kind.explains is not None:
             options["attributes"] = tuple(name for name in options["attributes"] if name in kind.explains)
-        left_out = [*([] if kind.smooths else ["smoothing"]), *([] if kind.uses_gradients else ["engine", "layer"])]
+        left_out = set() if kind.uses_gradients else {"engine", "layer"}
+        if "smoothing" not in options_of(kind):
+            left_out.add("smoothing")
         options = {name: value for name, value in options.items() if name not in left_out}
     return options | given
 
@@ -42,7 +44,7 @@ def explainer_from_config(model: nn.Module, cfg: CfgNode, **given: Any) -> Expla
     Args:
         model: see :func:`build_explainer`.
         cfg: a config with the node ``ODAM``: METHOD, ATTRIBUTES, ENGINE, LAYER, GROUP_NORM, SMOOTHING.
-        given: arguments of :func:`build_explainer` that go before the config's; None for what the config says.
+        given: arguments of :func:`build_explainer` that override the config's; None for what the config says.
 
     Raises:
         ValueError: as :func:`build_explainer`.
@@ -62,7 +64,7 @@ def comparison_from_config(
     Args:
         model: see :func:`build_explainer`.
         cfg: a config with the node ``ODAM``: ENGINE, LAYER, GROUP_NORM, and SMOOTHING for methods that smooth.
-        methods: see :func:`build_comparison`; a method's own options go before the config's.
+        methods: see :func:`build_comparison`; a method's own options override the config's.
         attributes: see :func:`build_comparison`.
 
     Raises:
@@ -72,6 +74,6 @@ def comparison_from_config(
     odam = cfg.ODAM
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
     for name, options in chosen.items():
-        if name in METHODS and METHODS[name].smooths:
+        if name in METHODS and "smoothing" in options_of(METHODS[name]):
             chosen[name] = {"smoothing": odam.SMOOTHING, **options}
     return build_comparison(model, chosen, attributes, odam.ENGINE, odam.LAYER, odam.GROUP_NORM)

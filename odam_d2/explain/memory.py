@@ -1,4 +1,4 @@
-"""What to do when memory runs out: half as much at a time, and say so once."""
+"""What to do when memory runs out: half as much at a time, with one warning."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -12,13 +12,13 @@ Made = TypeVar("Made")
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether that is what an error says; on CPUs it is a plain RuntimeError."""
+    """Whether an error says that memory ran out; on CPUs it is a plain RuntimeError."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 class Halving:
-    """Does work on a bounded number of detections at a time, on half as many where memory runs out."""
+    """Works on a bounded number of things at a time, and on half as many when memory runs out."""
 
     def __init__(self) -> None:
         self._warned = False
@@ -28,8 +28,8 @@ class Halving:
 
         Args:
             members: (n,) what there is to do.
-            size: how many at a time, at least 1; what did not fit is not tried again within this call.
-            work: from some of the members to a result; is asked again for fewer after it ran out of memory.
+            size: how many at a time, at least 1; a size that did not fit is not tried again within this call.
+            work: from some of the members to a result; called again with fewer after it ran out of memory.
 
         Raises:
             torch.OutOfMemoryError: if there is not enough memory for even one.
@@ -39,18 +39,23 @@ class Halving:
             try:
                 result = work(part)
             except RuntimeError as error:
-                if len(part) == 1 or not out_of_memory(error):
-                    raise
-                size = len(part) // 2
-                self.say(len(part), size)
+                size = self.after(error, len(part))
                 continue
             yield result
             members = members[len(part) :]
 
-    def say(self, tried: int, now: int) -> None:
-        """Warns, the first time."""
+    def after(self, error: RuntimeError, tried: int) -> int:
+        """How many to try next, after `tried` of them gave an error; warns the first time.
+
+        Raises:
+            RuntimeError: the error itself, where it is another one or nothing is left to halve.
+        """
+        if tried == 1 or not out_of_memory(error):
+            raise error
         if not self._warned:
             self._warned = True
             warn_user(
-                f"out of memory with {tried} maps or detections at a time: going on with {now}, and fewer if need be"
+                f"out of memory with {tried} maps or detections at a time: going on with {tried // 2}, and fewer if "
+                "need be"
             )
+        return tried // 2

@@ -1,7 +1,7 @@
 """Attribute names and the scalars behind them: what y is in dy / dA.
 
 A heat map keeps what *raises* its scalar, so sides point outward: the map of ``left`` shows what pushes the left side
-further left. Boxes are decoded but not clipped to the image.
+further left. Boxes are decoded, and not clipped to the image.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,21 +33,20 @@ def _extra(predictions: Predictions, name: str) -> Tensor:
     return value if isinstance(value, Tensor) else value()
 
 
-# Scalars that only some families have; a detector names its own in `extra_attributes`.
+# Scalars that only some families have; a detector names those it has in `extra_attributes`.
 EXTRA_TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
     "centerness": lambda p: _extra(p, "centerness"),
     "objectness": lambda p: _extra(p, "objectness"),
     "mask": lambda p: _extra(p, "mask"),
 }
-# Maps that are put together from others on the way out.
+# Maps that are put together from others when they are asked for.
 COMPOSED = {"combined": COMBINED_PARTS}
 
 
 def known_attributes(model: nn.Module | None = None) -> list[str]:
-    """What `model` can be asked for; without one, what every detector with boxes and classes can.
+    """The attributes that `model` can explain; without a model, those that every detector with boxes and classes can.
 
-    A detector names further scalars of its own in ``extra_attributes``, and in ``missing_attributes`` those that it
-    can't give.
+    A detector names further ones in ``extra_attributes``, and those that it lacks in ``missing_attributes``.
     """
     model = None if model is None else as_traced(unwrap_detector(model))
     scalars = [*TARGETS, *getattr(model, "extra_attributes", ())]
@@ -56,7 +55,7 @@ def known_attributes(model: nn.Module | None = None) -> list[str]:
 
 
 def expand_attributes(attributes: Sequence[str], model: nn.Module) -> tuple[str, ...]:
-    """Attributes to compute for those asked of `model`: composed ones give way to their parts, duplicates go.
+    """The attributes to compute: composed ones are replaced by their parts, duplicates removed.
 
     Raises:
         ValueError: if an attribute is unknown, or none is asked for.

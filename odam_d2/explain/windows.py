@@ -7,7 +7,7 @@ C channels, (H, W) the grid of a level, h x w the largest window of a chunk, T c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,31 +16,31 @@ from ..ops.ranges import ranges
 from ..structures import DetectionTrace, HeatMaps
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class GradientWindows:
     """Gradients of n detections on one level, each in the window of cells where it is not zero.
 
     Attributes:
         detections: (n,) int64 rows of the trace.
         source: which of the detections' sources this is, 0 .. S - 1.
+        boxes: (n, 4) XYXY boxes in model-input pixels, detected or given.
         features: (N, C, H, W) of the level.
         image_index: (n,) int64, the image of each detection.
         windows: (n, 4) int64, top, left, height, width in cells of the level.
         strides: (2,) float32, model-input pixels per cell along y, x.
-        gradients: (n, K, C, h, w) float32 from each window's top left cell; zero behind its end.
+        gradients: (n, K, C, h, w) float32 from each window's top left cell; zero beyond its end.
         adds_up: K times whether the attribute depends on other sources too, so that the ReLU has to wait for their sum.
-        boxes: (n, 4) XYXY boxes in model-input pixels, detected or given; the explainer writes them in.
     """
 
     detections: Tensor
     source: int
+    boxes: Tensor
     features: Tensor
     image_index: Tensor
     windows: Tensor
     strides: Tensor
     gradients: Tensor
     adds_up: Sequence[bool]
-    boxes: Tensor = field(init=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -48,7 +48,7 @@ class GradientWindows:
         return int(self.features.shape[-2]), int(self.features.shape[-1])
 
     def activations(self) -> Tensor:
-        """(n, C, h, w): the features in each window; behind its end, whatever lies nearest."""
+        """(n, C, h, w): the features in each window; beyond its end, whatever lies nearest."""
         height, width = self.gradients.shape[-2:]
         cells = self.features.permute(0, 2, 3, 1).contiguous()
         return gather_windows(cells, self.image_index, self.windows, height, width).permute(0, 3, 1, 2)
@@ -58,9 +58,9 @@ class GradientWindows:
         return self.features.clamp(min=0.0).sum((-2, -1))[self.image_index]
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class MapWindows:
-    """Maps of n detections on one level, before the ReLU; what an engine or a method makes of gradients.
+    """Maps of n detections on one level, before the ReLU: what an engine or a method makes of gradients.
 
     Attributes:
         detections: (n,) int64 rows of the trace.
@@ -68,7 +68,7 @@ class MapWindows:
         windows: (n, 4) int64, top, left, height, width in cells.
         grid: (H, W) of the level.
         strides: (2,) float32, model-input pixels per cell along y, x.
-        values: (K, T) float32, the windows one behind the other.
+        values: (K, T) float32, one window after the other.
         adds_up: see :class:`GradientWindows`.
     """
 
@@ -86,12 +86,19 @@ class MapWindows:
         windows = chunk.windows
         if whole_level:
             windows = windows.new_tensor([[0, 0, *chunk.grid]]).expand(len(windows), 4)
-        values = pack(maps, windows)
-        return cls(chunk.detections, chunk.source, windows, chunk.grid, chunk.strides, values, chunk.adds_up)
+        return cls(
+            detections=chunk.detections,
+            source=chunk.source,
+            windows=windows,
+            grid=chunk.grid,
+            strides=chunk.strides,
+            values=pack(maps, windows),
+            adds_up=chunk.adds_up,
+        )
 
 
 def pack(maps: Tensor, windows: Tensor) -> Tensor:
-    """The real cells of (n, K, h, w) padded windows, one window behind the other: (K, T)."""
+    """(K, T): the cells of (n, K, h, w) padded windows without the padding, one window after the other."""
     y = torch.arange(maps.shape[-2], device=maps.device)[:, None]
     x = torch.arange(maps.shape[-1], device=maps.device)
     inside = (y < windows[:, 2, None, None]) & (x < windows[:, 3, None, None])
@@ -99,7 +106,7 @@ def pack(maps: Tensor, windows: Tensor) -> Tensor:
 
 
 def gather_windows(cells: Tensor, image_index: Tensor, windows: Tensor, height: int, width: int) -> Tensor:
-    """(n, height, width, C) windows of (N, H, W, C) features; behind a window's end, whatever lies nearest."""
+    """(n, height, width, C) windows of (N, H, W, C) features; beyond a window's end, whatever lies nearest."""
     _, grid_h, grid_w, channels = cells.shape
     y = (windows[:, 0, None] + torch.arange(height, device=cells.device)).clamp(max=grid_h - 1)
     x = (windows[:, 1, None] + torch.arange(width, device=cells.device)).clamp(max=grid_w - 1)
@@ -110,8 +117,8 @@ def gather_windows(cells: Tensor, image_index: Tensor, windows: Tensor, height: 
 def assemble(trace: DetectionTrace, parts: Iterable[MapWindows], attributes: Sequence[str]) -> list[HeatMaps]:
     """Puts the windows of all detections and sources in order, one HeatMaps an image.
 
-    Where one source alone speaks for an attribute the ReLU is taken at its cells, as the paper does; else it is left to
-    :class:`HeatMaps`, which adds the sources' windows in the frame of the image first.
+    Where an attribute depends on one source alone, the ReLU is taken at its cells, as in the paper; otherwise it is
+    left to :class:`HeatMaps`, which first adds the sources' windows in the frame of the image.
 
     Args:
         trace: where the D detections came from.
@@ -126,7 +133,7 @@ def assemble(trace: DetectionTrace, parts: Iterable[MapWindows], attributes: Seq
     slot = torch.cat([part.detections * sources + part.source for part in parts])
     order = slot.argsort()
     windows = torch.cat([part.windows for part in parts])
-    # One after the other in the parts, values move to where their window stands in the order of detections.
+    # Values are moved from the order of the parts to the order of the detections.
     area = (windows[:, 2] * windows[:, 3])[order]
     first = torch.empty_like(area)
     first[order] = area.cumsum(0) - area
@@ -149,7 +156,15 @@ def assemble(trace: DetectionTrace, parts: Iterable[MapWindows], attributes: Seq
 def _no_windows(trace: DetectionTrace, attributes: int) -> MapWindows:
     none = torch.zeros(0, 4, dtype=torch.int64, device=trace.references.device)
     nothing = trace.references.new_zeros
-    return MapWindows(none[:, 0], 0, none, (0, 0), nothing(2), nothing(attributes, 0), [False] * attributes)
+    return MapWindows(
+        detections=none[:, 0],
+        source=0,
+        windows=none,
+        grid=(0, 0),
+        strides=nothing(2),
+        values=nothing(attributes, 0),
+        adds_up=[False] * attributes,
+    )
 
 
 def split_by_image(
@@ -165,7 +180,7 @@ def split_by_image(
 
     Args:
         trace: where the D detections came from.
-        values: (K, T) windows one behind the other, in the trace's order.
+        values: (K, T), one window after the other, in the trace's order.
         windows: (W, 4) int64 top, left, height, width.
         grids: (W, 2) int64.
         strides: (W, 2) float32.

@@ -60,7 +60,7 @@ class BuiltDetector(nn.Module):
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or takes boxes that the caller gives, and keeps what an explanation needs.
 
-        See :meth:`OdamRCNN.trace`, :meth:`AnchorTraceMixin.trace` and :meth:`GraphDetector.trace`, of which it is one.
+        See the ``trace`` of ``OdamRCNN``, of the dense detectors and of ``GraphDetector``, of which it is one.
         """
         try:
             trace = self.form().trace(batched_inputs, instances)

@@ -5,11 +5,9 @@ below this folder's ``weights``, packed: they are read by their address (:mod:`o
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from detectron2 import model_zoo as detectron2_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
@@ -84,20 +82,26 @@ def find(name: str | os.PathLike) -> tuple[str, str | None]:
         same = [one for one in available() if os.path.samefile(name, get_config_file(one))]
         return name, get_checkpoint_url(same[0]) if same else None
     stem = name.removesuffix(".yaml")
-    theirs = _of_detectron2(detectron2_zoo.get_config_file, f"{stem}.yaml")
-    trained = get_checkpoint_url(stem) if stem in available() else None
-    trained = trained or _of_detectron2(detectron2_zoo.get_checkpoint_url, f"{stem}.yaml")
+    if stem in available():
+        return get_config_file(stem), get_checkpoint_url(stem)
+    theirs, trained = _of_detectron2(f"{stem}.yaml")
     if theirs and (name.endswith(".yaml") or not (_configs() / f"{stem}.yaml").is_file()):
         return theirs, trained
     return get_config_file(name), trained
 
 
-def _of_detectron2(ask: Callable[[str], str], name: str) -> str | None:
-    """What Detectron2's zoo says, None where it doesn't know the name."""
-    try:
-        return ask(name)
-    except RuntimeError:
-        return None
+def _of_detectron2(name: str) -> tuple[str | None, str | None]:
+    """Config and weights of this name in Detectron2's zoo, None for what it doesn't have."""
+    # Here, since it brings setuptools along, and the bundled detectors don't need it.
+    from detectron2 import model_zoo as detectron2_zoo
+
+    found: list[str | None] = []
+    for ask in (detectron2_zoo.get_config_file, detectron2_zoo.get_checkpoint_url):
+        try:
+            found.append(ask(name))
+        except RuntimeError:
+            found.append(None)
+    return found[0], found[1]
 
 
 def get_checkpoint_path(name: str) -> str:
@@ -115,15 +119,19 @@ def get_config(name: str, trained: bool = True) -> CfgNode:
     """The config called `name`, not frozen, on a GPU if there is one; the data sets that it may name are registered.
 
     Args:
-        name: e.g. ``synthetic/faster_rcnn_compact_FPN``.
-        trained: also point ``MODEL.WEIGHTS`` at the bundled weights.
+        name: see :func:`find`.
+        trained: also point ``MODEL.WEIGHTS`` at the trained weights.
+
+    Raises:
+        ValueError: if there is no such config, or none of its trained weights.
     """
+    file, weights = find(name)
     register_datasets()
     cfg = get_cfg()
     add_odam_config(cfg)
-    cfg.merge_from_file(get_config_file(name))
+    cfg.merge_from_file(file)
     if trained:
-        cfg.MODEL.WEIGHTS = get_checkpoint_url(name)
+        cfg.MODEL.WEIGHTS = weights or get_checkpoint_url(name)
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return cfg

@@ -12,7 +12,7 @@ TIED = 1.0 - 1e-3
 
 
 def peak_places(gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """Where |G_c| is largest, for each channel; of several such cells their middle.
+    """Where ``abs(G_c)`` is largest, for each channel; of several such cells their middle.
 
     Args:
         gradients: (R, K, C, h, w).

@@ -15,7 +15,6 @@ from detectron2.modeling import build_model
 from odam_d2 import model_zoo
 from odam_d2.cli import measured_run as measured_runs
 from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
-from odam_d2.data.inputs import ImageInputs
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
 from tests.cli.test_explain import TINY, ZOO_NAME, image
@@ -43,7 +42,7 @@ def folder(tmp_path_factory, tool):
     images = [{"id": 30 + k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(COUNT)]
     records = [{**one, "image_id": one["id"], "file_name": str(root / "images" / one["file_name"])} for one in images]
     items = []
-    for entry in ImageInputs(records, setup.cfg.INPUT.MIN_SIZE_TEST, setup.cfg.INPUT.MAX_SIZE_TEST):
+    for entry in setup.inputs(records):
         found = build_explainer(setup.model, "odam", ("score",))([entry])[0]["instances"]
         for (x1, y1, x2, y2), label in zip(found.pred_boxes.tensor.tolist(), found.pred_classes.tolist()):
             about = {"id": len(items), "image_id": entry["image_id"], "category_id": 1 + label}

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from odam_d2.explain.base import ENGINES, GradientEngine
+from odam_d2.explain.base import ENGINES, SmoothingEngine
 from tests.cli.test_evaluate import arguments, folder, tool  # noqa: F401  fixtures
 from tests.helpers import load_tool
 
@@ -18,13 +18,13 @@ def used(monkeypatch):
     seen = []
 
     def spied(inner):
-        def spy(self, trace, attributes, smoothing):
-            seen.append((type(self).__name__, self.group_norm, smoothing))
+        def spy(self, trace, attributes, smoothing=0.0):
+            seen.append((type(self).__name__, getattr(self, "group_norm", None), smoothing))
             return inner(self, trace, attributes, smoothing)
 
         return spy
 
-    for cls in {GradientEngine, *ENGINES.values()}:
+    for cls in {SmoothingEngine, *ENGINES.values()}:
         for name in ("gradient_windows", "odam_maps"):
             if name in vars(cls) and not getattr(vars(cls)[name], "__isabstractmethod__", False):
                 monkeypatch.setattr(cls, name, spied(vars(cls)[name]))
@@ -38,7 +38,7 @@ R18 = ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"]
 def test_benchmark_heeds_them(used, monkeypatch):
     benchmark = load_tool("benchmarks/explaining")
     # Processes of their own, which nobody here looks into.
-    monkeypatch.setattr(benchmark, "peak_memory", lambda args, job: 1.0)
+    monkeypatch.setattr(benchmark.benchmarking, "peak_memory", lambda *_: 1.0)
     small = ["--size", "128", "192", "--boxes", "2", "--candidates", "2", "--repeats", "1", "--warmup", "0"]
     retinanet = ["--config-file", "COCO-Detection/retinanet_R_50_FPN_3x.yaml", "--skip-loop", "--threads", "1"]
     assert benchmark.main([*retinanet, *small, *R18, *FCOS, *KEYS]) == 0
@@ -48,7 +48,7 @@ def test_benchmark_heeds_them(used, monkeypatch):
 def test_exactness_heeds_them(used, capsys):
     options = ["--config-file", "COCO-Detection/retinanet_R_50_FPN_3x.yaml", "--boxes", "2", "--size", "192", "256"]
     assert load_tool("research/exactness").main([*options, *R18, *FCOS, *KEYS]) == 0
-    assert set(used) == {("DenseEngine", "exact", 0.3), ("AutogradEngine", "frozen", 0.3)}
+    assert set(used) == {("DenseEngine", "exact", 0.3), ("AutogradEngine", None, 0.3)}
 
 
 def test_watching_heeds_them():

@@ -87,7 +87,7 @@ def test_precision_is_told_where_the_detector_was_asked(run, capsys, amp, method
     measured["metrics"] = {metric: {"higher_is_better": True, "objects": 2, "methods": means}}
     (run / "metrics.json").write_text(json.dumps(measured))
     assert load_command("summarize").main([str(run), "--rivals", "none"]) == 0
-    sentence = f"; the detector was asked about changed images {told}. " if told else ". "
+    sentence = f"; changed images were scored {told}. " if told else ". "
     assert f"detectron2 0.6{sentence}Matched: " in capsys.readouterr().out
 
 
@@ -135,7 +135,7 @@ def test_what_is_kept_of_runs_prints_the_same(run, tmp_path, capsys):
     assert found["mean"] == pytest.approx(0.25) and found["interval"] == pytest.approx([0.25, 0.25])
     assert found["objects"] == 2
     assert tool.main([*files, "--method", "b"]) == 1
-    assert "`method` must be 'odam' for a_run, of which no more was kept; got 'b'" in capsys.readouterr().err
+    assert "`method` must be 'odam' for a_run, a kept file; got 'b'" in capsys.readouterr().err
     # Kept once more, it stays what it was.
     assert tool.main([files[0], "--keep", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "a_run.json").read_text() == (kept / "a_run.json").read_text()

@@ -9,7 +9,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.modeling import build_model
 
 from odam_d2.cli.config import read_run_config
-from odam_d2.data.inputs import ImageInputs
+from odam_d2.data.inputs import ImageInputs, InputMaker
 from odam_d2.data.synthetic import catalog
 from odam_d2.data.synthetic import folder as rendered
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
@@ -62,7 +62,7 @@ def as_detected(suppressed):
     records = DatasetCatalog.get(NAME)[:3]
     evaluator = COCOEvaluator(NAME, output_dir=None, use_fast_impl=False)
     evaluator.reset()
-    for entry in ImageInputs(records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST):
+    for entry in ImageInputs(records, InputMaker.from_config(cfg)):
         with torch.no_grad():
             evaluator.process([entry], model([entry]))
     return evaluator.evaluate([record["image_id"] for record in records])["bbox"]

@@ -5,7 +5,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from odam_d2.evaluation import CrowdObjects
+from odam_d2.evaluation.crowd.objects import CrowdObjects
 
 # One image with three people and a region to ignore, and five detections by falling score.
 SIZE = (100, 100)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 
-from odam_d2.evaluation import GuardedComparison, TimedComparison
+from odam_d2.evaluation.runs.evaluator import GuardedComparison
+from odam_d2.evaluation.runs.timing import TimedComparison
 from odam_d2.explain import build_comparison, build_explainer
 from odam_d2.explain.engines import roi
 from odam_d2.predictor import OdamPredictor

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2 import model_zoo as detectron2_zoo
 from detectron2.structures import Boxes, pairwise_iou
 
 from odam_d2 import model_zoo
@@ -84,3 +85,24 @@ def test_trained_detector_finds_what_is_in_a_scene():
         hit = (pairwise_iou(result.pred_boxes, boxes) > 0.5) & (result.pred_classes[:, None] == classes)
         found, there, right = found + len(result), there + len(truth), right + int(hit.any(0).sum())
     assert right >= 0.8 * there and right >= 0.7 * found
+
+
+def test_names_of_either_zoo(tmp_path):
+    """A name that both have is Detectron2's with its suffix, ours without; the weights are the same."""
+    name = "COCO-Detection/faster_rcnn_R_50_FPN_3x"
+    (ours, weights), (theirs, same) = model_zoo.find(name), model_zoo.find(f"{name}.yaml")
+    assert ours == model_zoo.get_config_file(name) and theirs == detectron2_zoo.get_config_file(f"{name}.yaml")
+    assert weights == same == detectron2_zoo.get_checkpoint_url(f"{name}.yaml")
+    assert model_zoo.get_config(name).MODEL.WEIGHTS == weights
+    assert model_zoo.get_config(name, trained=False).MODEL.WEIGHTS.endswith("R-50.pkl")
+    assert model_zoo.find(NAME) == model_zoo.find(f"{NAME}.yaml") == (
+        model_zoo.get_config_file(NAME), model_zoo.get_checkpoint_url(NAME),
+    )  # fmt: skip
+    assert model_zoo.find(model_zoo.get_config_file(NAME))[1] == model_zoo.get_checkpoint_url(NAME)
+    # Ours alone has FCOS, theirs alone keypoints; a file is what it is.
+    assert model_zoo.find("COCO-Detection/fcos_R_50_FPN_1x.yaml")[1] is None
+    assert "detectron2" in model_zoo.find("COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x")[0]
+    (tmp_path / "my.yaml").touch()
+    assert model_zoo.find(tmp_path / "my.yaml") == (str(tmp_path / "my.yaml"), None)
+    with pytest.raises(ValueError, match="`name` must be a bundled detector; got 'COCO-Detection/fcos_R_50_FPN_1x'"):
+        model_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x")

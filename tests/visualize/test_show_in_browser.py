@@ -102,7 +102,7 @@ def grey():
     return np.full((96, 128, 3), 90, np.uint8)
 
 
-@pytest.mark.parametrize("width", [960, 800])
+@pytest.mark.parametrize("width", [960, 600])
 def test_each_cell_works_and_stays_to_itself(instances, tmp_path, width):
     cells = [show(grey(), instances, title="a")._repr_html_()]
     cells.append(show(grey(), instances, attributes=("left", "score"), title="b")._repr_html_())

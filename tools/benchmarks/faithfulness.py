@@ -4,29 +4,28 @@
     tools/benchmarks/faithfulness.py --output output/faithfulness.json
     tools/benchmarks/faithfulness.py --config-file synthetic/retinanet_compact_FPN --objects 5 --repeats 5
 
-All sides score the same images from candidates before suppression; the first asks the detector, the others a copy of
-it that is made for being asked. They give the same numbers, but for the last, which asks in mixed precision: how far
-apart they are stands in the table. Rounds alternate between them, so that a busy machine is busy for all, and the ratio
+All ways score the same images from candidates before suppression; the first calls the detector, the others a copy of
+it for inference. They give the same numbers, but for the last, which runs in mixed precision: the table has the largest
+difference. Rounds alternate between the ways, so that other work on the machine affects all of them, and the ratio
 is the median over the rounds after a warm-up. Objects are the detector's own best candidates in an image of smooth
-blobs, heat is random.
+blobs; the heat is random.
 """
 
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import benchmarking
 import torch
 from tabulate import tabulate
-from tqdm import tqdm
 
-from odam_d2 import model_zoo
-from odam_d2.env import collect_versions
-from odam_d2.evaluation import FaithfulnessCurves, faithfulness_curves, object_scorer
+from odam_d2.cli.arguments import count
+from odam_d2.cli.config import build_bundled_or_random, read_config
+from odam_d2.evaluation import faithfulness_curves, object_scorer
+from odam_d2.evaluation.metrics.faithfulness import FaithfulnessCurves
 from odam_d2.modeling import inference_copy
-from odam_d2.utils.clock import now
-from odam_d2.utils.files import write_json
 
 LOOP, TOGETHER, SIDE_BY_SIDE = "one by one", "together", "together, side by side"
 MIXED = "side by side, mixed precision"
@@ -34,18 +33,11 @@ MIXED = "side by side, mixed precision"
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmarking.benchmark_parser(__doc__, "synthetic/faster_rcnn_compact_FPN", repeats=5, warmup=1)
+    benchmarking.add_image(parser, 480, 640)
     add = parser.add_argument
-    add("--config-file", default="synthetic/faster_rcnn_compact_FPN", metavar="NAME",
-        help="a name of the model zoo (default: %(default)s)")  # fmt: skip
-    add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="model input (default: 480 640)")
-    add("--objects", type=int, default=5, help="in the image (default: %(default)s)")
-    add("--batch-size", type=int, default=8, help="images at a time (default: %(default)s)")
-    add("--repeats", type=int, default=5, help="timed rounds (default: %(default)s)")
-    add("--warmup", type=int, default=1, help="rounds before them (default: %(default)s)")
-    add("--threads", type=int, default=2, help="torch threads, and parts side by side (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, image and heat (default: %(default)s)")
-    add("--output", metavar="JSON", help="also write the figures with versions to this file")
+    add("--objects", type=count, default=5, metavar="N", help="objects in the image (default: %(default)s)")
+    add("--batch-size", type=count, default=8, metavar="N", help="images at a time (default: %(default)s)")
     return parser
 
 
@@ -55,10 +47,10 @@ class Subject:
     def __init__(self, args: argparse.Namespace):
         generator = torch.Generator().manual_seed(args.seed)
         height, width = args.size
-        coarse = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=generator)
-        self.image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0] * 255
+        self.image = benchmarking.blobs(height, width, generator)
         self.heat = torch.rand(args.objects, height, width, generator=generator)
-        self.model = model_zoo.get(args.config_file, trained=args.config_file in model_zoo.available())
+        cfg = read_config(args.config_file, args.opts, args.imports, trained=True)
+        self.model: Any = build_bundled_or_random(cfg, benchmarking.model_input(self.image))
         with torch.inference_mode():
             ((boxes, scores),) = self.model.candidates([{"image": self.image}])
         rows = scores.amax(1).topk(args.objects).indices
@@ -84,42 +76,32 @@ class Subject:
         return faithfulness_curves(score, self.image, self.heat, self.classes, self.boxes, batch_size)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> benchmarking.Figures:
     """All rows of the benchmark, as they go to JSON."""
-    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    subject = Subject(args)
+    subject, curves = Subject(args), {}
     jobs: dict[str, Callable[[], FaithfulnessCurves]] = {
         LOOP: subject.one_by_one,
         TOGETHER: lambda: subject.together(args.batch_size, 1),
         SIDE_BY_SIDE: lambda: subject.together(args.batch_size, args.threads),
         MIXED: lambda: subject.together(args.batch_size, args.threads, amp=True),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    curves: dict[str, FaithfulnessCurves] = {}
-    for number in tqdm(range(args.warmup + args.repeats), desc="rounds"):
-        for name, job in jobs.items():
-            begin = now()
-            curves[name] = job()
-            if number >= args.warmup:
-                seconds[name].append(now() - begin)
-    rows = {}
-    for name, values in seconds.items():
-        ratios = [loop / own for loop, own in zip(seconds[LOOP], values, strict=True)]
+
+    def draw(name: str) -> None:
+        curves[name] = jobs[name]()
+
+    works = {name: (lambda name=name: draw(name)) for name in jobs}
+    rows = benchmarking.timed_in_turns(works, args.repeats, args.warmup)
+    for name, row in rows.items():
+        pairs = zip(rows[LOOP]["all_seconds"], row["all_seconds"], strict=True)
+        ratios = [loop / own for loop, own in pairs]
         apart = [(getattr(curves[name], way) - getattr(curves[LOOP], way)).abs() for way in ("deletion", "insertion")]
-        rows[name] = {
-            "seconds": statistics.median(values),
-            "all_seconds": values,
+        row |= {
             "times_faster": statistics.median(ratios),
             "all_times_faster": ratios,
             "largest_difference": max(float(difference.amax()) for difference in apart),
         }
-    return {
-        "rows": rows,
-        "device": str(next(subject.model.parameters()).device),
-        "settings": {name: value for name, value in vars(args).items() if name != "output"},
-        "versions": {name: value for name, value in collect_versions().items() if name != "detectron2_path"},
-    }
+    return {"rows": rows, "device": str(next(subject.model.parameters()).device)}
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -128,8 +110,7 @@ def table(figures: dict[str, Any]) -> str:
     body = [
         [
             name,
-            f"{row['seconds']:.2f}",
-            f"{min(row['all_seconds']):.2f} - {max(row['all_seconds']):.2f}",
+            *benchmarking.spread(row, digits=2),
             f"{row['times_faster']:.2f}",
             f"{min(row['all_times_faster']):.2f} - {max(row['all_times_faster']):.2f}",
             f"{row['largest_difference']:.1e}",
@@ -147,15 +128,9 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns its exit code."""
-    args = argument_parser().parse_args(argv)
-    figures = run(args)
-    print(table(figures))
-    if args.output:
-        write_json(args.output, figures)
-        print(f"Written to {args.output}")
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark and returns its exit code."""
+    return benchmarking.run_benchmark(argument_parser(), measure, table, argv)
 
 
 if __name__ == "__main__":

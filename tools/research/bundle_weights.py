@@ -3,33 +3,38 @@
 
     tools/research/bundle_weights.py --checkpoint output/model_final.pth --name synthetic/faster_rcnn_compact_FPN
 
-Where MODEL.WEIGHTS of the config names bundled weights, differences from these are stored: bundle them first, and what
-began with them again after that. Evaluate the result, not the checkpoint: tools/train_net.py --eval-only MODEL.WEIGHTS
-odam://NAME.pth
+Where MODEL.WEIGHTS of the config names bundled weights, differences from these are stored: bundle those first, and
+bundle again after that what was trained from them. Evaluate the result, not the checkpoint:
+odam train --eval-only --config-file NAME
 """
 
-import argparse
 import io
 import sys
 import zipfile
+from collections.abc import Sequence
 
 import torch
 
 from odam_d2 import model_zoo
+from odam_d2.cli.arguments import count, failure, script_parser
 from odam_d2.model_zoo.addresses import PREFIX, WEIGHTS
 from odam_d2.utils.files import atomic_write
 from odam_d2.utils.packed import pack
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="what tools/train_net.py wrote")
-    parser.add_argument("--name", required=True, help="its config's name in the model zoo")
-    parser.add_argument("--levels", type=int, default=127, help="whole numbers of large tensors (default: 127)")
-    parser.add_argument("--fewest", type=int, default=7, help="whole numbers of differences at least (default: 7)")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the script and returns its exit code."""
+    parser = script_parser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="PTH", help="a checkpoint that odam train wrote")
+    add("--name", required=True, help="name of its config in the model zoo")
+    add("--levels", type=count, default=127, metavar="N", help="levels of the numbers in large tensors (default: 127)")
+    add("--fewest", type=count, default=7, metavar="N", help="fewest levels of differences (default: 7)")
     args = parser.parse_args(argv)
-    base = model_zoo.get_config(args.name, trained=False).MODEL.WEIGHTS  # an unknown name ends here
+    try:
+        base = model_zoo.get_config(args.name, trained=False).MODEL.WEIGHTS
+    except ValueError as error:
+        return failure(error)
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)["model"]
     path = WEIGHTS / f"{args.name}.pth"
     stored = io.BytesIO()

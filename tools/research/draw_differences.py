@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Draws the objects of a finished run of tools/evaluate.py where one method does worst beside another.
+"""Draws the objects of a finished run of odam evaluate where one method is furthest behind another.
 
     tools/research/draw_differences.py output/fcos --metric pointing_mask --rival gradcam_box --output differences.jpg
 
 A row for each object, the furthest behind first: the image with the annotated box, and both maps with the outline of
-the annotated mask, a cross on the map's maximum and the values. The maps are made anew by the run's own command, whose
-data must lie where they lay.
+the annotated mask, a cross on the map's maximum and the values. The run's own command computes the maps again, so the
+data must be where they were.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from odam_d2.cli.arguments import typed_arguments
+from odam_d2.cli.arguments import count, failure, script_parser, typed_arguments
 from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
 from odam_d2.data.matching import match_detections
 from odam_d2.evaluation import METRICS
@@ -32,14 +32,14 @@ _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as on other pages
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     add = parser.add_argument
-    add("run", metavar="DIR", help="--output of tools/evaluate.py, finished")
+    add("run", metavar="DIR", help="--output of odam evaluate, finished")
     add("--metric", required=True, choices=[n for n, m in METRICS.items() if m.higher_is_better is not None],
-        metavar="NAME", help="what is compared")  # fmt: skip
-    add("--method", default="odam", metavar="NAME", help="the one that does worse (default: odam)")
-    add("--rival", required=True, metavar="NAME", help="the one that does better")
-    add("--count", type=int, default=4, metavar="N", help="most objects, of different images (default: 4)")
+        metavar="NAME", help="the metric to compare by")  # fmt: skip
+    add("--method", default="odam", metavar="NAME", help="the method that is behind (default: odam)")
+    add("--rival", required=True, metavar="NAME", help="the method that is ahead")
+    add("--count", type=count, default=4, metavar="N", help="most objects, of different images (default: 4)")
     add("--output", required=True, metavar="JPG", help="the image to write")
     return parser
 
@@ -91,10 +91,10 @@ def draw_object(setup: MeasuredRun, one: dict[str, Any], methods: Sequence[str])
     row = [str(number) for number in truth.ids].index(one["annotation_id"])
     found_by = matches.detections[matches.objects == row].tolist()
     if not found_by:
-        # Where its IoU lay on the threshold: rounding is another on another machine.
+        # Its IoU may lie on the threshold, and another machine rounds differently.
         raise ValueError(
             f"`run` must find its objects again; got none for annotation {one['annotation_id']} of image "
-            f"{one['image_id']}, which it had matched: run tools/evaluate.py anew on this machine"
+            f"{one['image_id']}, which it had matched: run odam evaluate again on this machine"
         )
     detection = found_by[0]
     pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
@@ -120,7 +120,7 @@ def draw_object(setup: MeasuredRun, one: dict[str, Any], methods: Sequence[str])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns its exit code."""
+    """Runs the script and returns its exit code."""
     args = argument_parser().parse_args(argv)
     try:
         folder, methods = Path(args.run), (args.method, args.rival)
@@ -143,8 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup.args.method_options = [one for one in setup.args.method_options if one[0] in methods]
         strips = [draw_object(setup, one, methods) for one in chosen]
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
     write_rows(args.output, strips)
     return 0
 

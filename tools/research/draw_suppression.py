@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Draws where two ways to remove duplicates differ, from a finished run of tools/tune_nms.py.
+"""Draws where two ways to remove duplicates differ, from a finished run of odam tune-nms.
 
     tools/research/draw_suppression.py output/reported --won 8 --lost 4 --output suppression.jpg
 
-First objects that --way finds and --rival doesn't, then mistakes of --way: objects that it loses beside the rival, and
-boxes that it keeps on nothing new. A row for each, of different images, the surest first: the object (or the
-superfluous box) in green, the rival's boxes near it, and those of --way, of detections above --score-threshold.
-Thresholds are those that the run was given by --thresholds, or else the published ones.
+First come objects that --way finds and --rival doesn't, then mistakes of --way: objects that only the rival finds, and
+superfluous boxes. A row for each, of different images, by falling score: the object (or the superfluous box) in green,
+the rival's boxes near it, and those of --way, of detections above --score-threshold. Thresholds are those that the run
+was given by --thresholds, or else the published ones.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.structures import Instances
 
+from odam_d2.cli.arguments import failure, finite, script_parser, whole
 from odam_d2.data.images import read_image_bgr
 from odam_d2.data.matching import match_detections
 from odam_d2.evaluation.crowd.objects import overlaps
@@ -41,14 +42,14 @@ SAME_IOU = 0.9  # above this, a box of one way is a box of the other too
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     add = parser.add_argument
-    add("run", metavar="DIR", help="--output of tools/tune_nms.py, finished")
-    add("--way", default="odam_nms", choices=list(SUPPRESSIONS), help="(default: odam_nms)")
-    add("--rival", default="nms", choices=list(SUPPRESSIONS), help="(default: nms)")
-    add("--won", type=int, default=8, metavar="N", help="most objects that it finds and the rival doesn't (default: 8)")
-    add("--lost", type=int, default=4, metavar="N", help="most of its mistakes (default: 4)")
-    add("--score-threshold", type=float, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
+    add("run", metavar="DIR", help="--output of odam tune-nms, finished")
+    add("--way", default="odam_nms", choices=list(SUPPRESSIONS), help="the way to look at (default: odam_nms)")
+    add("--rival", default="nms", choices=list(SUPPRESSIONS), help="the way to compare it with (default: nms)")
+    add("--won", type=whole, default=8, metavar="N", help="most objects that only --way finds (default: 8)")
+    add("--lost", type=whole, default=4, metavar="N", help="most mistakes of --way (default: 4)")
+    add("--score-threshold", type=finite, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
     add("--output", required=True, metavar="JPG", help="the image to write")
     return parser
 
@@ -140,7 +141,7 @@ def thresholds_of(rows: Sequence[dict[str, Any]], way: str) -> dict[str, float]:
 def find_differences(folder: Path, args: argparse.Namespace) -> tuple[list[dict], dict[int, tuple], list[Difference]]:
     """The records of the run, by image the detections of both ways, and all that they disagree on."""
     if not (folder / "grid.json").is_file():
-        raise ValueError(f"`run` must be finished; got {folder} without grid.json: run tools/tune_nms.py --resume")
+        raise ValueError(f"`run` must be finished; got {folder} without grid.json: run odam tune-nms --resume")
     about = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
     settings = {way: thresholds_of(about["rows"], way) for way in (args.way, args.rival)}
     records, store = DatasetCatalog.get(about["dataset"]), CandidateStore(folder / "candidates")
@@ -149,7 +150,7 @@ def find_differences(folder: Path, args: argparse.Namespace) -> tuple[list[dict]
     for number in range(about["skip_images"], about["skip_images"] + about["images"]):
         candidates = store.read(number)
         if candidates is None:
-            raise ValueError(f"`run` must keep its candidates; got none of image {number}: run tools/tune_nms.py again")
+            raise ValueError(f"`run` must keep its candidates; got none of image {number}: run odam tune-nms again")
         both = tuple(_sure(candidates, way, settings[way], about["most"], args.score_threshold) for way in settings)
         detected[number] = both
         found += differences(number, records[number], *both)
@@ -162,7 +163,7 @@ def _sure(candidates: Candidates, way: str, thresholds: dict[str, float], most: 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns its exit code."""
+    """Runs the script and returns its exit code."""
     args = argument_parser().parse_args(argv)
     try:
         if args.way == args.rival:
@@ -172,8 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not chosen:
             raise ValueError(f"`--rival` must differ somewhere; got {args.rival}, which never does: nothing to draw")
     except (ValueError, OSError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failure(error)
     strips = [draw_difference(d, records[d.number], *detected[d.number], (args.rival, args.way)) for d in chosen]
     write_rows(args.output, strips)
     kinds = [f"{sum(d.words == words for d in found)} {words}" for words in ("found", "lost", "superfluous")]

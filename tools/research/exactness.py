@@ -5,37 +5,36 @@
     tools/research/exactness.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml MODEL.MASK_ON True
     tools/research/exactness.py --config-file synthetic/fcos_compact_FPN --group-norm --images 20
 
-A name of the model zoo comes with its trained weights and looks at a synthetic scene; other configs get random weights,
-with norms calibrated so that outputs are finite, and a random image. Differences are relative to each map's maximum.
+A detector with bundled weights looks at a synthetic scene; others get random weights, with norms calibrated so that
+outputs are finite, and a random image. Differences are relative to each map's maximum. Group norm is taken as
+ODAM.GROUP_NORM says, while autograd is always exact.
 
-With --group-norm it tells instead how far maps with group norm at its frozen statistics are from exact ones, for what
-is detected, by level: the L2 norm of the difference relative to the exact map's, and its maximum relative to that
+With --group-norm the maps with group norm at its frozen statistics are compared with exact ones instead, for what is
+detected, by level: the L2 norm of the difference relative to that of the exact map, and its maximum relative to that
 map's.
 """
 
 import argparse
+import contextlib
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
 
 # isort: split
 import torch
-from detectron2 import model_zoo as detectron2_zoo
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import build_model
+from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
 from tqdm import tqdm
 
-from odam_d2 import model_zoo
-from odam_d2.config import add_odam_config, use_traced_architectures
+from odam_d2.cli.arguments import add_config, add_seed, count, failure, script_parser
+from odam_d2.cli.config import build_bundled_or_random, read_config
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.explain import TARGETS, explainer_from_config
+from odam_d2.model_zoo.addresses import PREFIX
+from odam_d2.modeling.provenance import UnreachedBoxError
 from odam_d2.structures import HeatMaps
-from odam_d2.utils.calibration import calibrate_frozen_norms
-from odam_d2.utils.imports import import_file_or_module
 
 # Smallest maximum that a map is compared relative to; below, it is zero but for rounding.
 TINY = 1e-12
@@ -43,44 +42,31 @@ TINY = 1e-12
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
+    add_config(parser)
+    add_seed(parser, "weights, image and boxes")
     add = parser.add_argument
-    add("--config-file", required=True, metavar="YAML", help="a yaml file, or a name of either model zoo")
-    add("--boxes", type=int, default=24, help="boxes over all sizes and borders (default: %(default)s)")
-    add("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"), help="of the random image")
+    add("--boxes", type=count, default=24, metavar="N",
+        help="boxes over all sizes and borders (default: %(default)s)")  # fmt: skip
+    add("--size", type=count, nargs=2, default=(480, 640), metavar=("H", "W"),
+        help="height and width of the random image (default: 480 640)")  # fmt: skip
     add("--group-norm", action="store_true", help="compare group norm at its frozen statistics with group norm in full")
-    add("--images", type=int, default=1, help="with --group-norm, synthetic scenes (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, image and boxes (default: %(default)s)")
-    add("--import", dest="imports", action="append", default=[], metavar="FILE_OR_MODULE", help="import this first")
-    add("opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end")
+    add("--images", type=count, default=1, metavar="N", help="synthetic scenes for --group-norm (default: %(default)s)")
     return parser
 
 
 def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, CfgNode, list[dict]]:
     """The detector, its config and its images."""
     torch.manual_seed(args.seed)
-    if args.config_file in model_zoo.available():
+    cfg = read_config(args.config_file, args.opts, args.imports, trained=True)
+    if cfg.MODEL.WEIGHTS.startswith(PREFIX):
         scenes = SyntheticScenes("scene", "val")
         images = [torch.as_tensor(scenes[k][0].transpose(2, 0, 1).astype("float32")) for k in range(args.images)]
-        cfg = model_zoo.get_config(args.config_file)
-        cfg.merge_from_list(args.opts)
-        model = build_model(cfg).eval()
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        inputs = [{"image": image, "height": image.shape[1], "width": image.shape[2]} for image in images]
-        return model, cfg, inputs
-    cfg = get_cfg()
-    add_odam_config(cfg)
-    is_file = Path(args.config_file).is_file()
-    cfg.merge_from_file(args.config_file if is_file else detectron2_zoo.get_config_file(args.config_file))
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg.merge_from_list(args.opts)
-    use_traced_architectures(cfg)
-    model = build_model(cfg).eval()
-    coarse = torch.rand(1, 3, args.size[0] // 16, args.size[1] // 16)
-    image = torch.nn.functional.interpolate(coarse, tuple(args.size), mode="bilinear")[0] * 255
-    inputs = [{"image": image, "height": args.size[0], "width": args.size[1]}]
-    calibrate_frozen_norms(model, inputs)
-    return model, cfg, inputs
+    else:
+        coarse = torch.rand(1, 3, args.size[0] // 16, args.size[1] // 16)
+        images = [torch.nn.functional.interpolate(coarse, tuple(args.size), mode="bilinear")[0] * 255]
+    inputs = [{"image": image, "height": image.shape[1], "width": image.shape[2]} for image in images]
+    return build_bundled_or_random(cfg, inputs), cfg, inputs
 
 
 def boxes_everywhere(count: int, height: int, width: int) -> Instances:
@@ -90,6 +76,24 @@ def boxes_everywhere(count: int, height: int, width: int) -> Instances:
     centres = torch.rand(count, 2) * longest
     boxes = Boxes(torch.cat([centres - sides / 2, centres + sides / 2], 1))
     return Instances((height, width), pred_boxes=boxes, pred_classes=torch.arange(count) % 3)
+
+
+def reached(model: torch.nn.Module, entry: dict, given: Instances) -> Instances:
+    """Those of some boxes that the detector can explain: a dense one explains what fits one of its anchors.
+
+    Raises:
+        ValueError: if it can explain none.
+    """
+    fitting = []
+    for k in range(len(given)):
+        with contextlib.suppress(UnreachedBoxError):
+            model.trace([entry], [given[k]])
+            fitting.append(k)
+    if not fitting:
+        raise ValueError(f"a box must fit an anchor of the detector; got {len(given)} that don't: give more --boxes")
+    if len(fitting) < len(given):
+        print(f"{len(given) - len(fitting)} of {len(given)} boxes fit no anchor and are left out")
+    return given[fitting]
 
 
 def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor:
@@ -122,18 +126,26 @@ def group_norm_table(model: torch.nn.Module, cfg: CfgNode, inputs: list[dict], a
     return tabulate(body, ["stride", "maps", *names], tablefmt="github", disable_numparse=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns its exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the script and returns its exit code."""
     args = argument_parser().parse_args(argv)
-    for name in args.imports:
-        import_file_or_module(name)
+    try:
+        compare(args)
+    except (ValueError, ImportError) as error:
+        return failure(error)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Prints the table that the arguments ask for."""
     model, cfg, inputs = build_subject(args)
     attributes = list(TARGETS)
     if args.group_norm:
         print(group_norm_table(model, cfg, inputs, attributes[:6]))
-        return 0
+        return
     inputs = inputs[:1]
-    given = [boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"])]
+    drawn = boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"])
+    given = [reached(model, inputs[0], drawn)]
     explainers = (
         explainer_from_config(model, cfg, method="odam", attributes=attributes, engine=engine)
         for engine in ("auto", "autograd")
@@ -146,7 +158,6 @@ def main(argv: list[str] | None = None) -> int:
     strides, counts = fast.strides[:, 0].unique(return_counts=True)
     print(tabulate(rows, ["attribute", "maps", "median", "largest"], tablefmt="github"))
     print(f"Boxes by stride: {dict(zip(strides.int().tolist(), counts.tolist(), strict=True))}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Metric(ABC):
         return None
 
     def pairs(self, seen: ExplainedObjects) -> Tensor | None:
-        """(P, 4) float32, see :func:`pairs_of_objects`."""
+        """(P, 4) float32, see :func:`~odam_d2.evaluation.metrics.discrimination.pairs_of_objects`."""
         del seen
         return None
 

@@ -118,7 +118,7 @@ class ExplanationEvaluator(DatasetEvaluator):
 
 
 class GuardedComparison:
-    """A comparison that goes on where an image can't be explained.
+    """A comparison that continues when an image can't be explained: it wraps one and is none itself.
 
     Args:
         comparison: what explains.

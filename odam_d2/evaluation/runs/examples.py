@@ -17,7 +17,8 @@ _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as on other pages
 class ExampleKeeper:
     """Draws objects that are among the extremes when they are seen; maps themselves needn't be kept.
 
-    A :data:`Watcher` of :class:`ExplanationEvaluator`.
+    A :data:`~odam_d2.evaluation.runs.evaluator.Watcher` of an
+    :class:`~odam_d2.evaluation.runs.evaluator.ExplanationEvaluator`.
 
     Args:
         files: gets the crops of each such image, by its number and object.

@@ -57,7 +57,7 @@ def find_extremes(
     """The extremes of a whole run: metric -> ``worst`` and ``best`` -> (number of the image, row), extreme first.
 
     Args:
-        results: of :meth:`Measuring.measure`.
+        results: of :meth:`~odam_d2.evaluation.runs.measuring.Measuring.measure`.
         numbers: image id -> number of the image.
         method: whose maps are judged.
         metrics: see :class:`ExtremeObjects`.

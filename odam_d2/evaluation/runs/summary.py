@@ -30,7 +30,8 @@ def summarise(
     """Sums up images.
 
     Args:
-        results: of :meth:`Measuring.measure`, in an order that doesn't depend on who measured them.
+        results: of :meth:`~odam_d2.evaluation.runs.measuring.Measuring.measure`, in an order that doesn't depend on
+            who measured them.
         methods: in the order of the table.
         metrics: likewise.
         seed: of the bootstrap.

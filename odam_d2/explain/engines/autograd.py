@@ -4,9 +4,9 @@ Shape letters: D detections, n of them in a chunk, N images, K attributes, C cha
 explained layer.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace, Predictions
 from ...utils.threads import in_this_thread
+from ...utils.user_warnings import warn_user
 from ..agreement import require_reported_scores
-from ..base import GradientEngine, register_engine
+from ..base import SmoothingEngine, register_engine
 from ..targets import target_scalars
 from ..windows import GradientWindows
 from .norm_gradients import contiguous_norm_gradients
@@ -23,7 +24,7 @@ from .vjp import BatchedGradients
 
 
 @register_engine("autograd")
-class AutogradEngine(GradientEngine):
+class AutogradEngine(SmoothingEngine):
     """Gradients by ``torch.autograd.grad``, for as many detections and attributes at once as memory allows."""
 
     def __init__(self, model: nn.Module, layer: str | None = None):
@@ -31,14 +32,14 @@ class AutogradEngine(GradientEngine):
         self.gradients = BatchedGradients()
 
     def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
-        """Nothing is: whatever has a graph can be explained."""
+        """None: whatever has a graph can be explained."""
         del trace, attributes
         return None
 
     def gradient_windows(
-        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0
     ) -> Iterator[GradientWindows]:
-        """See :meth:`GradientEngine.gradient_windows`; on the whole grid of each level.
+        """See :meth:`SmoothingEngine.gradient_windows`; on the whole grid of each level.
 
         A detection whose sources share a level has one window for them, under the number of the first.
         """
@@ -48,36 +49,39 @@ class AutogradEngine(GradientEngine):
             targets = torch.stack(target_scalars(predictions, attributes), 1)  # (D, K)
         recorded = _recorded(trace) is not None
         used = {name: self._sources(trace, name) for name in attributes}
-        several = [len(used[name]) > 1 for name in attributes]
+        adds_up = [len(used[name]) > 1 for name in attributes]
         sources = dict.fromkeys(source for name in attributes for source in used[name])
-        groups: dict[tuple[int, ...], list[int]] = {}  # detections that have their sources on the same levels
-        for index, row in enumerate(levels):
-            groups.setdefault(tuple(row), []).append(index)
-        for sites, members in groups.items():
+        for sites, members in _by_levels(levels).items():
             distinct = list(dict.fromkeys(sites[source] for source in sources))
             wanted = [leaves[level] for level in distinct]
             while members:
                 count = max(1, self.gradients.size(wanted) // len(attributes))
                 chosen, members = torch.tensor(members[:count], device=trace.rows.device), members[count:]
                 images = trace.image_index[chosen]
-                found = self.gradients(targets[chosen].flatten(), wanted, _own_image(images, len(attributes)))
-                extent = (trace.boxes[chosen, 2:] - trace.boxes[chosen, :2]).flip(1)  # along y, x
-                spread: list[tuple[Tensor, Sequence[int], Sequence[bool]]]
+                boxes = trace.boxes[chosen]
+                extent = (boxes[:, 2:] - boxes[:, :2]).flip(1)  # along y, x
+                of_scalar = images.repeat_interleave(len(attributes))
+                found = self.gradients(targets[chosen].flatten(), wanted, of_scalar)
+                parts = [_Part(torch.arange(len(chosen), device=chosen.device), range(len(distinct)), adds_up)]
                 if recorded:
                     found = _without_broken(found, chosen, attributes)
-                    spread = list(_spread(found, len(attributes)))
-                else:
-                    spread = [(torch.arange(len(chosen), device=chosen.device), range(len(distinct)), several)]
-                for members_of, levels_of, adds_up in spread:
-                    for number in levels_of:
+                    parts = _by_leaves(found, len(attributes))
+                for part in parts:
+                    for number in part.leaves:
                         leaf, stride = wanted[number], strides[distinct[number]]
-                        gradient = found[number].unflatten(0, (len(chosen), len(attributes)))[members_of]
-                        sigma = smoothing * extent[members_of] / stride
+                        gradient = found[number].unflatten(0, (len(chosen), len(attributes)))[part.rows]
                         window = torch.tensor([[0, 0, *leaf.shape[-2:]]], device=chosen.device)
                         yield GradientWindows(
-                            chosen[members_of], sites.index(distinct[number]), leaf.detach(), images[members_of],
-                            window.expand(len(members_of), 4), stride, _smooth(gradient, sigma), adds_up,
-                        )  # fmt: skip
+                            detections=chosen[part.rows],
+                            source=sites.index(distinct[number]),
+                            boxes=boxes[part.rows],
+                            features=leaf.detach(),
+                            image_index=images[part.rows],
+                            windows=window.expand(len(part.rows), 4),
+                            strides=stride,
+                            gradients=_smooth(gradient, smoothing * extent[part.rows] / stride),
+                            adds_up=part.adds_up,
+                        )
 
     def _sources(self, trace: DetectionTrace, attribute: str) -> tuple[int, ...]:
         """The sources of an attribute; a named layer is the only one."""
@@ -114,13 +118,40 @@ class AutogradEngine(GradientEngine):
         return [leaf], [trace.references.new_tensor(stride)], [[0]] * len(trace), predictions
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Detections of a chunk that depend on the same leaves.
+
+    Attributes:
+        rows: (m,) int64 among those of the chunk.
+        leaves: numbers of these leaves.
+        adds_up: K times whether the attribute depends on several of them.
+    """
+
+    rows: Tensor
+    leaves: Sequence[int]
+    adds_up: Sequence[bool]
+
+
+def _by_leaves(gradients: Sequence[Tensor], attributes: int) -> list[_Part]:
+    """Groups n detections by the leaves at which their (n * K, C, H, W) gradients are not zero."""
+    there = torch.stack([one.flatten(1).any(1) for one in gradients]).view(len(gradients), -1, attributes)
+    patterns, which = torch.unique(there, dim=1, return_inverse=True)
+    return [
+        # A map of zeros has to lie somewhere.
+        _Part((which == number).nonzero()[:, 0], pattern.any(1).nonzero()[:, 0].tolist() or [0],
+              (pattern.sum(0) > 1).tolist())
+        for number, pattern in enumerate(patterns.unbind(1))
+    ]  # fmt: skip
+
+
 def _recorded(trace: DetectionTrace) -> Callable[[Sequence[str]], tuple[list[Tensor], Predictions]] | None:
-    """What hands over the graph of the detector's own pass, where the head kept it."""
+    """What hands over the graph of the detector's own pass, if the head kept it."""
     return getattr(trace.head, "recorded", None)
 
 
 def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequence[str]) -> list[Tensor]:
-    """Zeros in the place of gradients that are not finite in any leaf: a root at zero has none, and 0 * inf is NaN.
+    """Zeros in place of gradients that are not finite at some leaf: a root at zero has none, and 0 * inf is NaN.
 
     Args:
         gradients: for each leaf (n * K, C, H, W).
@@ -132,27 +163,19 @@ def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequenc
         return gradients
     for number in (~finite).nonzero()[:, 0].tolist():
         detection, attribute = int(chosen[number // len(attributes)]), attributes[number % len(attributes)]
-        warnings.warn(
+        warn_user(
             f"the map of {attribute!r} of box {detection} of the batch is left zero, since its gradient is not finite, "
-            "as that of a square root at zero",
-            stacklevel=2,
+            "as that of a square root at zero"
         )
     return [torch.where(finite.view(-1, 1, 1, 1), one, 0.0) for one in gradients]
 
 
-def _spread(gradients: list[Tensor], attributes: int) -> Iterator[tuple[Tensor, Sequence[int], Sequence[bool]]]:
-    """Detections that depend on the same leaves: rows of them, these leaves, and K times whether there are several.
-
-    Args:
-        gradients: for each of the L leaves (n * K, C, H, W).
-        attributes: K.
-    """
-    there = torch.stack([one.flatten(1).any(1) for one in gradients]).view(len(gradients), -1, attributes)
-    patterns, which = torch.unique(there, dim=1, return_inverse=True)
-    for number, pattern in enumerate(patterns.unbind(1)):
-        # A map of zeros has to lie somewhere.
-        used = pattern.any(1).nonzero()[:, 0].tolist() or [0]
-        yield (which == number).nonzero()[:, 0], used, (pattern.sum(0) > 1).tolist()
+def _by_levels(levels: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:
+    """Levels of the sources -> rows of the detections that have their sources there."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, row in enumerate(levels):
+        groups.setdefault(tuple(row), []).append(index)
+    return groups
 
 
 def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:
@@ -163,18 +186,18 @@ def _level_of(logit: Tensor, leaves: Sequence[Tensor]) -> int:
 
 @contextmanager
 def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
-    """Puts a copy of a fresh leaf in the place of a module's output; the graph then starts there, and no earlier.
+    """Replaces a module's output by a copy of a fresh leaf, so that the graph starts there.
 
     Args:
         model: the detector.
         path: the module's path in it, as in ``model.named_modules()``.
 
     Yields:
-        A list that collects the leaves, one for each time the module runs (what is no tensor as it is). The hook goes
-        when the block ends.
+        A list that collects the leaves, one for each time the module runs; outputs that are no tensors are collected
+        as they are. The hook is removed when the block ends.
 
     Raises:
-        ValueError: if the model has no such module; names the nearest that it has.
+        ValueError: if the model has no such module; lists the nearest ones.
     """
     module = find_layer(model, path)
     outputs: list = []
@@ -183,7 +206,7 @@ def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
         if isinstance(output, Tensor) and output.is_floating_point():
             output = output.detach().requires_grad_()
             outputs.append(output)
-            return output.clone()  # what follows may work in place, which a leaf does not allow
+            return output.clone()  # later modules may work in place, which a leaf does not allow
         outputs.append(output)
         return None
 
@@ -195,7 +218,7 @@ def captured_layer(model: nn.Module, path: str) -> Iterator[list]:
 
 
 def find_layer(model: nn.Module, path: str) -> nn.Module:
-    """The module at `path`, or a ValueError that lists what stands beside it."""
+    """The module at `path`, or a ValueError that lists its neighbours."""
     modules: Mapping[str, nn.Module] = dict(model.named_modules())
     if path and path in modules:
         return modules[path]
@@ -207,10 +230,10 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
 
 
 def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
-    """The captured output of a layer, if it is one map for each image.
+    """The captured output of a layer, if it is one map per image.
 
     Args:
-        outputs: what the module gave, each time it ran.
+        outputs: what the module returned, each time it ran.
         path: the module's.
         num_images: N.
 
@@ -225,16 +248,6 @@ def the_one_map(outputs: list, path: str, num_images: int) -> Tensor:
             f"images; got {found or 'nothing'}: name a convolution or a block of the backbone"
         )
     return outputs[0]
-
-
-def _own_image(images: Tensor, attributes: int) -> Callable[[Tensor, slice], Tensor]:
-    """Takes from gradients (m, N, C, H, W) of some of the (n * K) scalars what belongs to the scalar's own image."""
-    of_scalar = images.repeat_interleave(attributes)
-
-    def take(gradient: Tensor, part: slice) -> Tensor:
-        return gradient[torch.arange(len(gradient), device=gradient.device), of_scalar[part]]
-
-    return take
 
 
 def _smooth(gradients: Tensor, sigma: Tensor) -> Tensor:

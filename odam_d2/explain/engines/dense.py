@@ -8,29 +8,49 @@ whole grid through its statistics: ``frozen`` takes them as constants, ``exact``
 Shape letters: D detections, K attributes, O outputs of an anchor.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, cast
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ...modeling.dense import TracedDenseHead
+from ...modeling.dense import Branch, TracedDenseHead
 from ...structures import DetectionTrace, HeatMaps
 from ..agreement import require_reported_scores
-from ..base import GradientEngine, register_engine
+from ..base import SmoothingEngine, register_engine
+from ..memory import Halving
 from ..targets import target_scalars
 from ..windows import GradientWindows, MapWindows, assemble
 from .dense_gradients import GROUP_NORMS, DenseChunk, DenseGradients, Directions, Place, WindowGradients
-
-Made = TypeVar("Made")
 
 # Floats of one chunk's gradients; bounds memory, whatever the number of detections.
 CHUNK_FLOATS = 16_000_000
 
 
 @register_engine("dense")
-class DenseEngine(GradientEngine):
-    """Gradients through the head's convolutions; see the module's docstring."""
+class DenseEngine(SmoothingEngine):
+    """Gradients through the head's convolutions; see the module's docstring.
+
+    Args:
+        model: the detector.
+        layer: see :class:`GradientEngine`; this engine explains on no named layer.
+        group_norm: how group norm is taken: ``frozen`` or ``exact``.
+
+    Raises:
+        ValueError: if `group_norm` is neither.
+    """
+
+    def __init__(self, model: nn.Module, layer: str | None = None, *, group_norm: str = "frozen"):
+        super().__init__(model, layer)
+        if group_norm not in GROUP_NORMS:
+            raise ValueError(
+                f"`group_norm` must be one of {sorted(GROUP_NORMS)}; got {group_norm!r}: choose one of these"
+            )
+        self.group_norm = group_norm
+        self.halving = Halving()
 
     def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not a head of plain convolutions, norms and ReLUs."""
@@ -47,66 +67,123 @@ class DenseEngine(GradientEngine):
         return head.unreadable
 
     def approximation(self, trace: DetectionTrace) -> str | None:
-        """Group norm's statistics are taken as constants, unless they shall not be."""
+        """Group norm's statistics are taken as constants, unless ``exact`` is asked for."""
         if _has_group_norm(trace) and GROUP_NORMS[self.group_norm] is WindowGradients:
             return "group norm is taken at its frozen statistics (not so with group_norm='exact')"
         return None
 
     def gradient_windows(
-        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0
     ) -> Iterator[GradientWindows]:
-        """See :meth:`GradientEngine.gradient_windows`."""
+        """See :meth:`SmoothingEngine.gradient_windows`."""
+        for level in self._levels(trace, attributes, smoothing):
+            yield from self.halving(level.members, level.at_once, level.gradient_windows)
 
-        def gather(chunk: DenseChunk, strides: Tensor) -> GradientWindows:
-            return GradientWindows(
-                chunk.place.detections, 0, chunk.features, chunk.place.image_index, chunk.windows, strides,
-                chunk.gradients(), [False] * len(attributes),
-            )  # fmt: skip
-
-        return self._chunks(trace, attributes, smoothing, gather)
-
-    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
-        """See :meth:`GradientEngine.odam_maps`."""
-
-        def multiply(chunk: DenseChunk, strides: Tensor) -> MapWindows:
-            values, (height, width) = chunk.gradient_times_features(), chunk.features.shape[-2:]
-            waits = [False] * len(attributes)
-            return MapWindows(chunk.place.detections, 0, chunk.windows, (height, width), strides, values, waits)
-
-        return assemble(trace, self._chunks(trace, attributes, smoothing, multiply), attributes)
+    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0) -> list[HeatMaps]:
+        """See :meth:`SmoothingEngine.odam_maps`."""
+        return assemble(trace, self._map_windows(trace, attributes, smoothing), attributes)
 
     def gradients_of(self, trace: DetectionTrace) -> DenseGradients:
         """The way back through the head."""
         return (GROUP_NORMS[self.group_norm] if _has_group_norm(trace) else WindowGradients)(trace)
 
-    def _chunks(
-        self,
-        trace: DetectionTrace,
-        attributes: Sequence[str],
-        smoothing: float,
-        work: Callable[[DenseChunk, Tensor], Made],
-    ) -> Iterator[Made]:
-        """What `work` makes of a bounded number of detections of one level, and its (2,) strides along y, x."""
+    def _map_windows(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[MapWindows]:
+        for level in self._levels(trace, attributes, smoothing):
+            yield from self.halving(level.members, level.at_once, level.map_windows)
+
+    def _levels(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[_DenseLevel]:
+        """The detections of one level after the other."""
         head, jacobian = _head_of(trace), _jacobian(trace, attributes)
         branches = [(branch, Directions.of(jacobian[:, :, branch.outputs])) for branch in head.branches]
         gradients = self.gradients_of(trace)
-        y, x, anchors = head.cells(trace)
+        cells = head.cells(trace)
+        everyone = torch.arange(len(trace), device=trace.rows.device)
         for level, name in enumerate(trace.level_names):
             strides = trace.references.new_tensor([trace.strides[name]] * 2)
-            sigma = smoothing * (trace.boxes[:, 2:] - trace.boxes[:, :2]).flip(1) / strides  # along y, x, in cells
+            yield _DenseLevel(
+                trace=trace,
+                features=trace.features[name],
+                strides=strides,
+                members=(trace.level_index[:, 0] == level).nonzero()[:, 0],
+                place=Place(level, everyone, trace.image_index, *cells),
+                branches=branches,
+                gradients=gradients,
+                attributes=len(attributes),
+                sigma=smoothing * (trace.boxes[:, 2:] - trace.boxes[:, :2]).flip(1) / strides,
+                smooth=smoothing != 0,
+            )
 
-            def do(chosen: Tensor, level=level, features=trace.features[name], strides=strides, sigma=sigma) -> Made:
-                place = Place(level, chosen, trace.image_index[chosen], y[chosen], x[chosen], anchors[chosen])
-                parts = [(d.mix[chosen], gradients.of_branch(branch, place, d)) for branch, d in branches]
-                chunk = DenseChunk(place, features, *gradients.window(place)[:2], parts)
-                return work(chunk if smoothing == 0 else chunk.smoothed(sigma[chosen]), strides)
 
-            members = (trace.level_index[:, 0] == level).nonzero()[:, 0]
-            yield from self.halving(members, max(1, CHUNK_FLOATS // (len(attributes) * gradients.floats(level))), do)
+@dataclass(frozen=True, kw_only=True)
+class _DenseLevel:
+    """The detections of one level.
+
+    Attributes:
+        trace: what the detector remembers.
+        features: (N, C, H, W).
+        strides: (2,) model-input pixels per cell along y, x.
+        members: int64 rows of the trace, of the detections of this level.
+        place: where all D detections would sit on this level.
+        branches: of the head, each with what is differentiated of it.
+        gradients: the way back through a branch.
+        attributes: K.
+        sigma: (D, 2) width of Phi in cells along y, x.
+        smooth: whether gradients are smoothed by Phi.
+    """
+
+    trace: DetectionTrace
+    features: Tensor
+    strides: Tensor
+    members: Tensor
+    place: Place
+    branches: Sequence[tuple[Branch, Directions]]
+    gradients: DenseGradients
+    attributes: int
+    sigma: Tensor
+    smooth: bool
+
+    @property
+    def at_once(self) -> int:
+        """How many detections to take at a time."""
+        return max(1, CHUNK_FLOATS // (self.attributes * self.gradients.floats(self.place.level)))
+
+    def gradient_windows(self, chosen: Tensor) -> GradientWindows:
+        """Gradients of the detections in the `chosen` rows of the trace."""
+        chunk = self._chunk(chosen)
+        return GradientWindows(
+            detections=chosen,
+            source=0,
+            boxes=self.trace.boxes[chosen],
+            features=self.features,
+            image_index=chunk.place.image_index,
+            windows=chunk.windows,
+            strides=self.strides,
+            gradients=chunk.gradients(),
+            adds_up=[False] * self.attributes,
+        )
+
+    def map_windows(self, chosen: Tensor) -> MapWindows:
+        """ODAM's maps of the detections in the `chosen` rows of the trace."""
+        chunk, (height, width) = self._chunk(chosen), self.features.shape[-2:]
+        return MapWindows(
+            detections=chosen,
+            source=0,
+            windows=chunk.windows,
+            grid=(height, width),
+            strides=self.strides,
+            values=chunk.gradient_times_features(),
+            adds_up=[False] * self.attributes,
+        )
+
+    def _chunk(self, chosen: Tensor) -> DenseChunk:
+        place = self.place[chosen]
+        parts = [(d.mix[chosen], self.gradients.of_branch(branch, place, d)) for branch, d in self.branches]
+        chunk = DenseChunk(place, self.features, *self.gradients.window(place)[:2], parts)
+        return chunk.smoothed(self.sigma[chosen]) if self.smooth else chunk
 
 
 def _head_of(trace: DetectionTrace) -> TracedDenseHead:
-    """The head of a trace with branches: in this package, or made like its own."""
+    """The head of a trace with branches: of this package, or one made like its own."""
     return cast(TracedDenseHead, trace.head)
 
 

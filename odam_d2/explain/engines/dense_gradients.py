@@ -1,4 +1,4 @@
-"""Gradients of dense heads on the features, a chunk of detections at a time: in windows, or on whole grids.
+"""Gradients of dense heads with respect to the features, a chunk of detections at a time: in windows, or on grids.
 
 Shape letters: D detections, n of them in a chunk, K attributes, O outputs of a branch, V directions (attributes, or
 outputs that several attributes share), C channels, (h, w) cells of a chunk's windows, (H, W) of the grid, S x S what an
@@ -20,15 +20,15 @@ from ...ops.receptive_field import Scratch, WindowedConvolution, cell_table, win
 from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace
 
-# Channels of windows that are taken back together: more fall out of the caches, fewer leave matrix products small.
+# Channels of windows that are taken back together: more don't fit the caches, fewer make matrix products too small.
 CHANNELS = 64 * 256
-# An autograd graph holds about this many maps for every one of its gradients.
+# An autograd graph holds about this many maps for each of its gradients.
 GRAPH_MAPS = 4
 
 
 @dataclass
 class Directions:
-    """What is differentiated of a branch: V sums of its outputs, from which K attributes are put together.
+    """What is differentiated in a branch: V sums of its outputs, of which K attributes are linear combinations.
 
     Attributes:
         mix: (D, K, V), d attribute / d direction.
@@ -40,7 +40,7 @@ class Directions:
 
     @classmethod
     def of(cls, jacobian: Tensor) -> Directions:
-        """From (D, K, O), how attributes depend on outputs: as few directions as they need."""
+        """From (D, K, O), how attributes depend on outputs, with as few directions as possible."""
         depends = jacobian.abs().sum(0)
         attributes, outputs = depends.sum(1).nonzero()[:, 0], depends.sum(0).nonzero()[:, 0]
         rows = len(jacobian)
@@ -87,7 +87,7 @@ class DenseGradients(ABC):
 
     def __init__(self, trace: DetectionTrace):
         self.trace = trace
-        self.head = cast(TracedDenseHead, trace.head)  # its engine makes sure of it
+        self.head = cast(TracedDenseHead, trace.head)  # the engine has checked it
 
     def grid(self, level: int) -> tuple[int, int]:
         """(H, W) of a level."""
@@ -99,7 +99,7 @@ class DenseGradients(ABC):
         return self.trace.features[self.trace.level_names[level]].shape[1]
 
     def weight(self, conv: nn.Conv2d) -> Tensor:
-        """What a convolution multiplies by, as far as gradients depend on it: a constant."""
+        """The weight of a convolution, as gradients use it: a constant."""
         return conv.weight.detach()
 
     @abstractmethod
@@ -108,13 +108,13 @@ class DenseGradients(ABC):
 
     @abstractmethod
     def floats(self, level: int) -> int:
-        """About how many floats a direction of a detection takes; for the size of chunks."""
+        """About how many floats one direction of one detection takes, to choose the size of chunks."""
 
     @abstractmethod
     def back(self, branch: Branch, place: Place, top: Tensor) -> Tensor:
         """(h, w, n, V, C) on the features' windows from (S, S, n, V, C_top) on those of the branch's last layer.
 
-        Beyond the grid there may be anything.
+        Cells beyond the grid may hold anything.
         """
 
     def of_branch(self, branch: Branch, place: Place, directions: Directions) -> Tensor:
@@ -131,7 +131,7 @@ class DenseGradients(ABC):
 
 
 class WindowGradients(DenseGradients):
-    """In the windows that outputs see, by the masks of the detector's own forward pass; norms are scales."""
+    """In the windows that outputs see, with the ReLU masks of the forward pass; norms are fixed scales."""
 
     def __init__(self, trace: DetectionTrace):
         super().__init__(trace)
@@ -140,7 +140,7 @@ class WindowGradients(DenseGradients):
         self.scratch = Scratch(trace.references)
 
     def reach(self, branch: Branch) -> int:
-        """How far the outputs of a branch see."""
+        """How many cells the outputs of a branch see in each direction."""
         top = max(self.head.outputs[number].conv.kernel_size[0] // 2 for number in branch.outputs)
         return top + sum(layer.conv.kernel_size[0] // 2 for layer in branch.layers)
 
@@ -188,7 +188,7 @@ class WindowGradients(DenseGradients):
 
 
 class GridGradients(DenseGradients):
-    """On the whole grid, by autograd through the branch: norms that couple its cells are differentiated as well."""
+    """On the whole grid, by autograd through the branch, including norms that couple its cells."""
 
     def __init__(self, trace: DetectionTrace):
         super().__init__(trace)
@@ -210,7 +210,7 @@ class GridGradients(DenseGradients):
         for image in place.image_index.unique().tolist():
             members = (place.image_index == image).nonzero()[:, 0]
             leaf, hidden = self._graph(branch, place.level, image)
-            # The windows on the grid of the last layer; what of them lies beyond the grid is cut off.
+            # The windows on the grid of the last layer, cut at the border.
             placed = top.new_zeros(len(members), *top.shape[3:], height + 2 * reach, width + 2 * reach)
             for number, member in enumerate(members.tolist()):
                 y, x = int(place.y[member]), int(place.x[member])
@@ -223,7 +223,7 @@ class GridGradients(DenseGradients):
         return torch.cat(parts, 2)
 
     def _graph(self, branch: Branch, level: int, image: int) -> tuple[Tensor, Tensor]:
-        """A branch's input and last layer for one image, with the graph between them; kept until another is asked."""
+        """A branch's input and last layer for one image, with the graph between; kept until the next image or level."""
         number = next(k for k, other in enumerate(self.head.branches) if other is branch)
         key = (number, level, image)
         if key not in self.graphs:
@@ -238,7 +238,7 @@ class GridGradients(DenseGradients):
         return self.graphs[key]
 
 
-# How group norm, whose statistics couple all cells of a grid, is taken.
+# Ways to take group norm, whose statistics couple all cells of a grid.
 GROUP_NORMS: dict[str, type[DenseGradients]] = {"frozen": WindowGradients, "exact": GridGradients}
 
 
@@ -249,8 +249,8 @@ class DenseChunk:
     Attributes:
         place: where the detections sit.
         features: (N, C, H, W) of the level.
-        top: (n,) int64, row that each window begins at, beyond the grid too.
-        left: (n,) int64, its column.
+        top: (n,) int64, first row of each window; may lie beyond the grid.
+        left: (n,) int64, its first column.
         parts: for each branch (n, K, V), d attribute / d direction, and (h, w, n, V, C).
         windows: (n, 4) int64, top, left, height, width: the windows, cut at the grid's border.
     """
@@ -289,7 +289,7 @@ class DenseChunk:
         return DenseChunk(self.place, self.features, self.top - margin, self.left - margin, parts)
 
     def gradient_times_features(self) -> Tensor:
-        """(K, T): signed maps on the windows, one behind the other; the attributes' own gradients are never formed."""
+        """(K, T): signed maps, one window after the other; the attributes' own gradients are never formed."""
         activations = cell_table(self.features, self._cells)[self._index]
         maps = activations.new_zeros(())
         for mix, gradient in self.parts:
@@ -298,7 +298,7 @@ class DenseChunk:
         return maps[:, self.inside]
 
     def gradients(self) -> Tensor:
-        """(n, K, C, h, w) from each cut window's top left cell; zero behind its end."""
+        """(n, K, C, h, w) from each cut window's top left cell; zero beyond its end."""
         total = self.features.new_zeros(())
         for mix, gradient in self.parts:
             total = total + torch.einsum("nkv,yxnvc->yxnkc", mix, gradient)

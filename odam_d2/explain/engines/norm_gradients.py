@@ -1,8 +1,8 @@
-"""A guard against a wrong gradient of torch's own.
+"""A guard against a wrong gradient in torch itself.
 
-Batch norm in eval mode, asked on a CPU for the gradient by its input, reads an incoming gradient that is not contiguous
-as if it were (seen in torch 2.14.1, in single and double precision; a ``flatten(2).transpose(1, 2)`` behind the norm is
-enough, as query detectors have it).
+On a CPU, the backward pass of batch norm in eval mode reads an incoming gradient that is not contiguous as if it were
+(seen in torch 2.14.1, in single and double precision). A ``flatten(2).transpose(1, 2)`` after the norm, as in query
+detectors, is enough.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from ...utils.threads import in_this_thread
 
 @contextmanager
 def contiguous_norm_gradients(model: nn.Module) -> Iterator[None]:
-    """What batch norms give inside the block gets its gradient contiguous, also after it; forward nothing changes."""
+    """Outputs of batch norms that run inside the block get contiguous gradients, also later; values don't change."""
 
     def guard(_norm, _inputs, output):
         if output.requires_grad:

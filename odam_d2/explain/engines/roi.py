@@ -1,14 +1,17 @@
 """The fast engine of two-stage detectors: one backward pass an attribute, to the pooled features only.
 
-RoIs don't see each other in the head, so the gradient of a *sum* of scalars to the pooled features holds every
-instance's own gradient. RoIAlign's weights bring it to the feature map, in the window under the box.
+RoIs don't see each other in the head, so the gradient of a *sum* of scalars with respect to the pooled features holds
+every instance's own gradient. RoIAlign's weights bring it to the feature map, in the window under the box.
 
 Shape letters: D detections, n of them in a chunk, K attributes, C channels, P x Q pooled cells, h x w a window.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar, cast
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 import torch
 from detectron2.layers import ROIAlign
@@ -22,15 +25,11 @@ from ...ops.roi_align import roi_align_weights
 from ...ops.smoothing import smooth_window_weights
 from ...structures import DetectionTrace, HeatMaps
 from ..agreement import require_reported_scores
-from ..base import GradientEngine, register_engine
+from ..base import SmoothingEngine, register_engine
+from ..memory import Halving
 from ..targets import target_scalars
-from ..windows import GradientWindows, MapWindows, assemble, gather_windows
+from ..windows import GradientWindows, MapWindows, assemble, gather_windows, pack
 from .norm_gradients import contiguous_norm_gradients
-
-Made = TypeVar("Made")
-# What to do with a chunk whose `gradients` are still to come, its (n, K, C, P, Q) pooled gradients, (n, P, h) rows and
-# (n, Q, w) columns.
-Work = Callable[[GradientWindows, Tensor, Tensor, Tensor], Made]
 
 # Windows are padded to multiples of this many cells and handled together with others of that size.
 WINDOW_STEP = 8
@@ -39,8 +38,12 @@ CHUNK_FLOATS = 8_000_000
 
 
 @register_engine("roi")
-class RoIEngine(GradientEngine):
+class RoIEngine(SmoothingEngine):
     """Analytic maps through RoIAlign, equal to autograd's; see the module's docstring."""
+
+    def __init__(self, model: torch.nn.Module, layer: str | None = None):
+        super().__init__(model, layer)
+        self.halving = Halving()
 
     def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Names what is not known to be linear, separable and instance-wise."""
@@ -58,67 +61,47 @@ class RoIEngine(GradientEngine):
         return head.why_not_instance_wise(attributes)
 
     def gradient_windows(
-        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float
+        self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0
     ) -> Iterator[GradientWindows]:
-        """See :meth:`GradientEngine.gradient_windows`."""
+        """See :meth:`SmoothingEngine.gradient_windows`."""
+        for level in self._levels(trace, attributes, smoothing):
+            for alike in level.by_window_size():
+                floats = alike.height * level.channels * level.attributes * (level.bins + alike.width)
+                yield from self.halving(alike.rows, _at_once(floats), alike.gradient_windows)
 
-        def grow(chunk: GradientWindows, pooled: Tensor, rows: Tensor, columns: Tensor) -> GradientWindows:
-            by_row = torch.einsum("nkcpq,npy->nkcyq", pooled, rows)
-            chunk.gradients = torch.einsum("nkcyq,nqx->nkcyx", by_row, columns)
-            return chunk
+    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0) -> list[HeatMaps]:
+        """See :meth:`SmoothingEngine.odam_maps`; the gradient on the grid is never formed."""
+        return assemble(trace, self._map_windows(trace, attributes, smoothing), attributes)
 
-        return self._chunks(trace, attributes, smoothing, True, grow)
+    def _map_windows(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[MapWindows]:
+        for level in self._levels(trace, attributes, smoothing):
+            for alike in level.by_window_size():
+                floats = alike.height * level.channels * max(alike.width, level.attributes * level.bins)
+                yield from self.halving(alike.rows, _at_once(floats), alike.map_windows)
 
-    def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> list[HeatMaps]:
-        """See :meth:`GradientEngine.odam_maps`; the gradient on the grid is never formed."""
-        cells: dict[int, Tensor] = {}  # features with channels last, of the level at hand
-
-        def multiply(chunk: GradientWindows, pooled: Tensor, rows: Tensor, columns: Tensor) -> MapWindows:
-            key = id(chunk.features)
-            if key not in cells:
-                cells.clear()
-                cells[key] = chunk.features.permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
-            height, width = rows.shape[-1], columns.shape[-1]
-            activations = gather_windows(cells[key], chunk.image_index, chunk.windows, height, width)
-            return MapWindows.of(chunk, pooled_gradient_times_features(pooled, rows, columns, activations))
-
-        return assemble(trace, self._chunks(trace, attributes, smoothing, False, multiply), attributes)
-
-    def _chunks(
-        self,
-        trace: DetectionTrace,
-        attributes: Sequence[str],
-        smoothing: float,
-        grown: bool,
-        work: Work,
-    ) -> Iterator[Made]:
-        """Some detections of one source and level at a time, with windows of about one size.
-
-        Args:
-            trace: what the detector remembers.
-            attributes: K names.
-            smoothing: width of Phi.
-            grown: whether chunks must leave room for gradients on the grid.
-            work: what to do with a chunk.
-
-        Yields:
-            What the work made.
-        """
+    def _levels(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[_RoILevel]:
+        """The detections of one source on one level of features after the other."""
         needed = sorted({source for name in attributes for source in trace.sources_of(name)})
         adds_up = [len(trace.sources_of(name)) > 1 for name in attributes]
         for source, gradients in zip(needed, self.pooled_gradients(trace, attributes, needed), strict=True):
-            for level in range(len(trace.level_names)):
+            stage = _head_of(trace).stages[source]
+            for level, name in enumerate(trace.level_names):
                 members = (trace.level_index[:, source] == level).nonzero()[:, 0]
                 if len(members) == 0:
                     continue
-                stage = _head_of(trace).stages[source]
-                on_level = _OnLevel(
-                    trace, source, level, members, gradients, adds_up,
-                    [self._axis_weights(trace, stage, level, members, axis, smoothing) for axis in (0, 1)],
-                )  # fmt: skip
-                for chosen, size, height, width in _of_one_size(on_level.windows, gradients.shape, grown):
-                    do = partial(on_level.work, work=work, height=height, width=width)
-                    yield from self.halving(chosen, size, do)
+                rows, top, height = _axis_weights(trace, stage, level, members, 0, smoothing)
+                columns, left, width = _axis_weights(trace, stage, level, members, 1, smoothing)
+                yield _RoILevel(
+                    trace=trace,
+                    source=source,
+                    name=name,
+                    members=members,
+                    gradients=gradients,
+                    adds_up=adds_up,
+                    rows=rows,
+                    columns=columns,
+                    windows=torch.stack([top, left, height, width], 1),
+                )
 
     def pooled_gradients(
         self, trace: DetectionTrace, attributes: Sequence[str], sources: Sequence[int]
@@ -139,70 +122,147 @@ class RoIEngine(GradientEngine):
             ]
         return [torch.stack(one, 1) for one in zip(*gradients, strict=True)]
 
-    @staticmethod
-    def _axis_weights(
-        trace: DetectionTrace, stage: PooledStage, level: int, members: Tensor, axis: int, smoothing: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """RoIAlign's (smoothed) weights of one level's detections along y (axis 0) or x (axis 1)."""
-        pooler = stage.pooler.level_poolers[level]
-        low, high = stage.boxes[members, 1 - axis], stage.boxes[members, 3 - axis]
-        size = trace.features[trace.level_names[level]].shape[axis + 2]
-        output_size = pooler.output_size
-        bins = output_size[axis] if isinstance(output_size, tuple) else output_size
-        found = roi_align_weights(low, high, size, bins, pooler.spatial_scale, pooler.sampling_ratio, pooler.aligned)
-        if smoothing > 0:
-            sigma = smoothing * (trace.boxes[members, 3 - axis] - trace.boxes[members, 1 - axis]) * pooler.spatial_scale
-            found = smooth_window_weights(*found, sigma, size)
-        return found
+
+@dataclass(frozen=True, kw_only=True)
+class _RoILevel:
+    """The m detections of one source on one level.
+
+    Attributes:
+        trace: what the detector remembers.
+        source: number of the source.
+        name: of the level.
+        members: (m,) int64 rows of the trace.
+        gradients: (D, K, C, P, Q) on the pooled features, of all detections.
+        adds_up: see :class:`GradientWindows`.
+        rows: (m, P, L_y), RoIAlign's (smoothed) weights along y from each window's first cell.
+        columns: (m, Q, L_x), the same along x.
+        windows: (m, 4) int64, top, left, height, width in cells.
+    """
+
+    trace: DetectionTrace
+    source: int
+    name: str
+    members: Tensor
+    gradients: Tensor
+    adds_up: Sequence[bool]
+    rows: Tensor
+    columns: Tensor
+    windows: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """(N, C, H, W)."""
+        return self.trace.features[self.name]
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """(N, H, W, C): the features with channels last."""
+        return self.features.permute(0, 2, 3, 1).contiguous()
+
+    @property
+    def strides(self) -> Tensor:
+        """(2,) model-input pixels per cell along y, x."""
+        return self.trace.references.new_tensor([self.trace.strides[self.name]] * 2)
+
+    @property
+    def attributes(self) -> int:
+        """K."""
+        return self.gradients.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.gradients.shape[2]
+
+    @property
+    def bins(self) -> int:
+        """Q."""
+        return self.gradients.shape[4]
+
+    def by_window_size(self) -> Iterator[_AlikeRoIs]:
+        """The detections grouped by their windows' size, rounded up."""
+        padded = (self.windows[:, 2:] + WINDOW_STEP - 1) // WINDOW_STEP * WINDOW_STEP
+        sizes, group = torch.unique(padded, dim=0, return_inverse=True)
+        for number, (height, width) in enumerate(sizes.tolist()):
+            yield _AlikeRoIs(self, (group == number).nonzero()[:, 0], height, width)
+
+
+@dataclass(frozen=True)
+class _AlikeRoIs:
+    """Some detections of a level, whose windows are padded to one size.
+
+    Attributes:
+        level: the level.
+        rows: (n,) int64, which of the level's detections they are.
+        height, width: of the padded windows in cells.
+    """
+
+    level: _RoILevel
+    rows: Tensor
+    height: int
+    width: int
+
+    def gradient_windows(self, chosen: Tensor) -> GradientWindows:
+        """Gradients of the `chosen` of the level's detections on the grid."""
+        level, detections = self.level, self.level.members[chosen]
+        by_row = torch.einsum("nkcpq,npy->nkcyq", level.gradients[detections], self._weights(level.rows, chosen, 0))
+        return GradientWindows(
+            detections=detections,
+            source=level.source,
+            boxes=level.trace.boxes[detections],
+            features=level.features,
+            image_index=level.trace.image_index[detections],
+            windows=level.windows[chosen],
+            strides=level.strides,
+            gradients=torch.einsum("nkcyq,nqx->nkcyx", by_row, self._weights(level.columns, chosen, 1)),
+            adds_up=level.adds_up,
+        )
+
+    def map_windows(self, chosen: Tensor) -> MapWindows:
+        """ODAM's maps of the `chosen` of the level's detections."""
+        level, detections, windows = self.level, self.level.members[chosen], self.level.windows[chosen]
+        images = level.trace.image_index[detections]
+        activations = gather_windows(level.cells, images, windows, self.height, self.width)
+        weights = self._weights(level.rows, chosen, 0), self._weights(level.columns, chosen, 1)
+        maps = pooled_gradient_times_features(level.gradients[detections], *weights, activations)
+        height, width = level.features.shape[-2:]
+        return MapWindows(
+            detections=detections,
+            source=level.source,
+            windows=windows,
+            grid=(height, width),
+            strides=level.strides,
+            values=pack(maps, windows),
+            adds_up=level.adds_up,
+        )
+
+    def _weights(self, weights: Tensor, chosen: Tensor, axis: int) -> Tensor:
+        """Weights of the chosen detections, cut or zero-padded to the windows' size along y (axis 0) or x (axis 1)."""
+        size = (self.height, self.width)[axis]
+        return F.pad(weights[chosen], (0, max(0, size - weights.shape[-1])))[..., :size]
+
+
+def _at_once(floats: int) -> int:
+    """How many detections to take at a time, if one takes so many floats."""
+    return max(1, CHUNK_FLOATS // max(1, floats))
+
+
+def _axis_weights(
+    trace: DetectionTrace, stage: PooledStage, level: int, members: Tensor, axis: int, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """RoIAlign's (smoothed) weights of one level's detections along y (axis 0) or x (axis 1)."""
+    pooler = stage.pooler.level_poolers[level]
+    low, high = stage.boxes[members, 1 - axis], stage.boxes[members, 3 - axis]
+    size = trace.features[trace.level_names[level]].shape[axis + 2]
+    output_size = pooler.output_size
+    bins = output_size[axis] if isinstance(output_size, tuple) else output_size
+    found = roi_align_weights(low, high, size, bins, pooler.spatial_scale, pooler.sampling_ratio, pooler.aligned)
+    if smoothing > 0:
+        sigma = smoothing * (trace.boxes[members, 3 - axis] - trace.boxes[members, 1 - axis]) * pooler.spatial_scale
+        found = smooth_window_weights(*found, sigma, size)
+    return found
 
 
 def _head_of(trace: DetectionTrace) -> TracedRoIHead:
-    """The head of a trace with stages: in this package, or made like its own."""
+    """The head of a trace with stages: of this package, or one made like its own."""
     return cast(TracedRoIHead, trace.head)
-
-
-class _OnLevel:
-    """The detections of one source on one level, ready to be worked on some at a time."""
-
-    def __init__(
-        self,
-        trace: DetectionTrace,
-        source: int,
-        level: int,
-        members: Tensor,
-        gradients: Tensor,
-        adds_up: Sequence[bool],
-        weights: Sequence[tuple[Tensor, Tensor, Tensor]],
-    ):
-        name = trace.level_names[level]
-        self.trace, self.source, self.members, self.gradients = trace, source, members, gradients
-        self.features = trace.features[name]
-        self.strides = trace.references.new_tensor([trace.strides[name]] * 2)
-        self.adds_up = adds_up
-        (self.rows, top, height), (self.columns, left, width) = weights
-        self.windows = torch.stack([top, left, height, width], 1)
-
-    def work(self, chosen: Tensor, work: Work[Made], height: int, width: int) -> Made:
-        """Lets `work` do its part for the `chosen` detections, with windows padded to height x width."""
-        detections = self.members[chosen]
-        chunk = GradientWindows(
-            detections, self.source, self.features, self.trace.image_index[detections], self.windows[chosen],
-            self.strides, self.gradients.new_zeros(0), self.adds_up,
-        )  # fmt: skip
-        rows, columns = _fit(self.rows[chosen], height), _fit(self.columns[chosen], width)
-        return work(chunk, self.gradients[detections], rows, columns)
-
-
-def _of_one_size(windows: Tensor, shape: torch.Size, grown: bool) -> Iterator[tuple[Tensor, int, int, int]]:
-    """Detections with windows of about one size: their indices, how many to take at a time, padded height, width."""
-    padded = (windows[:, 2:] + WINDOW_STEP - 1) // WINDOW_STEP * WINDOW_STEP
-    sizes, bucket = torch.unique(padded, dim=0, return_inverse=True)
-    _, attributes, channels, _, bins = shape
-    for number, (height, width) in enumerate(sizes.tolist()):
-        floats = height * channels * (attributes * (bins + width) if grown else max(width, attributes * bins))
-        yield (bucket == number).nonzero()[:, 0], max(1, CHUNK_FLOATS // max(1, floats)), height, width
-
-
-def _fit(weights: Tensor, size: int) -> Tensor:
-    """Cuts or zero-pads (n, P, L) weights to L = size."""
-    return F.pad(weights, (0, max(0, size - weights.shape[-1])))[..., :size]

@@ -1,1 +1,1 @@
-"""Explanation methods: what is made of gradients and features, or of masked images. One small file each."""
+"""Explanation methods, one small file each: from gradients and features, or from masked images, to maps."""

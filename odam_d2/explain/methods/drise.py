@@ -1,4 +1,4 @@
-"""D-RISE: hides parts of the image at random, and sees which of them the detection needs.
+"""D-RISE: hides random parts of the image and finds out which of them the detection needs.
 
 Shape letters: D detections over the batch, R of one image, B masks at a time, K classes.
 """
@@ -20,33 +20,33 @@ from ..windows import MapWindows, assemble
 
 @register_method("drise")
 class DRISE(Explainer):
-    """h = sum_m weight_m * M_m / (N p), N random masks M_m; their detections say how much of this one is still there.
+    """h = sum_m weight_m * M_m / (N p), N random masks M_m, weighted by how much of the detection is still found.
 
     The weight of a mask is the maximum, over the detections j of the masked image, of IoU x cosine of the class
-    vectors x score; zero if nothing is detected. One set of masks serves all detections of an image, and each image
-    has the same ones for the same seed. There are no gradients in it: the detector is asked N times an image, and the
-    detection is explained as a whole, under the name of ``score``.
+    vectors x score; zero if nothing is detected. One set of masks serves all detections of an image, and every image
+    gets the same masks for the same seed. No gradients are used: the detector runs N times an image, and the detection
+    is explained as a whole, under the attribute ``score``.
 
     Source: Petsiuk et al., CVPR 2021 (arXiv 2006.03204), equations 1 to 5. Departures and choices:
 
     - The factor for objectness is the score that the detector reports with j.
-    - The class vector is what the head says of all classes but background (softmax or sigmoid, see
-      ``class_vectors`` of :class:`~odam_d2.structures.TracedHead`); for boxes that the caller gives it is the given
-      class alone. Where a head doesn't tell, it is the detected class alone, and the cosine says: same class or not.
-    - Masks multiply the image before it is normalised, so that what they hide is black.
+    - The class vector holds the head's scores of all classes but background (softmax or sigmoid, see
+      ``class_vectors`` of :class:`~odam_d2.structures.TracedHead`); for given boxes it is one-hot of the given class.
+      For a head without ``class_vectors`` it is one-hot of the detected class, so that the cosine is 1 or 0.
+    - Masks multiply the image before it is normalised, so hidden parts are black.
     - A map is kept on a grid of cells over the image: each mask is taken at their centres, not averaged over them.
 
     Args:
         args: as for :class:`Explainer`.
         num_masks: N.
         resolution: cells of a mask along each side before it is enlarged.
-        probability: p of a cell to be seen, in (0, 1].
+        probability: p, that a cell is visible, in (0, 1].
         batch_size: B, masked images that go through the detector together.
         stride: model-input pixels per cell of the maps.
         seed: of the masks.
-        amp: ask about masked images in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, and
-            ask :func:`odam_d2.modeling.inference_copy` of the detector: about twice as quick on a CPU.
-        progress: show a bar with the time that is left.
+        amp: run masked images in mixed precision, see :func:`odam_d2.utils.precision.low_precision`, through an
+            :func:`odam_d2.modeling.inference_copy` of the detector: about twice as fast on a CPU.
+        progress: show a progress bar.
 
     Raises:
         ValueError: if one of these is out of range.
@@ -73,7 +73,7 @@ class DRISE(Explainer):
             if count < 1:
                 raise ValueError(f"`{name}` must be at least 1; got {count}: give a positive number")
         if not 0.0 < probability <= 1.0:
-            raise ValueError(f"`probability` must be in (0, 1]; got {probability}: it is the share that is seen")
+            raise ValueError(f"`probability` must be in (0, 1]; got {probability}: it is the visible share")
         self.num_masks, self.resolution, self.probability = num_masks, resolution, probability
         self.batch_size, self.stride, self.seed, self.amp, self.progress = batch_size, stride, seed, amp, progress
 
@@ -98,7 +98,7 @@ class DRISE(Explainer):
         vectors: Tensor | None,
         progress: tqdm,
     ) -> MapWindows:
-        """Maps of the detections of image `number`, by what `asked` says; `vectors` are those of the whole batch."""
+        """Maps of the detections of image `number`, from what `asked` detects; `vectors` are of the whole batch."""
         chosen = (trace.image_index == number).nonzero()[:, 0]
         size, device = trace.image_sizes[number], trace.boxes.device
         grid = (-(-size[0] // self.stride), -(-size[1] // self.stride))
@@ -127,11 +127,19 @@ class DRISE(Explainer):
         windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
         strides = trace.boxes.new_tensor([self.stride] * 2)
         values = total.flatten()[None] / (self.num_masks * self.probability)
-        return MapWindows(chosen, 0, windows, grid, strides, values, [False])
+        return MapWindows(
+            detections=chosen,
+            source=0,
+            windows=windows,
+            grid=grid,
+            strides=strides,
+            values=values,
+            adds_up=[False],
+        )
 
 
 def _class_vectors(trace: DetectionTrace, given: bool) -> Tensor | None:
-    """(D, K) of the detections to explain; None where the head doesn't tell."""
+    """(D, K) of the detections to explain; None for a head without ``class_vectors``."""
     if not hasattr(trace.head, "class_vectors"):
         return None
     vectors = trace.head.class_vectors(trace).to(trace.references)

@@ -1,4 +1,4 @@
-"""G-CAME: Grad-CAM's weights, each channel seen through a Gaussian around the maximum of its gradient."""
+"""G-CAME: Grad-CAM's weights, each channel under a Gaussian around the maximum of its gradient."""
 
 from torch import Tensor
 
@@ -7,17 +7,17 @@ from ...ops.peaks import gaussian_weighted_features, peak_places
 from ..base import Explainer, register_method
 from ..windows import GradientWindows
 
-# Half a cell: a narrower Gaussian would see nothing but its centre.
+# Half a cell: a narrower Gaussian would cover its centre only.
 LEAST_SIGMA = 0.5
 
 
 @register_method("gcame")
 class GCAME(Explainer):
-    """h = ReLU( sum_c w_c N_c * A_c ), w_c the mean of G_c over the level, N_c a Gaussian where |G_c| is largest.
+    """h = ReLU( sum_c w_c N_c * A_c ), w_c the mean of G_c over the level, N_c a Gaussian where abs(G_c) is largest.
 
     Source: Nguyen et al., G-CAME: Gaussian-Class Activation Mapping Explainer for Object Detectors, 2023. Departure:
     the paper derives each Gaussian's width from the gradient; here it is a fixed share of the box's side on the grid,
-    along y and x, and at least half a cell. Of cells that tie for the maximum the middle is taken.
+    along y and x, and at least half a cell. Where cells tie for the maximum, their middle is taken.
 
     Args:
         args: as for :class:`Explainer`.

@@ -16,8 +16,8 @@ class GradCAM(Explainer):
 
     Source: Selvaraju et al., ICCV 2017 (arXiv 1610.02391), equations 1 and 2; the class-specific baseline of the ODAM
     paper. The mean is over all H * W cells of the level that the detection came from, those of the padding included,
-    and the map covers the level. Departure: A is a level of the detector's features, which need not have a ReLU
-    behind it.
+    and the map covers the level. Departure: A is a level of the detector's features, which need not come out of a
+    ReLU.
     """
 
     whole_level = True
@@ -34,9 +34,9 @@ class GradCAM(Explainer):
 class BoxGradCAM(Explainer):
     """Grad-CAM in the box: w_c the mean of G_c over the cells under the box, and the map is zero outside of them.
 
-    Source: as :class:`GradCAM`; the restriction makes an instance's map of it by cutting. A cell is under the box if
-    its centre is inside; along an axis where no centre is, the cell that holds the box's middle stands in, so that
-    every box has at least one.
+    Source: as :class:`GradCAM`; the restriction turns it into a map of one instance. A cell is under the box if its
+    centre is inside. Along an axis with no centre inside, the cell that holds the box's middle is taken, so that every
+    box has at least one cell.
     """
 
     whole_level = True
@@ -57,6 +57,6 @@ class BoxGradCAM(Explainer):
 
 
 def _window_of(marks: Tensor, start: Tensor, length: int) -> Tensor:
-    """(n, length) of (n, cells) marks from each window's first cell; what lies behind the grid meets no gradient."""
+    """(n, length) of (n, cells) marks from each window's first cell; cells beyond the grid meet no gradient."""
     index = start[:, None] + torch.arange(length, device=start.device)
     return marks.gather(1, index.clamp(max=marks.shape[1] - 1))

@@ -14,8 +14,8 @@ class GradCAMPlusPlus(Explainer):
 
     Source: Chattopadhay et al., WACV 2018 (arXiv 1710.11063), equations 10 and 19: the attribute is taken through an
     exponential, whose value is one factor of the whole map and left out. Two departures: the map covers the level that
-    the detection came from, and S_c is the sum of A_c's positive part, which is the paper's where features have a ReLU
-    behind them; an FPN's have none, and the paper's weights then have poles.
+    the detection came from, and S_c is the sum of A_c's positive part. That is the paper's S_c for features that come
+    out of a ReLU; an FPN's don't, and the paper's weights would have poles.
     """
 
     whole_level = True

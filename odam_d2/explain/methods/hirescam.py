@@ -9,11 +9,11 @@ from ..windows import GradientWindows
 
 @register_method("hirescam")
 class HiResCAM(Explainer):
-    """h = ReLU( sum_c G_c * A_c ): the same as ODAM without smoothing wherever one level speaks for a detection.
+    """h = ReLU( sum_c G_c * A_c ): the same as ODAM without smoothing.
 
-    Source: Draelos and Carin, 2020 (arXiv 2011.08891), made for the last layer of classifiers. Departure: where several
-    levels speak their maps are added in the image before the ReLU, so that the two are the same there too. Computed
-    from gradients on the grid, it is also a check of the shorter ways that ODAM's maps come by.
+    Source: Draelos and Carin, 2020 (arXiv 2011.08891), made for the last layer of classifiers. Departure: where a
+    detection depends on several levels, their maps are added in the image before the ReLU, as in ODAM. Since it always
+    computes gradients on the grid, it is also a check of ODAM's shortcuts.
     """
 
     linear = True

@@ -11,8 +11,8 @@ from ..windows import GradientWindows
 class LayerCAM(Explainer):
     """h = ReLU( sum_c ReLU(G_c) * A_c ) at every cell.
 
-    Source: Jiang et al., LayerCAM, IEEE Transactions on Image Processing, 2021. Departure: one level speaks, the one
-    that the detection came from, and maps of several layers are not fused by their maximum.
+    Source: Jiang et al., LayerCAM, IEEE Transactions on Image Processing, 2021. Departure: the map is of
+    the level that the detection came from; maps of several layers are not fused by their maximum.
     """
 
     def combine(self, chunk: GradientWindows) -> Tensor:

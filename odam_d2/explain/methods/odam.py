@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ...ops.cam import gradient_times_features
 from ...structures import DetectionTrace, HeatMaps
-from ..base import Explainer, register_method
+from ..base import Explainer, register_method, smoothing_option
 from ..windows import GradientWindows
 
 
@@ -14,15 +14,28 @@ class ODAM(Explainer):
 
     Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), equation 3. Two departures from the public code: sides are
     those of the decoded box, outward, in pixels (not raw regression deltas), and Phi is the identity unless asked for.
+
+    Args:
+        args: as for :class:`Explainer`.
+        smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none.
+
+    Raises:
+        ValueError: if `smoothing` is negative or not finite.
     """
 
     linear = True
-    smooths = True
+
+    def __init__(self, *args, smoothing: float = 0.0):
+        super().__init__(*args)
+        if not 0.0 <= smoothing < float("inf"):
+            raise ValueError(f"`smoothing` must be a number >= 0; got {smoothing}: 0 leaves gradients as they are")
+        self.smoothing = smoothing
 
     def combine(self, chunk: GradientWindows) -> Tensor:
         """See :meth:`Explainer.combine`."""
         return gradient_times_features(chunk.gradients, chunk.activations()[:, None])
 
     def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
-        """The same, by whatever the engine has that is quicker."""
-        return self.choose_engine(trace).odam_maps(trace, self.attributes, self.smoothing)
+        """The same maps, by the engine's own shortcut where it has one."""
+        engine = self.choose_engine(trace)
+        return engine.odam_maps(trace, self.attributes, **smoothing_option(self.smoothing))

@@ -1,4 +1,4 @@
-"""A control for the others: maps that know nothing.
+"""A control for the other methods: maps without information.
 
 Shape letters: D detections over the batch, R of one image, K attributes, (H, W) the grid of a map, N images.
 """
@@ -13,18 +13,18 @@ from ..windows import MapWindows, assemble
 
 @register_method("random")
 class RandomMaps(Explainer):
-    """Every cell of every map is drawn from [0, 1), whatever the image shows and the detector says.
+    """Every cell of every map is drawn from [0, 1), whatever the image and the detector.
 
-    What a metric gives for these maps is what it gives for nothing. A method that isn't ahead of it in a metric has
-    shown nothing by that metric; and where many methods aren't, the metric is to be doubted.
+    These maps are a metric's baseline. A method that does no better on a metric has shown nothing by it, and if many
+    methods do no better, the metric is in doubt.
 
-    Source: the random order that Samek et al., IEEE TNNLS 2017 (arXiv 1509.06321), compare heat maps with; there of
+    Source: the random order that Samek et al., IEEE TNNLS 2017 (arXiv 1509.06321), compare heat maps with: there of
     regions, here of cells.
 
     Args:
         args: as for :class:`Explainer`.
         stride: model-input pixels per cell of the maps; D-RISE's default.
-        seed: of the draws, which are the same for each image.
+        seed: of the random numbers, which are the same for each image.
 
     Raises:
         ValueError: if `stride` is below 1.
@@ -57,4 +57,12 @@ class RandomMaps(Explainer):
         windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
         strides = trace.boxes.new_tensor([self.stride] * 2)
         flat = values.transpose(0, 1).flatten(1)
-        return MapWindows(chosen, 0, windows, grid, strides, flat, [False] * len(self.attributes))
+        return MapWindows(
+            detections=chosen,
+            source=0,
+            windows=windows,
+            grid=grid,
+            strides=strides,
+            values=flat,
+            adds_up=[False] * len(self.attributes),
+        )

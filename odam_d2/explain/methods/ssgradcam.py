@@ -1,4 +1,4 @@
-"""Spatial Sensitive Grad-CAM: Grad-CAM's weights, and where in a channel its gradient is."""
+"""Spatial Sensitive Grad-CAM: Grad-CAM's weights, times where in each channel the gradient is."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from ..windows import GradientWindows
 
 @register_method("ssgradcam")
 class SSGradCAM(Explainer):
-    """h = ReLU( sum_c w_c S_c * A_c ), w_c the mean of G_c over the level, S_c = |G_c| / max |G_c|.
+    """h = ReLU( sum_c w_c S_c * A_c ), w_c the mean of G_c over the level, S_c = abs(G_c) / max abs(G_c).
 
     Source: Yamauchi and Ishikawa, Spatial Sensitive Grad-CAM, ICIP 2022. Departures are those of
     :class:`~odam_d2.explain.methods.gradcam.GradCAM`; the mean is over all H * W cells, those of the padding included.

@@ -1,4 +1,4 @@
-"""Spatial Sensitive Grad-CAM++: Grad-CAM++'s weights, and where in a channel its gradient is."""
+"""Spatial Sensitive Grad-CAM++: Grad-CAM++'s weights, times where in each channel the gradient is."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from ..windows import GradientWindows
 
 @register_method("ssgradcam++")
 class SSGradCAMPlusPlus(Explainer):
-    """h = ReLU( sum_c w_c S_c * A_c ), w_c as in Grad-CAM++, S_c = |G_c| / max |G_c|.
+    """h = ReLU( sum_c w_c S_c * A_c ), w_c as in Grad-CAM++, S_c = abs(G_c) / max abs(G_c).
 
     Source: Yamauchi, Spatial Sensitive Grad-CAM++, CVPR Workshops 2024. Departure: the weights are those of
     :class:`~odam_d2.explain.methods.gradcam_pp.GradCAMPlusPlus` as they stand there, combined with the spatial

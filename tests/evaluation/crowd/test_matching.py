@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from odam_d2.evaluation import match_crowd
-from odam_d2.evaluation.crowd.matching import FALSE, IGNORED, SCORE_THRESHOLDS
+from odam_d2.evaluation.crowd.matching import FALSE, IGNORED, SCORE_THRESHOLDS, match_crowd
 from tests.evaluation.crowds import (
     DETECTIONS,
     SCORES,

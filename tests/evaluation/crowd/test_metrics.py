@@ -5,8 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from odam_d2.evaluation import average_precision, jaccard_index, log_average_miss_rate, match_crowd, pool_matches
-from odam_d2.evaluation.crowd.metrics import REFERENCE_FPPI
+from odam_d2.evaluation.crowd.matching import match_crowd
+from odam_d2.evaluation.crowd.metrics import (
+    REFERENCE_FPPI,
+    average_precision,
+    jaccard_index,
+    log_average_miss_rate,
+    pool_matches,
+)
 from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, record
 
 FOUND = [True, False, True, False]  # of the five, without the ignored one

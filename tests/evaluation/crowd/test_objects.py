@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from odam_d2.evaluation import CrowdObjects
-from odam_d2.evaluation.crowd.objects import overlaps
+from odam_d2.evaluation.crowd.objects import CrowdObjects, overlaps
 from tests.evaluation.crowds import annotation, record
 
 

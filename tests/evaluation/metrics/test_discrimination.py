@@ -7,7 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import distance_box_iou
 
-from odam_d2.evaluation import energy_in_objects, inside_boxes, object_discrimination_index, pairs_of_objects
+from odam_d2.evaluation.metrics.discrimination import energy_in_objects, object_discrimination_index, pairs_of_objects
+from odam_d2.evaluation.metrics.localization import inside_boxes
 
 # Three objects in an image of 4 x 8: columns 0-2, columns 2-4 (sharing column 2 with the first), columns 6-7.
 BOXES = torch.tensor([[0.0, 0, 3, 4], [2, 0, 5, 4], [6, 0, 8, 4]])

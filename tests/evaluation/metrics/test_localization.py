@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from odam_d2.evaluation import (
+from odam_d2.evaluation.metrics.localization import (
     compactness,
     energy_inside,
     inside_boxes,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from odam_d2.evaluation import METRICS, ExplainedObjects, Measuring, TrueObjects, noisy_image
-from odam_d2.evaluation.metrics.stability import explain_with_noise, stability
+from odam_d2.evaluation import METRICS, ExplainedObjects, Measuring, TrueObjects
+from odam_d2.evaluation.metrics.stability import explain_with_noise, noisy_image, stability
 from odam_d2.explain import build_comparison
 from odam_d2.modeling.provenance import UnreachedBoxError
 from odam_d2.structures import HeatMaps

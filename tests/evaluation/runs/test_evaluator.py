@@ -4,8 +4,9 @@ import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 
-from odam_d2.evaluation import METRICS, ExplanationEvaluator, GuardedComparison, Measuring, ResultStore
+from odam_d2.evaluation import METRICS, ExplanationEvaluator, Measuring, ResultStore
 from odam_d2.evaluation.runs import measuring as measuring_file
+from odam_d2.evaluation.runs.evaluator import GuardedComparison
 from tests.evaluation.scenes import BOXES, UNIFORM, delta, entry, output, record
 
 NAMES = [

@@ -10,11 +10,6 @@ from odam_d2.explain.engines import vjp
 from odam_d2.explain.engines.vjp import BatchedGradients
 
 
-def everything(gradient, part):
-    del part
-    return gradient
-
-
 def scalars_and_leaves():
     """Seven scalars of two leaves; none of them depends on a third."""
     leaves = [
@@ -41,15 +36,15 @@ def assert_same(found, expected):
 def test_equal_to_one_call_a_scalar_by_any_number_at_a_time(at_once):
     scalars, leaves = scalars_and_leaves()
     gradients = BatchedGradients(at_once)
-    assert_same(gradients(scalars, leaves, everything), one_by_one(scalars, leaves))
+    assert_same(gradients(scalars, leaves), one_by_one(scalars, leaves))
     assert gradients.batched
-    assert not bool(gradients(scalars, leaves, everything)[2].any())
+    assert not bool(gradients(scalars, leaves)[2].any())
 
 
-def test_what_is_taken_is_all_that_is_kept():
+def test_of_each_scalar_its_own_image_is_kept():
     scalars, leaves = scalars_and_leaves()
     halves = torch.tensor([0, 1, 0, 1, 1, 0, 0])
-    found = BatchedGradients(3)(scalars, leaves[:1], lambda g, part: g[torch.arange(len(g)), halves[part]])[0]
+    found = BatchedGradients(3)(scalars, leaves[:1], halves)[0]
     assert torch.allclose(found, one_by_one(scalars, leaves)[0][torch.arange(7), halves], atol=1e-6)
 
 
@@ -79,7 +74,7 @@ def test_an_operator_that_can_not_be_batched_is_looped_over_from_then_on_without
     gradients = BatchedGradients()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert_same(gradients(scalars, [leaf], everything), one_by_one(scalars, [leaf]))
+        assert_same(gradients(scalars, [leaf]), one_by_one(scalars, [leaf]))
     assert not gradients.batched and gradients.size([leaf]) == 1
 
 
@@ -87,7 +82,7 @@ def test_attention_has_a_batching_rule():
     query = torch.randn(1, 2, 5, 8, requires_grad=True)
     scalars = F.scaled_dot_product_attention(query, query, query).sum(-1).flatten()
     gradients = BatchedGradients()
-    assert_same(gradients(scalars, [query], everything), one_by_one(scalars, [query]))
+    assert_same(gradients(scalars, [query]), one_by_one(scalars, [query]))
     assert gradients.batched
 
 
@@ -112,7 +107,7 @@ def test_out_of_memory_halves_the_chunk_and_says_so_once(monkeypatch, error):
     monkeypatch.setattr(torch.autograd, "grad", grad)
     gradients = BatchedGradients()
     with pytest.warns(UserWarning, match="out of memory with 7 maps or detections at a time: going on with 3") as said:
-        found = gradients(scalars, leaves, everything)
+        found = gradients(scalars, leaves)
     assert len(said) == 1 and tried == [7, 3, 1, 1, 1, 1, 1, 1, 1] and gradients.batched
     assert_same(found, expected)
 
@@ -122,4 +117,4 @@ def test_an_error_that_is_none_of_these_comes_through():
     scalars = (leaf**2).clone()
     scalars.sum().backward()  # frees the graph
     with pytest.raises(RuntimeError, match="second time"):
-        BatchedGradients()(scalars, [leaf], everything)
+        BatchedGradients()(scalars, [leaf])

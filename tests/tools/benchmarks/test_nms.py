@@ -19,7 +19,7 @@ def tool():
 
 
 def test_prints_a_table_and_writes_the_figures(tool, tmp_path, capsys, monkeypatch):
-    real = tool.subprocess.run
+    real = tool.benchmarking.subprocess.run
 
     def run_here(command, **options):
         """The tool itself in this process, whose peak is not that of the job alone; it starts others as well."""
@@ -29,7 +29,7 @@ def test_prints_a_table_and_writes_the_figures(tool, tmp_path, capsys, monkeypat
             assert tool.main(command[2:]) == 0
         return SimpleNamespace(stdout=printed.getvalue())
 
-    monkeypatch.setattr(tool.subprocess, "run", run_here)
+    monkeypatch.setattr(tool.benchmarking.subprocess, "run", run_here)
     output = tmp_path / "figures.json"
     arguments = [*RUN, "--candidates", "5", "20", "--sample", "2", "--output", str(output)]
     assert tool.main([*arguments, *SMALL, "MODEL.DEVICE", "cpu"]) == 0

@@ -39,24 +39,25 @@ def test_prints_a_table_and_writes_the_figures(tool, tmp_path, capsys):
 
 
 def test_peaks_are_of_processes_of_their_own(tool, capsys, monkeypatch):
-    arguments = tool.argument_parser().parse_args(["--no-amp", "--threads", "1", "--seed", "5", *SMALL])
-    asked = []
+    typed = ["--no-amp", "--threads", "1", "--seed", "5", *SMALL]
+    arguments, asked = tool.argument_parser().parse_args(typed), []
 
     def run_here(command, **_options):
         asked.append(tool.argument_parser().parse_args(command[2:]))
         assert tool.main(command[2:]) == 0
         return SimpleNamespace(stdout=capsys.readouterr().out)
 
-    monkeypatch.setattr(tool.subprocess, "run", run_here)
-    assert tool.peak_memory(arguments, "second") > 100
+    monkeypatch.setattr(tool.benchmarking.subprocess, "run", run_here)
+    asking = SimpleNamespace(argv=typed)
+    assert tool.benchmarking.peak_memory(tool.__file__, asking, "second") > 100
     assert vars(asked[0]) == {**vars(arguments), "memory_job": "second"}
 
 
 def test_the_three_ways_differ_in_what_they_say(tool):
     arguments = tool.argument_parser().parse_args(["--threads", "1", *SMALL])
-    weights = {way: tool.read_config(arguments, way).ODAM.TRAIN for way in tool.WAYS}
+    weights = {way: tool.config_of(arguments, way).ODAM.TRAIN for way in tool.WAYS}
     assert [one.WEIGHT for one in weights.values()] == [0.0, 0.2, 0.2]
     assert [one.SECOND_ORDER for one in weights.values()] == [False, False, True]
     arguments.opts = [*arguments.opts, "ODAM.TRAIN.WEIGHT", "0.0"]
-    with pytest.raises(SystemExit, match="`ODAM.TRAIN.WEIGHT` of .* must be greater than 0; got 0"):
-        tool.read_config(arguments, "stock")
+    with pytest.raises(ValueError, match="`ODAM.TRAIN.WEIGHT` of .* must be greater than 0; got 0"):
+        tool.config_of(arguments, "stock")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.helpers import load_tool
+from tests.helpers import given, load_tool
 
 SMALL = ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.FPN.OUT_CHANNELS", "32"]
 
@@ -18,6 +18,27 @@ def test_prints_the_largest_difference_of_each_attribute(config, capsys):
         "score", "logit", "left", "top", "right", "bottom", "x1", "y1", "x2", "y2",
     ]  # fmt: skip
     assert all(float(median) <= float(largest) < 1e-4 for _, median, largest in rows)
+
+
+def test_boxes_that_fit_no_anchor_are_left_out(monkeypatch, capsys):
+    exactness = load_tool("research/exactness")
+    three = given((480, 640), [[100, 100, 200, 220], [0, 200, 640, 201], [300, 50, 340, 90]], [0, 0, 1])
+    monkeypatch.setattr(exactness, "boxes_everywhere", lambda *_: three)
+    with pytest.warns(UserWarning, match="frozen statistics"):
+        assert exactness.main(["--config-file", "synthetic/fcos_compact_FPN", "MODEL.DEVICE", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("1 of 3 boxes fit no anchor and are left out\n")
+    assert {number for number in re.findall(r"\| \w+ +\| +(\d+) \|", printed)} == {"2"}
+
+
+def test_where_no_box_fits_it_is_said_in_a_sentence(monkeypatch, capsys):
+    exactness = load_tool("research/exactness")
+    flat = given((480, 640), [[0, 200, 640, 201]], [0])
+    monkeypatch.setattr(exactness, "boxes_everywhere", lambda *_: flat)
+    assert exactness.main(["--config-file", "synthetic/fcos_compact_FPN", "MODEL.DEVICE", "cpu"]) == 1
+    assert capsys.readouterr().err == (
+        "error: a box must fit an anchor of the detector; got 1 that don't: give more --boxes\n"
+    )
 
 
 def test_prints_how_far_frozen_group_norm_is_from_exact(capsys):
