@@ -1,4 +1,4 @@
-"""One self-contained page on which the same objects are explained by several detectors, side by side.
+"""One self-contained page that shows how several detectors explain the same objects, side by side.
 
 Each image has a table: a row for each annotated object that at least one detector found, a column for each detector,
 and in it the part of the image around the object with that detector's heat map. Images are (h, w, 3) uint8 RGB;
@@ -31,7 +31,7 @@ class Findings:
     Attributes:
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
         class_names: the name of each class, by its number.
-        link: address of the detector's own report of a detection, with ``{}`` where its number belongs.
+        link: address of a detection in the detector's own report, with ``{}`` in place of its number.
     """
 
     instances: Instances
@@ -46,18 +46,18 @@ def comparison_entry(
     findings: Sequence[Findings | None],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """What the page holds of one image.
+    """Makes the entry of one image for :func:`write_comparison`.
 
     Args:
-        name: what to call it.
+        name: the image's name on the page.
         image: (h, w, 3) uint8 RGB.
-        annotations: its annotated objects; crowds don't count.
-        findings: of each detector; None where it did not explain the image.
-        attributes: the maps to draw, of those that the heat maps have.
+        annotations: its annotated objects; crowds are left out.
+        findings: those of each detector; None where it did not explain the image.
+        attributes: the maps to draw, among those that the heat maps have.
 
     Returns:
-        A dict for :func:`write_comparison`: ``found`` counts the objects of each detector, ``rows`` holds those that
-        are shown, from the largest to the smallest.
+        A dict for :func:`write_comparison`: ``found`` is the number of objects that each detector found; ``rows`` holds
+        the objects that are shown, from the largest to the smallest.
     """
     objects = [annotation for annotation in annotations if not annotation.crowd]
     matches = [
@@ -102,8 +102,8 @@ def write_comparison(
 
     Args:
         path: the html file.
-        entries: what :func:`comparison_entry` gave, in the order to show.
-        detectors: of each its ``name``, a ``detail`` in a few words, and ``link``, the address of its report.
+        entries: results of :func:`comparison_entry`, in the order to show.
+        detectors: for each its ``name``, a short ``detail``, and ``link``, the address of its report.
         attributes: the maps that were drawn; the first is shown first.
         title: heading of the page.
     """
@@ -129,7 +129,7 @@ def _area_of(objects: Sequence[Annotation]):
 
 
 def _cell(image, region, annotation: Annotation, one: Findings, k: int, attributes: Sequence[str]) -> dict[str, Any]:
-    """A detector's detection `k` of an object: a crop for each attribute, and what it says."""
+    """A detector's detection `k` of an object: a crop for each attribute, its score and its IoU with the object."""
     box = one.instances.pred_boxes.tensor[k]
     iou = float(pairwise_iou(Boxes(box[None].cpu()), Boxes(tensor([annotation.box])))[0, 0])
     crops = {}

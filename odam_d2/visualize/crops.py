@@ -1,4 +1,4 @@
-"""The part of an image around an object, with its box and a heat map: what pages put side by side.
+"""Crops of an image around an object, with its box and a heat map, as the pages show them side by side.
 
 Images are (h, w, 3) uint8 RGB; boxes are XYXY in their pixels.
 """
@@ -18,9 +18,9 @@ _CELL = (190, 220)  # highest and widest crop, in pixels
 
 
 def region_around(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """The part (x1, y1, x2, y2) of an image around a box, the same for all detectors, in the shape of a cell.
+    """The region (x1, y1, x2, y2) of an image around a box, with the aspect ratio of a cell, whatever the detector.
 
-    It moves, and shrinks if it must, to lie inside the image.
+    It is shifted, and shrunk if necessary, to lie inside the image.
     """
     size = 1.5 * (box[2:] - box[:2]) + 16
     cell = np.array([_CELL[1], _CELL[0]])

@@ -1,4 +1,4 @@
-"""Heat maps in 8 bits, cut to where they are warm."""
+"""Heat maps in 8 bits, cropped to where they are not zero."""
 
 from typing import NamedTuple
 
@@ -22,9 +22,9 @@ class EightBitMaps(NamedTuple):
 
 
 def eight_bit_maps(one: HeatMaps) -> EightBitMaps:
-    """Rounds the maps of one detection to 255 steps and drops rows and columns at the border without heat.
+    """Rounds the maps of one detection to 255 steps and crops rows and columns at the border that are zero.
 
-    Where no map has any heat the window stays as it is.
+    If all maps are zero, the window is kept as it is.
 
     Args:
         one: HeatMaps of a single detection with one window, as ``heatmaps[3].on_one_grid()`` gives them.

@@ -1,4 +1,4 @@
-"""The annotated objects of an image beside what was detected in it."""
+"""The annotated objects of an image beside its detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def match_objects(
 def judge_detections(
     instances: Instances, annotations: Sequence[Annotation], class_names: Sequence[str]
 ) -> list[dict[str, float | str]]:
-    """Says of each detection which annotated object it finds, if any; see :func:`match_objects`.
+    """Judges each detection by the annotated objects; see :func:`match_objects`.
 
     Args:
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes``, in the original image's frame.

@@ -44,17 +44,17 @@ def write_examples(
     charts: Mapping[str, str] | None = None,
     verdicts: Sequence[str] = (),
 ) -> None:
-    """Writes the page, whole or not at all; it holds everything that it shows but the curves and charts beside it.
+    """Writes the page, whole or not at all; curves and charts are files beside it, everything else is inside.
 
     Args:
         path: the html file.
-        sections: of each metric its name ``metric`` and ``rows``: the objects to show, with crops as data URIs.
+        sections: for each metric its name ``metric`` and ``rows``: the objects to show, with crops as data URIs.
         summary: ``metrics`` with the table of means, ``curves``.
         methods: columns.
-        notes: what else to say, a paragraph each.
+        notes: further remarks, a paragraph each.
         title: heading of the page.
         charts: further images beside the page: file name -> what it shows.
-        verdicts: what the charts come to, a sentence each.
+        verdicts: conclusions from the charts, a sentence each.
     """
     page = render_page(
         "measurements.html",
