@@ -58,6 +58,9 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.NMS.STRIDE = 8.0
     # Boxes of an image that are compared, >= 1: the best of those above the detector's score threshold.
     cfg.ODAM.NMS.MAX_CANDIDATES = 1000
+    # How many times the candidates' boxes go through a two-stage detector's heads again before their maps are taken,
+    # >= 0; 0, maps of the proposals, is as published.
+    cfg.ODAM.NMS.REPOOL = 0
     # Whose maps are compared, an attribute; None for the class score, as published: "score" two-stage, and "logit"
     # one-stage, whose maps are those of its sigmoid but for a factor.
     cfg.ODAM.NMS.ATTRIBUTE = None
@@ -144,6 +147,31 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.TRAIN.DUPLICATE_IOU = 1.0
     # Model-input pixels per cell of the grid on which maps are compared, > 0.
     cfg.ODAM.TRAIN.STRIDE = 8.0
+    # "log": the published losses; "ranking": pairs of one object should be more alike than pairs of two.
+    cfg.ODAM.TRAIN.LOSS = "log"
+    # Of "ranking": the difference of similarities that counts as one, > 0.
+    cfg.ODAM.TRAIN.TEMPERATURE = 0.1
+    # "anchor": each positive is paired with every object's best one, as published; "every": every two positives are.
+    cfg.ODAM.TRAIN.PAIRS = "anchor"
+    # Least and largest IoU of the predicted boxes of a pair; (0, 1) leaves out none, as published.
+    cfg.ODAM.TRAIN.PAIR_IOU = (0.0, 1.0)
+    # What two-stage detectors explain: "sampled", the positives that their own losses are on, as published, or "all"
+    # proposals on an object.
+    cfg.ODAM.TRAIN.PROPOSALS = "sampled"
+    # Of two-stage detectors: how many randomly moved annotated boxes of each object are explained beside them, >= 0.
+    cfg.ODAM.TRAIN.JITTERED = 0
+    # Of two-stage detectors: whether annotated boxes are explained beside them as given boxes, which become anchors.
+    cfg.ODAM.TRAIN.GIVEN = False
+    # Of two-stage detectors: how many times predicted boxes go through the heads again before their maps are taken,
+    # >= 0; 0, maps of the proposals, is as published.
+    cfg.ODAM.TRAIN.REPOOL = 0
+    # Of two-stage detectors: a prediction belongs to the object that its proposal was "matched" with, as published, or
+    # to the one that the "predicted" box overlaps.
+    cfg.ODAM.TRAIN.OWNER = "matched"
+    # Of two-stage detectors: what is explained of the class, "logit", as published, or "score".
+    cfg.ODAM.TRAIN.ATTRIBUTE = "logit"
+    # Of two-stage detectors in second order: whether the gates of ReLUs are learned, too.
+    cfg.ODAM.TRAIN.LEARNABLE_GATES = False
     # Iterations after which the same objects are explained again, for curves of ODI and images in TensorBoard, >= 0;
     # 0 for never. They are annotated ones of the first images of DATASETS.TEST.
     cfg.ODAM.TRAIN.WATCH_PERIOD = 0

@@ -43,6 +43,8 @@ class OdamNMS:
         attribute: whose maps are compared.
         engine: see :func:`odam_d2.explain.build_explainer`.
         group_norm: as `engine`.
+        repool: how many times a two-stage detector's candidates go through its heads again before their maps are taken.
+            0, as published, gives maps of the proposals: heat lies under these, which may be far from the candidates.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -60,18 +62,22 @@ class OdamNMS:
         attribute: str = "score",
         engine: str = "auto",
         group_norm: str = "frozen",
+        repool: int = 0,
     ):
         check_thresholds(iou_threshold, low, high)
         if not 0.0 < stride < float("inf"):
             raise ValueError(f"`stride` must be a number > 0; got {stride}: 8 to 16 pixels are usual")
         if max_candidates < 1:
             raise ValueError(f"`max_candidates` must be at least 1; got {max_candidates}: 1000 is usual")
+        if repool < 0:
+            raise ValueError(f"`repool` must be at least 0; got {repool}: 0 is as published")
         self.thresholds = (float(iou_threshold), float(low), float(high))
         self.stride = float(stride)
         self.max_candidates = max_candidates
         self.attribute = attribute
         self.engine = engine
         self.group_norm = group_norm
+        self.repool = repool
         self._explainer: Explainer | None = None
 
     @classmethod
@@ -86,6 +92,7 @@ class OdamNMS:
             "max_candidates": nms.MAX_CANDIDATES,
             "engine": cfg.ODAM.ENGINE,
             "group_norm": cfg.ODAM.GROUP_NORM,
+            "repool": nms.REPOOL,
         }
 
     def best(self, candidates: list[Instances]) -> list[Instances]:

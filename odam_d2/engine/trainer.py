@@ -25,6 +25,7 @@ from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
 from .optimizers import OPTIMIZERS
 from .stream import StreamOfBatches, build_train_loader
 from .watching import WatchExplanations
+from .watching_pairs import WatchHardPairs
 
 
 class CPUAutocastTrainer(SimpleTrainer):
@@ -80,7 +81,7 @@ class OdamTrainer(DefaultTrainer):
         if self.cfg.SEED >= 0:
             ours.append(SeedEachStep(self.cfg.SEED))
         if self.cfg.ODAM.TRAIN.WATCH_PERIOD > 0 and comm.is_main_process():
-            ours.append(WatchExplanations.from_config(self.cfg))
+            ours += [WatchExplanations.from_config(self.cfg), WatchHardPairs.from_config(self.cfg)]
         # The writer comes last, so that it writes what the others found.
         return [*ours, *stock, writer]
 

@@ -22,13 +22,14 @@ def require_reported_scores(predictions: Predictions, trace: DetectionTrace) -> 
 
     Args:
         predictions: what is about to be differentiated.
-        trace: with ``scores`` in its ``instances``; nothing is compared where it holds none.
+        trace: with ``scores`` in its ``instances``; nothing is compared where it holds none, or they are
+            not its own.
 
     Raises:
         ScoresDifferError: if one differs by more than a relative 1e-4, or 64 units in the last place of the features'
             precision where that is more.
     """
-    if not trace.instances or len(trace) == 0:
+    if not (trace.reported and trace.instances and len(trace)):
         return
     reported = torch.cat([found.scores for found in trace.instances]).detach().float()
     explained = predictions.scores.detach().float().to(reported.device)

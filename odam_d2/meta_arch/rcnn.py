@@ -1,5 +1,6 @@
 """The two-stage detector that remembers where its detections came from."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -188,7 +189,24 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         rows = [found.get(ROW_FIELD) for found in candidates]
         stages = [self._stage(features, stage, rows) for stage in box_stages]
         sizes = [found.image_size for found in candidates]
-        return self._remember(images, features, candidates, rows, stages, len(stages), sizes)
+        trace = self._remember(images, features, candidates, rows, stages, len(stages), sizes)
+        boxes = trace.boxes
+        for repeat in range(self.odam_nms.repool):
+            boxes = trace.head.predict(features, trace).boxes if repeat else boxes
+            trace = self._repool(images, features, trace, boxes)
+        return trace
+
+    def _repool(self, images, features, trace: DetectionTrace, boxes: torch.Tensor) -> DetectionTrace:
+        """The trace of the same instances, explained as if these boxes had been their proposals."""
+        proposals = []
+        for size, box in zip(trace.image_sizes, boxes.split([len(one) for one in trace.instances]), strict=True):
+            proposals.append(Instances(size, proposal_boxes=Boxes(box.clone())))
+            proposals[-1].proposal_boxes.clip(size)
+        everyone = [torch.arange(len(one), device=self.device) for one in proposals]
+        stages = [self._stage(features, s, everyone) for s in self.roi_heads.run_box_stages(features, proposals)]
+        rows = [torch.full_like(row, -1) for row in everyone]
+        again = self._remember(images, features, trace.instances, rows, stages, len(stages), trace.output_sizes)
+        return replace(again, reported=False)
 
     def _remember(self, images, features, results, rows, stages, num_box_stages, output_sizes) -> DetectionTrace:
         """The trace of results that are in the frame of `output_sizes`, with their proposals' rows and their stages."""

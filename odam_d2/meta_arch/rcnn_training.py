@@ -52,11 +52,13 @@ class RCNNTrainingMixin(StockClass):
             explained = RoIPositives(
                 self,
                 {k: level.to(torch.promote_types(level.dtype, torch.float32)) for k, level in features.items()},
-                self.roi_heads.samples,
+                self.odam_losses.views.choose(self.roi_heads),
                 tuple(images.tensor.shape[-2:]),
                 self.odam_losses.second_order,
+                self.odam_losses.views,
+                self.roi_heads.targets,
             )
-            self.roi_heads.samples = []
+            self.roi_heads.forget_samples()
             return {**losses, **self.odam_losses(explained)}
 
     @contextmanager

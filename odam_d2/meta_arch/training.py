@@ -3,6 +3,7 @@
 from detectron2.config import CfgNode
 
 from ..training.explanation_losses import ExplanationLosses
+from ..training.views import Views
 
 
 def training_arguments(cfg: CfgNode) -> dict:
@@ -17,5 +18,18 @@ def training_arguments(cfg: CfgNode) -> dict:
         max_positives=train.MAX_POSITIVES,
         duplicate_iou=train.DUPLICATE_IOU,
         stride=train.STRIDE,
+        loss=train.LOSS,
+        temperature=train.TEMPERATURE,
+        pairs=train.PAIRS,
+        pair_iou=tuple(train.PAIR_IOU),
+        views=Views(
+            proposals=train.PROPOSALS,
+            jittered=train.JITTERED,
+            given=train.GIVEN,
+            repool=train.REPOOL,
+            owner=train.OWNER,
+            attribute=train.ATTRIBUTE,
+            learnable_gates=train.LEARNABLE_GATES,
+        ),
     )
     return {"odam_losses": losses}

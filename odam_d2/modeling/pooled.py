@@ -227,11 +227,15 @@ class TracedROIHeads(RepeatsInference):
     Attributes:
         keeps_samples: whether `samples` is filled in training.
         samples: N Instances, the proposals of the latest training step with their labels, as they were sampled.
+        all_proposals: N Instances, what they were sampled from.
+        targets: N Instances, the annotated objects.
     """
 
     tracing_methods = ("detect", "run_box_stages")
     keeps_samples = False
     samples: list[Instances] = []
+    all_proposals: list[Instances] = []
+    targets: list[Instances] = []
 
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
         """The stock class's, kept where somebody asks for it."""
@@ -239,7 +243,12 @@ class TracedROIHeads(RepeatsInference):
         if self.keeps_samples:
             # Copies: MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES puts other boxes into the originals.
             self.samples = [Instances(one.image_size, **one.get_fields()) for one in sampled]
+            self.all_proposals, self.targets = list(proposals), list(targets)
         return sampled
+
+    def forget_samples(self) -> None:
+        """Lets go of what was kept of the latest training step."""
+        self.samples, self.all_proposals, self.targets = [], [], []
 
     def pool(self, features: Mapping[str, Tensor], boxes: list[Boxes], pooler: ROIPooler) -> Tensor:
         """(R, C, P, P): pooled features of the boxes of N images, in model-input pixels."""

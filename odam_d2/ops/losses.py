@@ -92,3 +92,22 @@ def separation_loss(vectors: Tensor, pairs: Tensor, total: int | Tensor) -> Tens
         () not negative; for no pairs a zero with the graph of `vectors`.
     """
     return both_losses(vectors, pairs[:0], pairs, total)[1]
+
+
+def ranking_loss(same: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """How often pairs of different objects are more alike than pairs of one object, made smooth.
+
+    The mean of ``log(1 + exp((other - same) / temperature))`` over all couples of a pair of each kind, a bound
+    on 1 - AUC (Burges et al., "Learning to Rank using Gradient Descent", ICML 2005).
+
+    Args:
+        same: (n,) similarities of pairs of one object.
+        other: (m,) similarities of pairs of different objects.
+        temperature: difference of similarities that counts as one, > 0.
+
+    Returns:
+        () not negative; a zero with the graph of both where one of them is empty.
+    """
+    if len(same) == 0 or len(other) == 0:
+        return same.sum() * 0.0 + other.sum() * 0.0
+    return torch.nn.functional.softplus((other - same[:, None]) / temperature).mean()

@@ -71,6 +71,7 @@ class DetectionTrace:
         output_sizes: N times (h, w) of the original image.
         head: says again what was said of these detections.
         compute_features: runs the backbone again and returns its features, with a graph if gradients are on.
+        reported: whether the scores in `instances` are what `head` says; not where their boxes were pooled once more.
         sources: attribute -> which of the S sources it depends on, for those that don't depend on all of them.
         others: N dicts of what the detector gives beside its instances, e.g. ``sem_seg``; empty where there is nothing.
     """
@@ -91,6 +92,7 @@ class DetectionTrace:
     head: TracedHead
     compute_features: Callable[[], dict[str, Tensor]]
     sources: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    reported: bool = True
     others: list[dict[str, Any]] = field(default_factory=list)
 
     def sources_of(self, attribute: str) -> tuple[int, ...]:

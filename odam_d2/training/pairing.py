@@ -50,7 +50,7 @@ class Positives:
 
 @dataclass
 class Pairs:
-    """Pairs of one image's positives, each beginning with an object's anchor.
+    """Pairs of one image's positives, each beginning with an object's anchor, unless all are paired.
 
     Attributes:
         same: (n, 2) int64, an anchor and another positive of its object.
@@ -69,7 +69,13 @@ class Pairs:
 
 
 @torch.no_grad()
-def pair_positives(positives: Positives, weigh: bool, duplicate_iou: float = 1.0) -> Pairs:
+def pair_positives(
+    positives: Positives,
+    weigh: bool,
+    duplicate_iou: float = 1.0,
+    every: bool = False,
+    iou_range: tuple[float, float] = (0.0, 1.0),
+) -> Pairs:
     """Pairs the positives of one image.
 
     An object's anchor is the prediction of it with the highest IoU, the first of several. It is not paired with itself,
@@ -80,27 +86,40 @@ def pair_positives(positives: Positives, weigh: bool, duplicate_iou: float = 1.0
         weigh: whether a pair of one object counts IoU_p / IoU_a, as published for two-stage detectors, or one.
         duplicate_iou: objects whose annotated boxes overlap by more are not held apart: one may be the other, annotated
             twice, or stand right behind it. 1 keeps all pairs, as published.
+        every: whether every two positives are paired, not only each with anchors; then pairs don't differ in weight.
+        iou_range: pairs whose predicted boxes overlap by an IoU below the first or above the second of these are left
+            out; (0, 1) keeps all, as published.
 
     Returns:
         The pairs, as rows of `positives`.
     """
     objects = _number_objects(positives)
     ious = positives.ious
-    order = ious.argsort(descending=True, stable=True)
-    order = order[objects[order].argsort(stable=True)]
-    anchors = order[_rank_in_group(objects[order]) == 0]  # (A,), of object 0, 1, ...
     everyone = torch.arange(len(positives), device=objects.device)
+    if every:
+        anchors = everyone
+    else:
+        order = ious.argsort(descending=True, stable=True)
+        order = order[objects[order].argsort(stable=True)]
+        anchors = order[_rank_in_group(objects[order]) == 0]  # (A,), of object 0, 1, ...
 
-    members = everyone[anchors[objects] != everyone]
-    same = torch.stack([anchors[objects[members]], members], 1)
-    weights = ious[same[:, 1]] / ious[same[:, 0]].clamp(min=1e-9) if weigh else torch.ones_like(ious[members])
-
-    overlapping = pairwise_iou(Boxes(positives.boxes[anchors]), Boxes(positives.boxes)) > 0
+    overlaps = pairwise_iou(Boxes(positives.boxes[anchors]), Boxes(positives.boxes))
+    alike = objects[anchors][:, None] == objects
+    # Every two once; an anchor with everyone but itself.
+    coupled = anchors[:, None] < everyone if every else anchors[:, None] != everyone
+    coupled &= (overlaps >= iou_range[0]) & ((overlaps <= iou_range[1]) | (iou_range[1] >= 1))
     apart = pairwise_iou(Boxes(positives.truths[anchors]), Boxes(positives.truths)) <= duplicate_iou
-    candidates = overlapping & (objects != torch.arange(len(anchors), device=objects.device)[:, None])
-    which, others = (candidates & apart).nonzero().unbind(1)
-    dropped = int((candidates & ~apart).sum())
-    return Pairs(same, weights, torch.stack([anchors[which], others], 1), dropped)
+
+    same = _pairs(coupled & alike, anchors)
+    weights = ious[same[:, 1]] / ious[same[:, 0]].clamp(min=1e-9) if weigh and not every else ious.new_ones(len(same))
+    candidates = coupled & ~alike & (overlaps > 0)
+    return Pairs(same, weights, _pairs(candidates & apart, anchors), int((candidates & ~apart).sum()))
+
+
+def _pairs(chosen: Tensor, anchors: Tensor) -> Tensor:
+    """(n, 2) int64 from (A, P) bool: the anchor and the positive of each."""
+    which, others = chosen.nonzero().unbind(1)
+    return torch.stack([anchors[which], others], 1)
 
 
 def _number_objects(positives: Positives) -> Tensor:

@@ -4,19 +4,22 @@ Shape letters: P positives over the batch, S box stages, N images, C channels, B
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..explain.engines.roi import RoIEngine
 from ..modeling.pooled import BoxStage, PooledStage, TracedRoIHead, assign_levels
 from ..modeling.provenance import image_index_of
+from ..ops.gates import learnable_gates
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.untyped import UntypedModule
 from .explained import ExplainedPositives
 from .pairing import Positives
+from .views import Views, owners
 
 
 class GivenGradients(RoIEngine):
@@ -51,6 +54,9 @@ class RoIPositives(ExplainedPositives):
         samples: N Instances with ``proposal_boxes``, ``gt_classes`` and, where the image has objects, ``gt_boxes``.
         padded_size: (h, w) of the batch with padding.
         second_order: whether gradients keep a graph of their own.
+        views: what is explained of the samples; the published choice where left out.
+        targets: N Instances with ``gt_boxes`` and ``gt_classes``, all annotated objects; for views that look for the
+            object of a predicted box.
 
     Raises:
         TypeError: if the heads are not known to treat each RoI on its own, or pool otherwise than by RoIAlign.
@@ -65,8 +71,11 @@ class RoIPositives(ExplainedPositives):
         samples: Sequence[Instances],
         padded_size: tuple[int, int],
         second_order: bool,
+        views: Views | None = None,
+        targets: Sequence[Instances] = (),
     ):
         self.model, self.padded_size, heads = model, padded_size, model.roi_heads
+        self.views = views or Views()
         self.names = tuple(heads.box_in_features)
         # What is frozen below the heads has no gradient, but is differentiated by all the same.
         self.features = {
@@ -80,30 +89,71 @@ class RoIPositives(ExplainedPositives):
             for one, rows in zip(samples, chosen, strict=True)
         ]
         classes = torch.cat([one.gt_classes[rows] for one, rows in zip(samples, chosen, strict=True)])
-        with torch.enable_grad():
-            self.stages = heads.run_box_stages(self.features, proposals) if len(classes) else []
-            self.gradients = self._differentiate(classes, second_order) if len(classes) else []
         # Images without objects have no `gt_boxes`.
         truths = [one.get("gt_boxes" if one.has("gt_boxes") else "proposal_boxes").tensor for one in samples]
-        self.positives = Positives(
-            boxes=self._predicted(classes),
-            truths=torch.cat([truth[rows] for truth, rows in zip(truths, chosen, strict=True)]),
-            classes=classes,
-            image_index=image_index_of([len(one) for one in proposals], classes.device),
-        )
+        truth = torch.cat([one[rows] for one, rows in zip(truths, chosen, strict=True)])
+        image_index = image_index_of([len(one) for one in proposals], classes.device)
+        everyone = Positives(truth[:0], truth, classes, image_index)
+        self.stages: list[BoxStage] = []
+        self.gradients: list[Tensor] = []
+        everyone.boxes = self._run(proposals, everyone, second_order) if len(classes) else truth[:0]
+        # Rows of what the heads were run on that are positives.
+        self.rows = torch.arange(len(classes), device=classes.device)
+        if self.views.owner == "predicted" and len(classes):
+            self.rows = self._find_owners(everyone, targets)
+        self.positives = everyone[self.rows]
+
+    def _run(self, proposals: list[Instances], everyone: Positives, second_order: bool) -> Tensor:
+        """Runs the heads and differentiates; returns (P, 4) XYXY boxes that the proposals' run predicts."""
+        heads, classes = self.model.roi_heads, everyone.classes
+        # An annotated box that is explained as a given one is its own prediction, and stays where it is.
+        given = torch.cat([one.proposal_boxes.tensor for one in proposals])
+        fixed = (given == everyone.truths).all(1, keepdim=True) if self.views.given else torch.zeros_like(given[:, :1])
+        gates = learnable_gates(heads.modules_on_rois()) if self.views.learnable_gates else nullcontext()
+        counts, first = [len(one) for one in proposals], None
+        with torch.enable_grad(), gates:
+            for repeat in range(self.views.repool + 1):
+                # Only the last run is explained.
+                with torch.set_grad_enabled(repeat == self.views.repool):
+                    self.stages = heads.run_box_stages(self.features, proposals)
+                predicted = torch.where(fixed > 0, given, self._predicted(classes))
+                first = predicted if first is None else first
+                proposals = [Instances(size, proposal_boxes=Boxes(box.clone()))
+                             for size, box in zip(self.image_sizes, predicted.split(counts), strict=True)]  # fmt: skip
+                for one in proposals:
+                    one.proposal_boxes.clip(one.image_size)
+            self.gradients = self._differentiate(classes, second_order)
+        assert first is not None  # there is a first run
+        return first
 
     def _differentiate(self, classes: Tensor, second_order: bool) -> list[Tensor]:
-        """S times (P, C, B, B): the logits of the objects' classes by the pooled features of each stage."""
+        """S times (P, C, B, B): what is explained of the objects' classes by the pooled features of each stage."""
         rows = torch.arange(len(classes), device=classes.device)
-        logits = torch.stack([stage.outputs[0][rows, classes] for stage in self.stages]).mean(0)
+        logits = torch.stack([self._explained(stage.outputs[0])[rows, classes] for stage in self.stages]).mean(0)
         pooled = [stage.pooled for stage in self.stages]
         return list(torch.autograd.grad(logits.sum(), pooled, create_graph=second_order))
+
+    def _explained(self, logits: Tensor) -> Tensor:
+        """(P, K + 1) logits, or log odds."""
+        if self.views.attribute == "logit":
+            return logits
+        others = [logits[:, [k for k in range(logits.shape[1]) if k != one]] for one in range(logits.shape[1])]
+        return logits - torch.stack([other.logsumexp(1) for other in others], 1)
+
+    def _find_owners(self, everyone: Positives, targets: Sequence[Instances]) -> Tensor:
+        """Gives each prediction the object that its box overlaps; (Q,) int64 rows of those with one."""
+        truths, found = everyone.truths.clone(), torch.zeros_like(everyone.classes, dtype=torch.bool)
+        for number, target in enumerate(targets):
+            mine = (everyone.image_index == number).nonzero()[:, 0]
+            owner, found[mine] = owners(everyone.boxes[mine], everyone.classes[mine], target)
+            if len(target):
+                truths[mine] = target.gt_boxes.tensor[owner]
+        everyone.truths = truths
+        return found.nonzero()[:, 0]
 
     @torch.no_grad()
     def _predicted(self, classes: Tensor) -> Tensor:
         """(P, 4) XYXY boxes that the last stage predicts for the objects' classes."""
-        if not self.stages:
-            return next(iter(self.features.values())).new_zeros(0, 4)
         last: BoxStage = self.stages[-1]
         boxes = torch.cat(list(last.predictor.predict_boxes(last.outputs, last.proposals)))
         boxes = boxes.view(len(boxes), -1, 4)
@@ -114,7 +164,7 @@ class RoIPositives(ExplainedPositives):
         """See :meth:`ExplainedPositives.heat_maps`."""
         if len(rows) == 0:
             return [HeatMaps.empty(("logit",), size, size, rows.device) for size in self.image_sizes]
-        kept, strides = self.positives[rows], self.model.backbone.output_shape()
+        kept, strides, rows = self.positives[rows], self.model.backbone.output_shape(), self.rows[rows]
         stages = [self._stage(stage, rows, kept.image_index) for stage in self.stages]
         levels = [assign_levels(stage.pooler, stage.boxes) for stage in stages]
         trace = DetectionTrace(

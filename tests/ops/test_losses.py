@@ -10,6 +10,7 @@ from odam_d2.ops.losses import (
     both_losses,
     consistency_loss,
     pair_similarities,
+    ranking_loss,
     separation_loss,
     unit_vectors,
 )
@@ -114,3 +115,14 @@ def test_gradients():
 def test_pairs_of_another_shape_are_answered():
     with pytest.raises(ValueError, match=r"\(P, 2\) rows of `vectors`; got \(2,\)"):
         pair_similarities(torch.rand(2, 3), torch.tensor([0, 1]))
+
+
+def test_ranking_by_hand():
+    same, other = torch.tensor([0.8, 0.5], requires_grad=True), torch.tensor([0.6], requires_grad=True)
+    # Differences -.2 and .1 in units of .1: log(1 + exp(-2)) and log(1 + exp(1)).
+    loss = ranking_loss(same, other, 0.1)
+    assert float(loss.detach()) == pytest.approx((math.log1p(math.exp(-2)) + math.log1p(math.e)) / 2, rel=1e-5)
+    loss.backward()
+    assert same.grad[0] < 0 < other.grad[0]
+    empty = ranking_loss(same[:0], other, 0.1)
+    assert float(empty.detach()) == 0.0 and empty.requires_grad
