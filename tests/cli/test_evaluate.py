@@ -228,7 +228,7 @@ def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):
     "options, message",
     [
         (("--method-option", "drise.num_masks=3"), "`--method-option` must be for one of --methods; got 'drise'"),
-        (("--method-option", "odam.what=3"), "options of method 'odam' must be left out"),
+        (("--method-option", "odam.what=3"), "options of method 'odam' must be among"),
         (("--attribute", "beauty"), "beauty"),
         (("--annotations", "gone.json"), "json file in the COCO format; got 'gone.json'"),
     ],
