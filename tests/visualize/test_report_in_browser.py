@@ -20,7 +20,7 @@ pytestmark = needs("Chromium", CHROMIUM is not None)
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,800",
-    "--virtual-time-budget=5000",  # pretended milliseconds: what is loaded and drawn later than that is not seen
+    "--virtual-time-budget=15000",  # pretended milliseconds: what is loaded and drawn later than that is not seen
     "--enable-logging=stderr",  # the page's console, too
 )  # fmt: skip
 
