@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from odam_d2.evaluation import TimedComparison
+from odam_d2.evaluation.runs.timing import TimedComparison
 from odam_d2.explain import Explainer, MethodComparison, build_comparison, build_explainer
 from odam_d2.explain.guarded import GuardedExplainer
 from tests.helpers import compact_detector, given, random_input

@@ -2,7 +2,7 @@
 """Trains a detector of crowds in several ways by explanations, all from one start, and measures each one.
 
     tools/research/odam_train_sweep.py --output output/sweep --results docs/measurements/odam_train
-    tools/research/odam_train_sweep.py --output output/sweep --variants stock ranking --iterations 1500 --seed 1
+    tools/research/odam_train_sweep.py --output output/sweep --variants stock ranking_w1 --iterations 1500 --seed 1
     tools/research/odam_train_sweep.py --list
 
 Finished variants are skipped and an interrupted one continues at its last checkpoint, so the same command continues a
