@@ -36,7 +36,7 @@ class DenseEngine(SmoothingEngine):
 
     Args:
         model: the detector.
-        layer: see :class:`GradientEngine`; this engine explains on no named layer.
+        layer: see :class:`~odam_d2.explain.base.GradientEngine`; this engine explains on no named layer.
         group_norm: how group norm is taken: ``frozen`` or ``exact``.
 
     Raises:
