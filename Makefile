@@ -65,7 +65,7 @@ test: lint
 
 # Notebooks are executed again only where they or what they say changed; a warning is an error.
 docs: install
-	OMP_NUM_THREADS=1 $(PY) -m sphinx -n -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(PY) -m sphinx -j auto -n -W --keep-going -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 demo: install

@@ -25,8 +25,8 @@ exclude_patterns = ["_build", "_templates", "reference/generated/*.inc.md"]
 templates_path = ["_templates"]
 # Broken references are warnings, and `make docs` turns warnings into errors.
 nitpicky = True
-# Pieces of a type that Sphinx cuts at a comma, and references in docstrings that are Detectron2's own.
-nitpick_ignore_regex = [("py:class", r"\w+\[.*"), ("py:meth", r"ROIHeads\..*")]
+# Pieces of a type that Sphinx cuts at a comma.
+nitpick_ignore_regex = [("py:class", r"\w+\[.*")]
 
 # --- Notebooks ------------------------------------------------------------------------------------------------------
 nb_execution_mode = "cache"

@@ -26,7 +26,8 @@ def add_odam_config(cfg: CN) -> None:
     """
     cfg.ODAM = CN()
 
-    # How the tools explain when nothing else is said; a key that a method has no use for does not concern it.
+    # How to explain, unless an option of a command or an argument says otherwise: a key of odam_d2.explain.METHODS. The
+    # keys below that the method has no use for are ignored.
     cfg.ODAM.METHOD = "odam"
     # Scalars to explain, y in the paper: "score" (in [0, 1]), "logit", the sides "left", "top", "right", "bottom"
     # (outward, model-input pixels), the corners "x1", "y1", "x2", "y2" (model-input pixels), "combined".
@@ -34,25 +35,27 @@ def add_odam_config(cfg: CN) -> None:
     # Width of the Gaussian Phi that smooths the gradient, as a fraction of the box's side on the feature grid,
     # >= 0; 0 leaves the gradient as it is (Phi = identity).
     cfg.ODAM.SMOOTHING = 0.0
-    # "auto" takes the fast engine that recognises the detector, else "autograd"; or an engine's name.
+    # Gradient engine: "auto" takes the fast one that recognises the detector, else "autograd"; or an engine's name.
     cfg.ODAM.ENGINE = "auto"
-    # How group norm (in FCOS's head) is taken: "frozen", at its statistics, quick and approximate; "exact", slower.
+    # Group norm in a dense head (FCOS): "frozen" takes its statistics as constants, fast and approximate; "exact" does
+    # not, and is slow.
     cfg.ODAM.GROUP_NORM = "frozen"
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
-    # Odam-NMS, in place of a detector's own suppression of duplicates: of Faster, Mask and Cascade R-CNN, RetinaNet and
-    # FCOS. Query detectors, which suppress none, and proposals, which are of no class, don't heed it.
+    # Odam-NMS, in place of the non-max suppression of Faster, Mask and Cascade R-CNN, RetinaNet and FCOS. Query
+    # detectors, which suppress nothing, and region proposals, which have no class, ignore it.
     cfg.ODAM.NMS = CN()
+    # Whether Odam-NMS is used.
     cfg.ODAM.NMS.ENABLED = False
-    # IoU above which two boxes overlap, T in the paper, in [0, 1]; stands in for the detector's NMS_THRESH_TEST. None
+    # IoU above which two boxes overlap, T in the paper, in [0, 1]; replaces the detector's NMS_THRESH_TEST. None
     # for the published value: .6 two-stage (Faster R-CNN), .5 one-stage (FCOS; none was published for RetinaNet).
     cfg.ODAM.NMS.IOU_THRESH = None
-    # Cosine of two maps from which on boxes that overlap are one object, T_l in the paper, in [-1, 2]; None for the
-    # published value: .3 two-stage, .2 one-stage.
+    # Boxes that overlap are one object if the cosine of their maps is at least this, T_l in the paper, in [-1, 2]. None
+    # for the published value: .3 two-stage, .2 one-stage.
     cfg.ODAM.NMS.LOW = None
-    # Cosine of two maps from which on boxes that don't overlap are one object too, T_h in the paper, in [-1, 2], at
-    # least LOW; None for the published value: .7 two-stage, .8 one-stage.
+    # Boxes that don't overlap are one object if the cosine of their maps is at least this, T_h in the paper, in
+    # [-1, 2], at least LOW. None for the published value: .7 two-stage, .8 one-stage.
     cfg.ODAM.NMS.HIGH = None
     # Model-input pixels per cell of the grid that maps are compared on, > 0; 8 to 16 in the paper.
     cfg.ODAM.NMS.STRIDE = 8.0
@@ -62,30 +65,39 @@ def add_odam_config(cfg: CN) -> None:
     # >= 0; 0, maps of the proposals, is as published.
     cfg.ODAM.NMS.REPOOL = 0
     # Whose maps are compared, an attribute; None for the class score, as published: "score" two-stage, and "logit"
-    # one-stage, whose maps are those of its sigmoid but for a factor.
+    # one-stage, whose maps equal those of its sigmoid up to a factor.
     cfg.ODAM.NMS.ATTRIBUTE = None
 
-    # The points detector FCOS, which Detectron2 itself configures in Python only; keys as under MODEL.RETINANET.
+    # FCOS, which Detectron2 itself configures in Python only; keys as under MODEL.RETINANET.
     cfg.ODAM.FCOS = CN()
+    # Number of classes, without background.
     cfg.ODAM.FCOS.NUM_CLASSES = 80
+    # The backbone's maps that the head reads, fine to coarse.
     cfg.ODAM.FCOS.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
     # Convolutions before the output convolutions, in each of the two branches.
     cfg.ODAM.FCOS.NUM_CONVS = 4
-    # Norm behind each of them: "", "GN" or another name that Detectron2's get_norm knows.
+    # Norm after each of these convolutions: "", "GN" or another name that Detectron2's get_norm knows.
     cfg.ODAM.FCOS.NORM = "GN"
+    # Score that an untrained head gives, in (0, 1); sets the bias of its class outputs.
     cfg.ODAM.FCOS.PRIOR_PROB = 0.01
-    # Locations this many strides around an object's centre are positive in training.
+    # Locations within this many strides of an object's centre are positive in training.
     cfg.ODAM.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    # Weight of positives in the focal loss, in [0, 1].
     cfg.ODAM.FCOS.FOCAL_LOSS_ALPHA = 0.25
+    # Exponent of the focal loss, >= 0.
     cfg.ODAM.FCOS.FOCAL_LOSS_GAMMA = 2.0
+    # Lowest score of a detection, in [0, 1].
     cfg.ODAM.FCOS.SCORE_THRESH_TEST = 0.2
+    # Candidates of each level before non-max suppression.
     cfg.ODAM.FCOS.TOPK_CANDIDATES_TEST = 1000
+    # IoU above which non-max suppression drops the box with the lower score, in [0, 1].
     cfg.ODAM.FCOS.NMS_THRESH_TEST = 0.6
 
-    # The narrow ResNet behind the bundled detectors (MODEL.BACKBONE.NAME: build_compact_resnet_fpn_backbone).
+    # The narrow ResNet of the bundled detectors (MODEL.BACKBONE.NAME: build_compact_resnet_fpn_backbone).
     cfg.ODAM.COMPACT_RESNET = CN()
-    # Channels of the stem (stride 4) and of res2 .. res5 (strides 4, 8, 16, 32).
+    # Channels of the stem (stride 4).
     cfg.ODAM.COMPACT_RESNET.STEM_CHANNELS = 16
+    # Channels of res2 .. res5 (strides 4, 8, 16, 32).
     cfg.ODAM.COMPACT_RESNET.CHANNELS = (32, 64, 128, 192)
     # Residual blocks in res2 .. res5, each of two 3 x 3 convolutions.
     cfg.ODAM.COMPACT_RESNET.BLOCKS = (1, 2, 2, 2)
@@ -98,32 +110,42 @@ def add_odam_config(cfg: CN) -> None:
     # Name or folder for the class's `from_pretrained`, which then decides all sizes; "" builds random weights offline
     # from the keys below.
     cfg.ODAM.DETR.FROM_PRETRAINED = ""
+    # Number of classes, without "no object".
     cfg.ODAM.DETR.NUM_CLASSES = 80
+    # Number of object queries.
     cfg.ODAM.DETR.NUM_QUERIES = 100
     # Channels of encoder and decoder; a multiple of ATTENTION_HEADS.
     cfg.ODAM.DETR.D_MODEL = 256
+    # Transformer layers of the encoder.
     cfg.ODAM.DETR.ENCODER_LAYERS = 6
+    # Transformer layers of the decoder.
     cfg.ODAM.DETR.DECODER_LAYERS = 6
+    # Attention heads of each layer.
     cfg.ODAM.DETR.ATTENTION_HEADS = 8
+    # Hidden channels of each layer's feed-forward part.
     cfg.ODAM.DETR.FEEDFORWARD_DIM = 2048
+    # Dropout in training, in [0, 1).
     cfg.ODAM.DETR.DROPOUT = 0.1
-    # In training, a loss for every decoder layer.
+    # Whether every decoder layer has losses in training.
     cfg.ODAM.DETR.AUXILIARY_LOSS = True
-    # Queries made of noisy ground truth in training; RT-DETR only, 0 for none.
+    # Queries made from noisy annotations in training; RT-DETR only, 0 for none.
     cfg.ODAM.DETR.NUM_DENOISING = 100
-    # The network's own ResNet: channels of stem (stride 4) and stages (strides 4, 8, 16, 32), blocks a stage, and their
-    # kind, "basic" or "bottleneck".
+    # The network's own ResNet.
     cfg.ODAM.DETR.RESNET = CN()
+    # Channels of the stem (stride 4).
     cfg.ODAM.DETR.RESNET.STEM_WIDTH = 64
+    # Channels of the four stages (strides 4, 8, 16, 32).
     cfg.ODAM.DETR.RESNET.WIDTHS = (256, 512, 1024, 2048)
+    # Blocks of each stage.
     cfg.ODAM.DETR.RESNET.DEPTHS = (3, 4, 6, 3)
+    # Kind of the blocks: "basic" or "bottleneck".
     cfg.ODAM.DETR.RESNET.BLOCK = "bottleneck"
-    # Frozen batch norms in it; RT-DETR can also train them, the others always freeze them.
+    # Whether its batch norms are frozen. RT-DETR can train them; the others always freeze them.
     cfg.ODAM.DETR.RESNET.FREEZE_NORMS = True
-    # Maps of the Detectron2 backbone that MODEL.BACKBONE names, fine to coarse, to run in the ResNet's place: three
-    # for RT-DETR, one for the others; empty keeps the ResNet.
+    # Maps of the Detectron2 backbone that MODEL.BACKBONE names, fine to coarse, which replace the ResNet's: three for
+    # RT-DETR, one for the others; empty keeps the ResNet.
     cfg.ODAM.DETR.IN_FEATURES = ()
-    # Detections above this score are reported; TEST.DETECTIONS_PER_IMAGE bounds their number.
+    # Lowest score of a detection, in [0, 1]; TEST.DETECTIONS_PER_IMAGE limits their number.
     cfg.ODAM.DETR.SCORE_THRESH_TEST = 0.05
     # The network's label of each class, where they are not 0, 1, 2, ...: official weights have COCO's own category ids.
     cfg.ODAM.DETR.LABELS = ()

@@ -69,15 +69,11 @@ def config_page() -> str:
 def command_page() -> str:
     """Markdown: a section for each command, with its help."""
     lines: list[str] = []
-    for name, command in commands().items():
-        lines += [f"## {name}", "", "```text", help_of(command).rstrip(), "```", ""]
+    for name, (module, what) in COMMANDS.items():
+        command = importlib.import_module(module).main
+        lines += [f"## odam {name}", "", f"{what[0].upper()}{what[1:]}.", ""]
+        lines += ["```text", help_of(command).rstrip(), "```", ""]
     return "\n".join(lines)
-
-
-def commands() -> dict:
-    """Name -> function of a list of arguments, for every command that has options."""
-    modules = {name: importlib.import_module(module) for name, (module, _) in COMMANDS.items() if name != "env"}
-    return {name: module.main for name, module in modules.items()}
 
 
 def write_pages(app) -> None:

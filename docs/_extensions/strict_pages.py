@@ -1,8 +1,9 @@
 """What must not pass silently: undocumented public names, dead references, and anything that a page would fetch.
 
-References in docstrings are looked up as Python would: in the class, in the module with what it imports, and by their
-full names. So ``odam_d2.explain.build_explainer`` leads to the page of the module that defines it, and a name of
-another package, which has no page here, is plain text. What Python doesn't find stays a warning.
+References in docstrings are looked up as Python would: in the class, in its module and those of its bases with what
+they import, and by their full names. So ``odam_d2.explain.build_explainer`` leads to the page of the module that
+defines it, and a name of another package, which has no page here, is plain text. What Python doesn't find stays a
+warning.
 """
 
 import importlib
@@ -64,7 +65,9 @@ def find_home(app, env, node, contnode):
         return None
     target = node["reftarget"].lstrip("~.")
     parts = [node.get("py:module"), node.get("py:class")]
-    scopes = [".".join(filter(None, parts)), parts[0] or ""]
+    owner = _look_up(".".join(parts)) if all(parts) else None
+    bases = [base.__module__ for base in getattr(owner and owner[0], "__mro__", ())]  # docstrings are inherited
+    scopes = [".".join(filter(None, parts)), parts[0] or "", *bases]
     for path in [f"{scope}.{target}" for scope in scopes if scope] + [target, f"builtins.{target}"]:
         found = _look_up(path)
         if found is not None:

@@ -45,8 +45,8 @@ def build_explainer(
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. For methods
             with an option of this name, which is ODAM alone.
         group_norm: how engines with an option of this name (``dense``) take group norm: ``frozen``, with constant
-            statistics, which is fast but far off on coarse grids (docs/benchmarks.md), or ``exact``, through the whole
-            grid. Other engines are not told.
+            statistics, which is fast but far off on coarse grids (docs/research/exactness.md), or ``exact``, through
+            the whole grid. Other engines ignore it.
         options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
 
     Returns:

@@ -1,14 +1,19 @@
 """What README and docs/ tell people to type works: Python blocks run, commands parse, links lead somewhere."""
 
+import argparse
+import glob
 import importlib
+import importlib.util
+import os
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 
-from odam_d2 import model_zoo
+from odam_d2 import add_odam_config, model_zoo
 from odam_d2.explain import METHODS
 from odam_d2_cli import COMMANDS
 
@@ -17,7 +22,19 @@ README = ROOT / "README.md"
 # Executed notebooks are run where they are built, by `make docs`.
 PAGES = [README, *(p for p in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in p.parts)]
 WITH_LINKS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "tools" / "README.md", ROOT / "datasets" / "README.md"]
+SPEED = ROOT / "docs" / "research" / "speed.md"
 MOST_LINES = 130
+
+
+def keys_below(node, prefix: str = "") -> set[str]:
+    """The dotted names of everything in a config."""
+    inner = (keys_below(value, f"{prefix}{name}.") for name, value in node.items() if isinstance(value, dict))
+    return {f"{prefix}{name}" for name in node}.union(*inner)
+
+
+CONFIG = get_cfg()
+add_odam_config(CONFIG)
+KEYS = keys_below(CONFIG)
 
 
 def name_of(page: Path) -> str:
@@ -29,10 +46,66 @@ def python_blocks(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Indented lines that call the project's commands, each split as a shell would, continued lines joined."""
+    """What pages tell people to type into a shell: lines of fenced ``bash`` blocks, and indented ones that call us.
+
+    Each is split as a shell would, continued lines joined; settings of the environment in front are left out.
+    """
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = re.findall(r"^    ((?:odam|(?:\.venv/bin/python )?tools/\w+\.py) .*)$", text, re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
+    fenced = "\n".join(re.findall(r"^ *```bash\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)).splitlines()
+    outside = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    ours = r"^    ((?:odam|make|(?:\.venv/bin/)?python|tools/\S+\.py) .*)$"
+    lines = fenced + re.findall(ours, outside, re.MULTILINE)
+    split = [shlex.split(line, comments=True) for line in lines]
+    return [[word for k, word in enumerate(words) if k or "=" not in word] for words in split if words]
+
+
+class Parsed(Exception):  # noqa: N818  it is no error
+    """Carries what a command line was parsed to, past all that would be done with it."""
+
+
+def parse(words: list[str], monkeypatch) -> argparse.Namespace | None:
+    """The arguments of one of the project's commands, by its own parser; None for another's, or one without any."""
+    if words[0].endswith("python") and words[1] == "-m":
+        module, arguments = words[2], words[3:]
+        if not module.startswith("odam_d2"):
+            return None
+        main = importlib.import_module(f"{module}.__main__").main
+    elif words[0] == "odam":
+        assert words[1] in COMMANDS, words
+        main, arguments = importlib.import_module(COMMANDS[words[1]][0]).main, words[2:]
+    elif words[0].startswith("tools/"):
+        script = ROOT / words[0]
+        assert os.access(script, os.X_OK), f"{words[0]} can't be run"
+        monkeypatch.syspath_prepend(str(script.parent))
+        spec = importlib.util.spec_from_file_location(f"typed_{script.stem}", script)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        main, arguments = module.main, words[1:]
+    else:
+        assert words[0] in {"make", "source", "pip", "tensorboard"}, f"{words[0]} is not known here"
+        if words[0] == "make":
+            makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+            assert all(re.search(rf"^{word}:", makefile, re.MULTILINE) for word in words[1:] if "=" not in word), words
+        return None
+    original = argparse.ArgumentParser.parse_args
+
+    def stop(self, args=None, namespace=None):
+        raise Parsed(original(self, args, namespace))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        with pytest.raises(Parsed) as parsed:
+            main(arguments)
+    return parsed.value.args[0]
+
+
+def is_there(path: str) -> bool:
+    """Whether a file that a command reads is in the repository.
+
+    True of what can't be there: the reader's own files, output of another command, and data from elsewhere.
+    """
+    elsewhere = ("my", "output/", "$", "datasets/crowdhuman", "images/")
+    return path.startswith(elsewhere) or bool(glob.glob(path))
 
 
 def test_readme_is_short():
@@ -64,29 +137,26 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [p for p in WITH_LINKS if commands(p)], ids=name_of)
-def test_commands_parse(page, monkeypatch):
+def test_commands_parse_and_what_they_read_is_there(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     for words in commands(page):
-        words = words[1:] if words[0].endswith("python") else words
-        if words[0] == "odam":
-            command, arguments = words[1], words[2:]
-        else:
-            assert Path(words[0]).is_file(), words[0]
-            script = Path(words[0]).read_text(encoding="utf-8")
-            module = re.search(r"odam_d2\.cli\.(\w+)", script).group(1)
-            command, arguments = next(n for n, (m, _) in COMMANDS.items() if m.endswith(f".{module}")), words[1:]
-        assert command in COMMANDS, words
-        if command == "env":
+        parsed = parse(words, monkeypatch)
+        if parsed is None:
             continue
-        parsed = importlib.import_module(COMMANDS[command][0]).argument_parser().parse_args(arguments)
         config = getattr(parsed, "config_file", None)
-        # `my...` stands for a file of the reader's own, `...` for any.
-        if config and not config.startswith(("my", "...")):
-            assert Path(config).is_file() or model_zoo.get_config_file(config), words
+        assert not config or is_there(config) or model_zoo.find(config), words
+        read = [getattr(parsed, name, None) for name in ("annotations", "images", "input", "thresholds")]
+        read = [path for path in read if isinstance(path, str)]
+        assert all(is_there(path) for path in read), words
+        assert all(is_there(path) for path in getattr(parsed, "imports", [])), words
+        if getattr(parsed, "opts", None):
+            options = [one for one in parsed.opts if re.fullmatch(r"[A-Z_]+(\.[A-Z0-9_]+)*", one)]
+            assert all(key in KEYS for key in options if "." in key), words
 
 
 def test_commands_are_found():
     assert ["odam", "explain"] in [words[:2] for words in commands(README)]
+    assert ["tools/benchmarks/nms.py", "--repeats"] in [words[:2] for words in commands(SPEED)]
 
 
 def anchors(page: Path) -> set[str]:

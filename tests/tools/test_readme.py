@@ -1,4 +1,4 @@
-"""Commands in tools/README.md, datasets/README.md and the docstrings of the tools are those that exist."""
+"""Commands in tools/README.md and the docstrings of the tools are those that exist."""
 
 import ast
 import importlib
@@ -17,7 +17,7 @@ SCRIPTS = {"train_net": "train", "summarize_runs": "summarize"}
 
 def commands():
     """Lines that begin with four blanks and a command, continued where they end in a backslash."""
-    texts = {name: (ROOT / name).read_text() for name in ("tools/README.md", "datasets/README.md")}
+    texts = {name: (ROOT / name).read_text() for name in ("tools/README.md",)}
     texts |= {f"tools/{d}/{path.name}": ast.get_docstring(ast.parse(path.read_text())) or "" for d, path in scripts()}
     for name, text in texts.items():
         text = text.replace("\\\n", " ")
