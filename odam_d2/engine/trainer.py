@@ -90,7 +90,7 @@ class OdamTrainer(DefaultTrainer):
         """``DefaultTrainer``'s.
 
         Raises:
-            ValueError: if it shall be trained by explanations, and is no detector that can be.
+            ValueError: if `ODAM.TRAIN.WEIGHT` is above 0 and the detector can't be trained by explanations.
         """
         model = super().build_model(cfg)
         if cfg.ODAM.TRAIN.WEIGHT > 0 and getattr(model, "odam_losses", None) is None:

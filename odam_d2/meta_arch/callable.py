@@ -221,7 +221,7 @@ class _Again:
             one["boxes"][row].float() * one["boxes"].new_tensor(scale)
             for one, row, scale in zip(found, self.rows, self._scales(trace), strict=True)
         ]
-        # Where there are no logits, nobody shall take anything for them.
+        # NaN where there are no logits, so that nothing can be mistaken for them.
         logits = said.get("logits", torch.full_like(said["scores"], float("nan")))
         predictions = Predictions(scores=said["scores"], logits=logits, boxes=torch.cat(scaled))
         if source.requires_grad and len(trace):

@@ -195,6 +195,7 @@ class DenseTraceMixin(AnchorTraceMixin):
 
     Raises:
         TypeError: if `odam_nms` can't take that place, since the detector suppresses in a way of its own.
+        ValueError: if `odam_nms` is to pool boxes again.
 
     Attributes:
         stock_class: Detectron2's detector, whose non-max suppression Odam-NMS can stand in for.
@@ -207,6 +208,11 @@ class DenseTraceMixin(AnchorTraceMixin):
     def __init__(self, *, odam_nms: OdamNMS | None = None, **kwargs):
         super().__init__(**kwargs)
         self.odam_nms = odam_nms
+        if odam_nms is not None and odam_nms.repool:
+            raise ValueError(
+                f"`odam_nms` of a one-stage detector must have repool 0; got {odam_nms.repool}: only RoIs are pooled, "
+                "so leave ODAM.NMS.REPOOL at 0"
+            )
         own = type(self).inference_single_image is not self.stock_class.inference_single_image
         if odam_nms is not None and own:
             raise TypeError(

@@ -6,6 +6,7 @@ from detectron2.config import configurable
 from ..training.dense import DensePositives, DenseStep
 from ..training.explained import require_independent_norms
 from ..training.explanation_losses import ExplanationLosses
+from ..training.views import Views
 from ..utils.untyped import StockClass
 from .training import training_arguments
 
@@ -20,7 +21,8 @@ class DenseTrainingMixin(StockClass):
 
     Raises:
         TypeError: if the head is not one that can be trained by explanations.
-        ValueError: if a batch norm in the branch of the class logits lets anchors see each other.
+        ValueError: if a batch norm in the branch of the class logits lets anchors see each other, or `odam_losses`
+            explains other views than the published ones, which two-stage detectors alone have.
     """
 
     _step: DenseStep | None = None
@@ -30,6 +32,11 @@ class DenseTrainingMixin(StockClass):
         super().__init__(**kwargs)
         self.odam_losses = odam_losses
         if odam_losses is not None:
+            if odam_losses.views != Views():
+                raise ValueError(
+                    "ODAM.TRAIN's PROPOSALS, JITTERED, GIVEN, REPOOL, OWNER, ATTRIBUTE and LEARNABLE_GATES must be "
+                    f"left as they are for a one-stage detector; got {odam_losses.views}: they are for RoIs"
+                )
             head = self.traced_head()
             if head.unreadable:
                 raise TypeError(

@@ -74,7 +74,7 @@ class Branch:
 
 
 class TracedDenseHead(ABC):
-    """Says again what a dense head said at the anchors of the traced detections.
+    """Re-computes a dense head's predictions at the anchors of the traced detections.
 
     Attributes:
         detector: what holds the head, its anchor generator and its box coding.

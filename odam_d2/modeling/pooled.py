@@ -93,7 +93,7 @@ class PooledStage:
 
 
 class TracedRoIHead:
-    """Says again what RoI heads said, for the traced detections.
+    """Re-runs the RoI heads on the traced detections.
 
     Attributes:
         roi_heads: the detector's own RoI heads.

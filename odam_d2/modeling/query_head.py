@@ -124,7 +124,7 @@ class WholeGraph(TorchFunctionMode):
 
 
 class TracedQueryHead:
-    """Says again what the traced queries said.
+    """Re-computes the predictions of the traced queries.
 
     Attributes:
         network, architecture: the detector and what is particular about it.

@@ -110,7 +110,7 @@ def recording(roi_heads: nn.Module, pooled: list[Tensor] | None = None) -> Itera
 
 
 class RecordedRoIHead:
-    """Says again what recorded RoI heads said of the traced detections, by running the heads themselves.
+    """Re-runs recorded RoI heads on the traced detections, by calling the heads themselves.
 
     Attributes:
         stages: the S places where detections were pooled.

@@ -69,9 +69,9 @@ class DetectionTrace:
         image_sizes: N times (h, w) of the model input without padding.
         padded_size: (h, w) of the batch with padding.
         output_sizes: N times (h, w) of the original image.
-        head: says again what was said of these detections.
+        head: re-computes the predictions of these detections, with a graph back to the features.
         compute_features: runs the backbone again and returns its features, with a graph if gradients are on.
-        reported: whether the scores in `instances` are what `head` says; not where their boxes were pooled once more.
+        reported: whether `head` computes the scores in `instances`; False where the boxes were pooled once more.
         sources: attribute -> which of the S sources it depends on, for those that don't depend on all of them.
         others: N dicts of what the detector gives beside its instances, e.g. ``sem_seg``; empty where there is nothing.
     """

@@ -60,6 +60,11 @@ class ExplanationLosses:
         ):
             if not good:
                 raise ValueError(f"`ODAM.TRAIN.{name}` must be {expected}; got {value}: change it in the config")
+        if views is not None and views.learnable_gates and not second_order:
+            raise ValueError(
+                "`ODAM.TRAIN.LEARNABLE_GATES` must be False in first order, where gradients are constants; got True: "
+                "set ODAM.TRAIN.SECOND_ORDER to True"
+            )
         self.weight, self.warmup_iters, self.second_order = weight, warmup_iters, second_order
         self.max_positives, self.duplicate_iou, self.stride = max_positives, duplicate_iou, stride
         self.loss, self.temperature, self.pairs, self.pair_iou = loss, temperature, pairs, pair_iou
