@@ -3,17 +3,21 @@
 import importlib
 import importlib.util
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from odam_d2 import model_zoo as zoo
 from odam_d2.config import add_odam_config, use_traced_architectures
+from odam_d2.data.synthetic import catalog
+from odam_d2.data.synthetic import folder as rendered
 from odam_d2.explain import METHODS, build_explainer
 from odam_d2.explain.windows import GradientWindows
 from odam_d2.utils.calibration import calibrate_frozen_norms
@@ -22,6 +26,19 @@ from odam_d2.utils.calibration import calibrate_frozen_norms
 # the numbers that fill no vector in a loop of their own, whose exp rounds in another way. An exp is good to one unit in
 # the last place, and three roundings follow (a sigmoid, a root of two, a decoded side): four units either way.
 ROUNDING = 8 * torch.finfo(torch.float32).eps
+
+
+@contextmanager
+def synthetic_dataset(name: str, profile: str, split: str, folder: Path, num_images: int):
+    """Registers a synthetic data set, rendered in this process when it is first read, for the time of a block."""
+    workers, rendered._WORKERS = rendered._WORKERS, 0
+    catalog.register_synthetic(name, profile, split, str(folder / name), num_images)
+    try:
+        yield name
+    finally:
+        rendered._WORKERS = workers
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def load_command(name: str) -> ModuleType:

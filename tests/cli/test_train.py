@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.utils.events import EventStorage
 
 from odam_d2 import model_zoo
-from odam_d2.data.synthetic import catalog
-from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.trainer import CPUAutocastTrainer, OdamTrainer
-from tests.helpers import load_command
+from tests.helpers import load_command, synthetic_dataset
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +21,8 @@ def tool():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_train_net", rendered._WORKERS
-    rendered._WORKERS = 0
-    catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
-    yield name
-    rendered._WORKERS = workers
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    with synthetic_dataset("test_train_net", "scene", "val", tmp_path_factory.mktemp("data"), 3) as name:
+        yield name
 
 
 def run(tool, dataset, output, *more, flags=()):

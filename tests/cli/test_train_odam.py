@@ -12,10 +12,8 @@ from detectron2.engine import hooks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from odam_d2 import model_zoo
-from odam_d2.data.synthetic import catalog
-from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine import OdamTrainer
-from tests.helpers import load_command
+from tests.helpers import load_command, synthetic_dataset
 
 ROOT = Path(__file__).parents[2]
 QUICK = sorted(path.stem for path in (ROOT / "configs" / "quick").glob("*.yaml"))
@@ -28,13 +26,8 @@ def tool():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_train_net_odam", rendered._WORKERS
-    rendered._WORKERS = 0
-    catalog.register_synthetic(name, "crowd", "demo", str(tmp_path_factory.mktemp("data") / name), 3)
-    yield name
-    rendered._WORKERS = workers
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    with synthetic_dataset("test_train_net_odam", "crowd", "demo", tmp_path_factory.mktemp("data"), 3) as name:
+        yield name
 
 
 def run(tool, recipe, dataset, output, *more, flags=()):

@@ -10,10 +10,8 @@ from detectron2.modeling import build_model
 
 from odam_d2.cli.config import read_run_config
 from odam_d2.data.inputs import ImageInputs, InputMaker
-from odam_d2.data.synthetic import catalog
-from odam_d2.data.synthetic import folder as rendered
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
-from tests.helpers import load_command
+from tests.helpers import load_command, synthetic_dataset
 
 NAME, COUNT = "test_tune_nms", 4
 CONFIG = "synthetic/faster_rcnn_compact_FPN"
@@ -29,12 +27,8 @@ def tool():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    workers, rendered._WORKERS = rendered._WORKERS, 0
-    catalog.register_synthetic(NAME, "scene", "val", str(tmp_path_factory.mktemp("data") / NAME), COUNT)
-    yield NAME
-    rendered._WORKERS = workers
-    DatasetCatalog.remove(NAME)
-    MetadataCatalog.remove(NAME)
+    with synthetic_dataset(NAME, "scene", "val", tmp_path_factory.mktemp("data"), COUNT) as name:
+        yield name
 
 
 def run(tool, output, *more, opts=()):

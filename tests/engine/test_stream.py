@@ -5,15 +5,14 @@ import random
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 
 from odam_d2 import model_zoo
-from odam_d2.data.synthetic import catalog
-from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.stream import SeededDataset, StreamOfBatches, build_train_loader, own_generators
+from tests.helpers import synthetic_dataset
 
 
 class Chance(torch.utils.data.Dataset):
@@ -69,13 +68,8 @@ def test_batches_are_detectron2s(start):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_stream", rendered._WORKERS
-    rendered._WORKERS = 0
-    catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 5)
-    yield name
-    rendered._WORKERS = workers
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    with synthetic_dataset("test_stream", "scene", "val", tmp_path_factory.mktemp("data"), 5) as name:
+        yield name
 
 
 def config(dataset, **keys):

@@ -4,26 +4,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.utils.events import EventStorage
 
-from odam_d2.data.synthetic import catalog
-from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.watching import WatchExplanations
 from odam_d2.evaluation.metrics.discrimination import object_discrimination_index
 from odam_d2.explain import build_explainer
-from tests.helpers import compact_detector, given, zoo_config
+from tests.helpers import compact_detector, given, synthetic_dataset, zoo_config
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    name, workers = "test_watching", rendered._WORKERS
-    rendered._WORKERS = 0
-    catalog.register_synthetic(name, "scene", "val", str(tmp_path_factory.mktemp("data") / name), 3)
-    yield name
-    rendered._WORKERS = workers
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+    with synthetic_dataset("test_watching", "scene", "val", tmp_path_factory.mktemp("data"), 3) as name:
+        yield name
 
 
 def hook_on(dataset, *opts):

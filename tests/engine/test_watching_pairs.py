@@ -2,20 +2,15 @@
 
 from types import SimpleNamespace
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 
 from odam_d2 import model_zoo
-from odam_d2.data.synthetic import catalog
-from odam_d2.data.synthetic import folder as rendered
 from odam_d2.engine.watching_pairs import WatchHardPairs
+from tests.helpers import synthetic_dataset
 
 
-def test_a_look_writes_the_areas_and_leaves_the_detector_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendered, "_WORKERS", 0)
-    name = "test_watching_pairs"
-    catalog.register_synthetic(name, "crowd", "val", str(tmp_path / name), 2)
-    try:
+def test_a_look_writes_the_areas_and_leaves_the_detector_as_it_was(tmp_path):
+    with synthetic_dataset("test_watching_pairs", "crowd", "val", tmp_path, 2) as name:
         cfg = model_zoo.get_config("synthetic/faster_rcnn_compact_FPN_crowd")
         cfg.MODEL.DEVICE = "cpu"
         cfg.merge_from_list(["DATASETS.TEST", (name,), "ODAM.TRAIN.WATCH_PERIOD", 2, "ODAM.TRAIN.WATCH_IMAGES", 2])
@@ -28,8 +23,5 @@ def test_a_look_writes_the_areas_and_leaves_the_detector_as_it_was(tmp_path, mon
             hook.trainer.iter = 1
             hook.after_step()
             told = {key: value for key, (value, _) in storage.latest().items()}
-    finally:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
     assert set(told) == {"odam/AUC_maps", "odam/AUC_iou", "odam/AUC_both"} and all(0 <= v <= 1 for v in told.values())
     assert model.training and model.odam_nms is None

@@ -68,3 +68,14 @@ def test_repooled_candidates_are_explained_as_given_boxes():
 def test_negative_repool_is_refused():
     with pytest.raises(ValueError, match="`repool` must be at least 0; got -1"):
         OdamNMS(**{**TWO_STAGE, "repool": -1})
+
+
+def test_options_that_would_do_nothing_are_refused():
+    weight = ("ODAM.TRAIN.WEIGHT", 1.0)
+    for name in ("retinanet", "fcos"):
+        with pytest.raises(ValueError, match="must be left as they are for a one-stage detector; got .*repool=1"):
+            compact_detector(name, *weight, "ODAM.TRAIN.REPOOL", 1)
+        with pytest.raises(ValueError, match="must have repool 0; got 2"):
+            compact_detector(name, "ODAM.NMS.ENABLED", True, "ODAM.NMS.REPOOL", 2)
+    with pytest.raises(ValueError, match="`ODAM.TRAIN.LEARNABLE_GATES` must be False in first order"):
+        compact_detector("faster_rcnn", *weight, "ODAM.TRAIN.LEARNABLE_GATES", True)
