@@ -98,7 +98,7 @@ def test_a_frozen_model_can_be_explained(model):
     assert torch.equal(free.values, frozen.values)
 
 
-def test_images_of_a_batch_do_not_touch_each_other(model):
+def test_images_of_a_batch_do_not_touch_each_other(model, smooth_relus):
     explainer = build_explainer(model)
     # Batch norm in eval mode and padding below and to the right: one image alone has the same features, if the
     # padded size is the same.

@@ -204,7 +204,7 @@ def test_heads_of_ones_own_have_the_fast_engine(kind, predictor, caplog):
     assert "with the RoI engine" in told and ("overrides `_forward_box`" in told) == (kind is ExtraConvolution)
 
 
-def test_a_detection_that_was_found_again_has_the_map_of_the_graph():
+def test_a_detection_that_was_found_again_has_the_map_of_the_graph(smooth_relus):
     model = heads_of(ExtraConvolution)
     found, graph = (
         build_explainer(one, attributes=("score",))(INPUTS[:1])[0]["instances"] for one in (model, GraphDetector(model))
@@ -277,7 +277,9 @@ def test_other_scores_than_were_reported_are_not_explained(caplog):
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_fpn", "mask_rcnn_c4", "cascade", "retinanet", "fcos"])
-def test_the_graph_gives_the_same_maps(name):
+def test_the_graph_gives_the_same_maps(name, request):
+    if name not in ("retinanet", "fcos"):  # RoI heads run on all proposals for the graph, otherwise on the detections
+        request.getfixturevalue("smooth_relus")
     family = BY_NAME[name]
     stock = family.pair()[1]
     before = state_of(stock)
@@ -497,7 +499,7 @@ class Twice(nn.Module):
         return self.inner.output_shape()
 
 
-def test_branches_of_a_backbone_are_added():
+def test_branches_of_a_backbone_are_added(smooth_relus):
     model = of_class(GeneralizedRCNN)
     alone = build_explainer(GraphDetector(model), attributes=("score",))(INPUTS)
     model.backbone, model.__class__ = Twice(model.backbone), Doubled
