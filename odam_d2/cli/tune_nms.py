@@ -1,4 +1,4 @@
-"""Finds thresholds for NMS, Soft-NMS and Odam-NMS: a detector's candidates once, then a grid over the thresholds.
+"""Finds thresholds for ways to remove duplicates: a detector's candidates once, then a grid over the thresholds.
 
     odam tune-nms --config-file my.yaml --dataset synthetic_crowd_train --max-images 200 --output output/tuned \\
         MODEL.WEIGHTS my.pth
@@ -9,9 +9,9 @@ The first chooses on one data set, or on one part of it (--skip-images, --max-im
 the chosen and the published thresholds. Detections are scored by the data set's own evaluator.
 
 In --output: candidates/, with the similarity of their maps; grid.json with the figures of every setting and how similar
-the maps of one object and of neighbours are; table.md with the published and the best settings; thresholds.json with
-the best of each way; tune.png. With --resume, candidates that an interrupted run, or one with another grid, has stored
-are used again.
+the maps of one object and of neighbours are; table.md with the published and the best settings, and the best choice
+that the annotations allow; thresholds.json with the best of each way; tune.png. With --resume, candidates that an
+interrupted run, or one with another grid, has stored are used again.
 
 Exit code: 0; 1 if an image can't be read, or the set-up failed; 2 if an argument is wrong.
 """
@@ -19,7 +19,7 @@ Exit code: 0; 1 if an image can't be read, or the set-up failed; 2 if an argumen
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,15 +28,17 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from tabulate import tabulate
 from tqdm import tqdm
 
 from ..data.inputs import ImageInputs, InputMaker
 from ..engine import OdamTrainer
 from ..env import collect_versions
 from ..evaluation.ground_truth import TrueObjects
+from ..evaluation.nms_tuning.candidates import Candidates, CandidateStore
+from ..evaluation.nms_tuning.hard_pairs import find_hard_pairs, summarize_hard_pairs
 from ..evaluation.nms_tuning.likeness import pair_similarities, summarize_likeness
-from ..evaluation.nms_tuning.suppression import SUPPRESSIONS, Candidates, CandidateStore
+from ..evaluation.nms_tuning.suppression import SUPPRESSIONS
+from ..evaluation.nms_tuning.table import hard_pairs_in_words, likeness_in_words, table
 from ..evaluation.nms_tuning.tuning import (
     LESS_IS_BETTER,
     EvaluatorScore,
@@ -44,6 +46,7 @@ from ..evaluation.nms_tuning.tuning import (
     Setting,
     best_rows,
     grid,
+    score_best_choice,
     score_settings,
 )
 from ..evaluation.runs.store import ResultStore
@@ -70,8 +73,6 @@ from .config import build_detector, read_run_config
 
 # Thresholds are chosen by the first of these that the evaluator gives; the table and the chart show all of them.
 METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
-# Soft-NMS's as published (Bodla et al., 2017).
-SOFT_PUBLISHED = {"soft_linear": {"iou_threshold": 0.3}, "soft_gaussian": {"sigma": 0.5}}
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -88,15 +89,21 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", choices=list(SUPPRESSIONS), default=list(SUPPRESSIONS), metavar="NAME",
         help="; ".join(SUPPRESSIONS) + " (default: all)")  # fmt: skip
     add("--iou-thresholds", type=finite, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8), metavar="T",
-        help="for NMS and linear Soft-NMS (default: .3 .4 .5 .6 .7 .8)")  # fmt: skip
+        help="for NMS, linear Soft-NMS and DIoU-NMS (default: .3 .4 .5 .6 .7 .8)")  # fmt: skip
     add("--sigmas", type=finite, nargs="+", default=(0.1, 0.3, 0.5, 0.7, 0.9), metavar="S",
         help="for gaussian Soft-NMS (default: .1 .3 .5 .7 .9)")  # fmt: skip
+    add("--decays", type=finite, nargs="+", default=(0.5, 1.0, 2.0, 4.0), metavar="D",
+        help="for gaussian Matrix-NMS (default: .5 1 2 4)")  # fmt: skip
     add("--odam-iou-thresholds", type=finite, nargs="+", default=(0.3, 0.4, 0.5, 0.6, 0.7), metavar="T",
         help="for Odam-NMS (default: .3 .4 .5 .6 .7)")  # fmt: skip
     add("--lows", type=finite, nargs="+", default=(0.1, 0.2, 0.3, 0.5, 0.7), metavar="T",
         help="for Odam-NMS (default: .1 .2 .3 .5 .7)")  # fmt: skip
     add("--highs", type=finite, nargs="+", default=(0.7, 0.8, 0.9, 2.0), metavar="T",
         help="for Odam-NMS; with 2 no box is dropped for its map alone (default: .7 .8 .9 2)")  # fmt: skip
+    add("--weights", type=finite, nargs="+", default=(0.25, 0.5, 1.0), metavar="W",
+        help="for odam_sum, which adds the weighted similarity of maps to the IoU (default: .25 .5 1)")  # fmt: skip
+    add("--limits", type=finite, nargs="+", default=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), metavar="L",
+        help="for odam_sum (default: .6 .7 .8 .9 1 1.1 1.2)")  # fmt: skip
     add("--thresholds", metavar="JSON", help="thresholds.json of another run: report these, without a grid")
     add("--metric", metavar="NAME",
         help=f"to choose by (default: the first that the evaluator gives of {', '.join(METRICS)})")  # fmt: skip
@@ -185,17 +192,20 @@ class Setup:
         args = self.args
         iou, low, high = self.model.odam_nms.thresholds
         published = {
+            **{name: way.published for name, way in SUPPRESSIONS.items() if way.published is not None},
             "nms": {"iou_threshold": self.stock_threshold()},
-            **SOFT_PUBLISHED,
             "odam_nms": {"iou_threshold": iou, "low": low, "high": high},
         }
-        known = [Setting(way, published[way], "published") for way in args.ways]
+        known = [Setting(way, published[way], "published") for way in args.ways if way in published]
         if args.thresholds:
             chosen = read_thresholds(args.thresholds)
             return [*known, *(Setting(way, chosen[way], "chosen") for way in args.ways if way in chosen)]
         values = {
             "iou_threshold": args.iou_thresholds,
             "sigma": args.sigmas,
+            "decay": args.decays,
+            "weight": args.weights,
+            "limit": args.limits,
             "odam_nms.iou_threshold": args.odam_iou_thresholds,
             "low": args.lows,
             "high": args.highs,
@@ -263,31 +273,6 @@ def choose_metric(asked: str | None, rows: Sequence[dict]) -> str:
     return metric
 
 
-def table(rows: Sequence[dict], best: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> str:
-    """Published and chosen rows, and the best of each way, as Markdown."""
-    body = []
-    for row in rows:
-        is_best = best.get(row["way"]) is row
-        if row["origin"] != "grid" or is_best:
-            words = ", ".join(f"{name} {value:g}" for name, value in row["thresholds"].items())
-            origin = "best of the grid" if row["origin"] == "grid" else row["origin"]
-            figures = [f"{row['figures'][name]:.2f}" if name in row["figures"] else "-" for name in metrics]
-            body.append([row["way"], words, origin, *figures])
-    body.sort(key=lambda line: list(SUPPRESSIONS).index(line[0]))
-    return tabulate(body, ["way", "thresholds", "origin", *metrics], tablefmt="github", disable_numparse=True)
-
-
-def likeness_in_words(likeness: dict[str, dict[str, Any]]) -> str:
-    """How similar maps are, as a sentence."""
-    words = {"same": "of one object", "other": "of overlapping neighbours"}
-    said = [
-        f"{words[kind]} {one['mean']:.2f} (10 %: {one['q10']:.2f}, 90 %: {one['q90']:.2f}; {one['pairs']} pairs)"
-        for kind, one in likeness.items()
-        if one["pairs"]
-    ]
-    return f"Similarity of maps: {', '.join(said)}." if said else "No two candidates lie on objects."
-
-
 def run(setup: Setup, command: str) -> None:
     """The whole run: candidates, figures, files and the table on the terminal."""
     args, output = setup.args, Path(setup.args.output)
@@ -297,13 +282,14 @@ def run(setup: Setup, command: str) -> None:
     begin = now()
     rows = score_settings(settings, records, candidates, score, setup.cfg.TEST.DETECTIONS_PER_IMAGE)
     seconds = now() - begin
+    truths = [TrueObjects.of(record) for record in records]
+    rows.append(score_best_choice(records, truths, candidates, score, setup.cfg.TEST.DETECTIONS_PER_IMAGE))
     metric = choose_metric(args.metric, rows)
     shown = list(dict.fromkeys([metric, *(name for name in METRICS if any(name in row["figures"] for row in rows))]))
     best = best_rows(rows, metric)
     text = table(rows, best, shown)
-    likeness = summarize_likeness(
-        pair_similarities(one, TrueObjects.of(record)) for one, record in zip(candidates, records, strict=True)
-    )
+    likeness = summarize_likeness(map(pair_similarities, candidates, truths))
+    hard_pairs = summarize_hard_pairs(list(map(find_hard_pairs, candidates, truths)))
     about = {
         "command": command,
         "dataset": args.dataset,
@@ -315,10 +301,14 @@ def run(setup: Setup, command: str) -> None:
         "scoring_seconds": seconds,
         "metric": metric,
         "likeness": likeness,
+        "hard_pairs": hard_pairs,
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
     write_json(output / "grid.json", {**about, "rows": rows})
-    note = f"{len(candidates)} images of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)}"
+    note = (
+        f"{len(candidates)} images of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)} "
+        f"{hard_pairs_in_words(hard_pairs)}"
+    )
     write_text(output / "table.md", f"{text}\n\n{note}\n")
     if not args.thresholds:
         chosen = {way: row["thresholds"] for way, row in best.items()}

@@ -12,8 +12,8 @@ from detectron2.engine import HookBase
 
 from ..data.inputs import ImageInputs, InputMaker
 from ..evaluation.ground_truth import TrueObjects
+from ..evaluation.nms_tuning.candidates import Candidates
 from ..evaluation.nms_tuning.hard_pairs import HardPairs, find_hard_pairs, summarize_hard_pairs
-from ..evaluation.nms_tuning.suppression import Candidates
 from ..postprocess import ONE_STAGE, TWO_STAGE, OdamNMS
 from ..utils.untyped import UntypedModule
 from .hooks import bare_model

@@ -60,7 +60,7 @@ def odam_nms(
         ValueError: if an argument is not usable; the message names it.
     """
     check_thresholds(iou_threshold, low, high)
-    _check_boxes(boxes, scores, classes)
+    check_boxes(boxes, scores, classes)
     alike = similarity if isinstance(similarity, Tensor) else similarity.similarity()
     if alike.shape != (len(boxes), len(boxes)) or bool(alike.isnan().any()):
         got = "NaN" if alike.shape == (len(boxes), len(boxes)) else str(tuple(alike.shape))
@@ -170,11 +170,11 @@ def soft_nms(
     """
     if method not in SOFT_METHODS:
         raise ValueError(f"`method` must be one of {list(SOFT_METHODS)}; got {method!r}: choose one of these")
-    _check_range("iou_threshold", iou_threshold, 0.0, 1.0)
+    check_range("iou_threshold", iou_threshold, 0.0, 1.0)
     if not 0.0 < sigma < float("inf"):
         raise ValueError(f"`sigma` must be a number > 0; got {sigma}: .5 is usual")
-    _check_range("min_score", min_score, 0.0, 1.0)
-    _check_boxes(boxes, scores, classes)
+    check_range("min_score", min_score, 0.0, 1.0)
+    check_boxes(boxes, scores, classes)
     if bool((scores < 0).any()):
         raise ValueError(f"`scores` must be at least 0; got {float(scores.min())}: give probabilities, not logits")
     iou, same = class_overlaps(boxes.detach().cpu().double(), classes.cpu())
@@ -199,9 +199,9 @@ def soft_nms(
 
 def check_thresholds(iou_threshold: float, low: float, high: float) -> None:
     """Raises ValueError where the thresholds of :func:`odam_nms` are out of range or order."""
-    _check_range("iou_threshold", iou_threshold, 0.0, 1.0)
-    _check_range("low", low, -1.0, 2.0)
-    _check_range("high", high, -1.0, 2.0)
+    check_range("iou_threshold", iou_threshold, 0.0, 1.0)
+    check_range("low", low, -1.0, 2.0)
+    check_range("high", high, -1.0, 2.0)
     if low > high:
         raise ValueError(f"`low` must be at most `high`; got low={low} and high={high}: exchange them")
 
@@ -210,12 +210,14 @@ def _moves_apart(boxes: Tensor) -> bool:
     return len(boxes) <= _MOVED_AT_MOST.get(boxes.device.type, _MOVED_AT_MOST_ELSEWHERE)
 
 
-def _check_range(name: str, value: float, least: float, most: float) -> None:
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raises ValueError where the argument `name` isn't in [least, most]."""
     if not least <= value <= most:
         raise ValueError(f"`{name}` must be in [{least:g}, {most:g}]; got {value}: choose a value between")
 
 
-def _check_boxes(boxes: Tensor, scores: Tensor, classes: Tensor) -> None:
+def check_boxes(boxes: Tensor, scores: Tensor, classes: Tensor) -> None:
+    """Raises ValueError where these aren't (R, 4) finite corners, (R,) numbers and (R,) classes."""
     if boxes.dim() != 2 or boxes.shape[1] != 4:
         raise ValueError(f"`boxes` must be (R, 4); got {tuple(boxes.shape)}: give x1, y1, x2, y2 of each")
     for name, values in (("scores", scores), ("classes", classes)):

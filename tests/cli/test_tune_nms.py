@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 
 from odam_d2.cli.config import read_run_config
 from odam_d2.data.inputs import ImageInputs, InputMaker
+from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from tests.helpers import load_command, synthetic_dataset
 
@@ -17,7 +18,7 @@ NAME, COUNT = "test_tune_nms", 4
 CONFIG = "synthetic/faster_rcnn_compact_FPN"
 OPTIONS = ["INPUT.MIN_SIZE_TEST", "200", "MODEL.DEVICE", "cpu"]
 GRID = ["--iou-thresholds", "0.3", "0.6", "--sigmas", "0.5", "--odam-iou-thresholds", "0.5"]
-GRID += ["--lows", "0.2", "0.8", "--highs", "0.7", "2"]
+GRID += ["--lows", "0.2", "0.8", "--highs", "0.7", "2", "--decays", "1", "--weights", "0.5", "--limits", "0.9"]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,12 @@ def test_published_settings_have_the_figures_of_the_detector_itself(tuned):
 
 def test_every_setting_is_there_and_the_best_is_chosen(tuned, capsys):
     rows = rows_of(tuned)
-    # Four published; NMS and linear Soft-NMS at two, gaussian at one, Odam-NMS at three: low .8 has no high of .7.
-    assert len(rows) == 4 + 2 + 2 + 1 + 3
+    # Six published; NMS, linear Soft-NMS and DIoU-NMS at two, gaussian Soft-NMS at one, Odam-NMS at three (low .8 has
+    # no high of .7), gaussian Matrix-NMS and odam_sum at one each, linear Matrix-NMS as it is; and the best possible.
+    assert len(rows) == 6 + 2 + 2 + 2 + 1 + 3 + 1 + 1 + 1 + 1
+    assert {row["way"] for row in rows} == {*SUPPRESSIONS, "best_possible"}
+    assert set(found_ways := json.loads((tuned / "thresholds.json").read_text())["thresholds"]) == set(SUPPRESSIONS)
+    assert all(len(names) == len(SUPPRESSIONS[way].thresholds) for way, names in found_ways.items())
     found = json.loads((tuned / "thresholds.json").read_text())
     assert found["metric"] == "AP" and found["dataset"] == NAME
     for way, thresholds in found["thresholds"].items():
@@ -119,8 +124,13 @@ def test_chosen_thresholds_are_reported_on_other_images(tool, dataset, tmp_path)
     assert run(tool, output, *arguments) == 0
     rows = rows_of(output)
     assert [(row["way"], row["origin"]) for row in rows] == [
-        ("nms", "published"), ("odam_nms", "published"), ("nms", "chosen"), ("odam_nms", "chosen")
+        ("nms", "published"), ("odam_nms", "published"), ("nms", "chosen"), ("odam_nms", "chosen"),
+        ("best_possible", "annotations"),
     ]  # fmt: skip
+    found = rows[-1]["figures"]
+    assert all(found["AP50"] >= row["figures"]["AP50"] for row in rows)
+    table = (output / "table.md").read_text()
+    assert "best_possible" in table and "Hard pairs:" in table and "AUC by maps" in table
     assert {row["way"]: row["thresholds"] for row in rows if row["origin"] == "chosen"} == chosen
     assert [path.name for path in (output / "candidates").iterdir()] == ["000003.npz"]
     assert not (output / "thresholds.json").exists()

@@ -29,7 +29,8 @@ from odam_d2.data.images import read_image_bgr
 from odam_d2.data.matching import match_detections
 from odam_d2.evaluation.crowd.objects import overlaps
 from odam_d2.evaluation.ground_truth import TrueObjects
-from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS, Candidates, CandidateStore
+from odam_d2.evaluation.nms_tuning.candidates import Candidates, CandidateStore
+from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS, suppress
 from odam_d2.visualize.crops import crop, region_around, write_rows
 from odam_d2.visualize.overlay import outline_box
 from odam_d2.visualize.strips import label_panels
@@ -158,7 +159,7 @@ def find_differences(folder: Path, args: argparse.Namespace) -> tuple[list[dict]
 
 
 def _sure(candidates: Candidates, way: str, thresholds: dict[str, float], most: int, least: float) -> Instances:
-    kept = candidates.detections(way, thresholds, most)
+    kept = suppress(candidates, way, thresholds, most)
     return kept[kept.scores >= least]
 
 

@@ -20,7 +20,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from ..ground_truth import TrueObjects
-from .suppression import Candidates
+from .candidates import Candidates
 
 # What a pair is judged by: its maps' similarity, its boxes' IoU, and a logistic regression on the two.
 JUDGES = ("maps", "iou", "both")
@@ -124,8 +124,8 @@ def summarize_hard_pairs(
 
     Returns:
         ``same`` and ``other``, numbers of pairs, and, where there are both kinds: ``auc``, each judge's figure;
-        ``gain``, that of ``both`` less that of ``iou``; with `resamplings`, ``interval``, the percentile bootstrap over
-        whole images, [low, high] for each judge and for ``gain``.
+        ``gain``, that of ``both`` less that of ``iou``; with `resamplings` and more than one image, ``interval``, the
+        percentile bootstrap over whole images, [low, high] for each judge and for ``gain``.
     """
     same = np.concatenate([np.zeros(0, bool), *(one.same.numpy() for one in images)])
     image = np.repeat(np.arange(len(images)), [len(one.same) for one in images])
@@ -139,7 +139,7 @@ def summarize_hard_pairs(
     values["both"] = _fit_logistic(np.stack([values["maps"], values["iou"]], 1), same)
     found["auc"] = {judge: area_under_roc(values[judge], same) for judge in JUDGES}
     found["gain"] = found["auc"]["both"] - found["auc"]["iou"]
-    if resamplings:
+    if resamplings and len(images) > 1:
         draws = _draw(len(images), resamplings, seed)
         drawn = {judge: _resampled(values[judge], same, image, draws) for judge in JUDGES}
         drawn["gain"] = drawn["both"] - drawn["iou"]

@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 
 from ..ground_truth import TrueObjects
-from .suppression import Candidates
+from .candidates import Candidates
 
 KINDS = ("same", "other")
 _QUANTILES = (0.1, 0.5, 0.9)

@@ -1,146 +1,122 @@
-"""Ways to remove duplicates, applied to a detector's candidates that were computed once.
+"""Ways to remove duplicates among a detector's candidates, by name.
 
 Shape letters: R candidates of an image, K of them kept.
 """
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import Tensor
 
-from ...ops.nms import class_overlaps, duplicates, greedy_walk, soft_nms
-from ...utils.files import atomic_write
-
-# Way -> the thresholds that it has.
-SUPPRESSIONS = {
-    "nms": ("iou_threshold",),
-    "soft_linear": ("iou_threshold",),
-    "soft_gaussian": ("sigma",),
-    "odam_nms": ("iou_threshold", "low", "high"),
-}
+from ...ops.diou_nms import diou_nms
+from ...ops.matrix_nms import matrix_nms
+from ...ops.nms import duplicates, greedy_walk, soft_nms
+from ...utils.registry import NamedRegistry
+from .candidates import Candidates
 
 
-@dataclass
-class Candidates:
-    """What a detector chooses its detections of one image among, the best first, and how alike their maps are.
+@dataclass(frozen=True)
+class Suppression:
+    """One way to remove duplicates.
 
     Attributes:
-        boxes: (R, 4) float32 XYXY in model-input pixels.
-        scores: (R,) float32, falling.
-        classes: (R,) int64.
-        similarity: (R, R) float32 above the diagonal, for boxes of one class; anything elsewhere.
-        image_size: (h, w) of the model input without padding.
-        output_size: (h, w) of the original image.
+        thresholds: their names.
+        published: their values as published; None where these are the detector's own, or the way isn't published.
+        function: from candidates, how many to keep at most and the thresholds by name to (K,) int64 indices by falling
+            score, and (K,) scores.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    classes: Tensor
-    similarity: Tensor
-    image_size: tuple[int, int]
-    output_size: tuple[int, int]
-
-    @classmethod
-    def of(cls, found: Instances, similarity: Tensor, output_size: tuple[int, int]) -> Candidates:
-        """From candidates in the model-input frame, as ``candidate_trace`` gives them, and (R, R) cosines."""
-        order = found.scores.sort(descending=True, stable=True).indices
-        size = (int(found.image_size[0]), int(found.image_size[1]))
-        found, alike = found[order], similarity[order[:, None], order]
-        boxes, scores, classes = found.pred_boxes.tensor.cpu(), found.scores.cpu(), found.pred_classes.cpu()
-        return cls(boxes, scores, classes, alike.cpu(), size, output_size)
-
-    @cached_property
-    def overlaps(self) -> tuple[Tensor, Tensor]:
-        """IoU of every two boxes, and which two are of one class; see :func:`odam_d2.ops.nms.class_overlaps`."""
-        return class_overlaps(self.boxes, self.classes)
-
-    def suppress(self, way: str, thresholds: Mapping[str, float], most: int) -> tuple[Tensor, Tensor]:
-        """What is kept.
-
-        Args:
-            way: a key of :data:`SUPPRESSIONS`.
-            thresholds: its thresholds.
-            most: how many at most, the best.
-
-        Returns:
-            (K,) int64 indices by falling score, and (K,) scores.
-        """
-        if way.startswith("soft_"):
-            options: dict[str, Any] = {**thresholds, "method": way.removeprefix("soft_"), "most": most}
-            return soft_nms(self.boxes, self.scores, self.classes, **options)
-        iou, same = self.overlaps
-        kept = greedy_walk(duplicates(iou, self.similarity, **{"low": -1.0, "high": 2.0, **thresholds}) & same)[:most]
-        return kept, self.scores[kept]
-
-    def detections(self, way: str, thresholds: Mapping[str, float], most: int) -> Instances:
-        """The `most` best that are kept, as a detector reports them: in the original frame."""
-        kept, scores = self.suppress(way, thresholds, most)
-        result = Instances(self.image_size, pred_boxes=Boxes(self.boxes[kept].clone()), scores=scores)
-        result.pred_classes = self.classes[kept]
-        return detector_postprocess(result, *self.output_size)
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """All of it as numpy arrays; :meth:`from_arrays` is the way back. Cosines of different classes become zero."""
-        alike = torch.where(self.classes[:, None] == self.classes, self.similarity, 0.0)
-        return {
-            "boxes": self.boxes.numpy(),
-            "scores": self.scores.numpy(),
-            "classes": self.classes.numpy(),
-            "similarity": alike.numpy()[np.triu_indices(len(self.boxes), 1)],
-            "sizes": np.array([self.image_size, self.output_size]),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Candidates:
-        """Candidates from what :meth:`to_arrays` gave."""
-        boxes, scores, classes = (torch.from_numpy(np.asarray(arrays[k])) for k in ("boxes", "scores", "classes"))
-        similarity = np.zeros((len(boxes), len(boxes)), np.float32)
-        similarity[np.triu_indices(len(boxes), 1)] = arrays["similarity"]
-        (in_h, in_w), (out_h, out_w) = arrays["sizes"].tolist()
-        return cls(boxes, scores, classes, torch.from_numpy(similarity), (in_h, in_w), (out_h, out_w))
+    thresholds: tuple[str, ...]
+    published: Mapping[str, float] | None
+    function: Callable[..., tuple[Tensor, Tensor]]
 
 
-class CandidateStore:
-    """A folder with a file of candidates for each image of a data set, by its number there.
+SUPPRESSIONS: NamedRegistry[Suppression] = NamedRegistry("SUPPRESSION")
+
+
+def register(name: str, thresholds: tuple[str, ...], published: Mapping[str, float] | None) -> Callable[[Any], Any]:
+    """Decorator that makes a function a way to remove duplicates; arguments as of :class:`Suppression`."""
+    return SUPPRESSIONS.register_as(name, lambda function: Suppression(thresholds, published, function))
+
+
+def suppress(candidates: Candidates, way: str, thresholds: Mapping[str, float], most: int) -> Instances:
+    """The `most` best candidates that are kept, as a detector reports them: in the original frame.
 
     Args:
-        folder: made when something is written.
+        candidates: of an image.
+        way: a key of :data:`SUPPRESSIONS`.
+        thresholds: its thresholds.
+        most: how many to keep at most.
     """
+    return candidates.detections(*SUPPRESSIONS[way].function(candidates, most, **thresholds))
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
 
-    def write(self, number: int, candidates: Candidates) -> None:
-        """Keeps the candidates of an image, whole or not at all."""
-        with atomic_write(self._path(number), "wb") as handle:
-            arrays: dict[str, Any] = candidates.to_arrays()
-            np.savez_compressed(handle, **arrays)
+def _walk(candidates: Candidates, suppresses: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """What a greedy walk keeps; (R, R) `suppresses` counts for candidates of one class."""
+    kept = greedy_walk(suppresses & candidates.overlaps[1])[:most]
+    return kept, candidates.scores[kept]
 
-    def read(self, number: int) -> Candidates | None:
-        """What was written for an image; None if it isn't there, or not all of it."""
-        try:
-            # Opened here: NumPy leaves a file open that it can't read.
-            with self._path(number).open("rb") as file, np.load(file) as arrays:
-                return Candidates.from_arrays(arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
 
-    def clear(self) -> None:
-        """Removes all that was written, also what a writer left that was killed."""
-        for pattern in ("*.npz", ".*.tmp"):
-            for old in self.folder.glob(pattern):
-                old.unlink()
+@register("nms", ("iou_threshold",), None)
+def _nms(candidates: Candidates, most: int, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    """Detectron2's own."""
+    iou, _ = candidates.overlaps
+    return _walk(candidates, duplicates(iou, candidates.similarity, iou_threshold, low=-1.0, high=2.0), most)
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.npz"
+
+@register("soft_linear", ("iou_threshold",), {"iou_threshold": 0.3})
+def _soft_linear(candidates: Candidates, most: int, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    """Soft-NMS, Bodla et al., 2017."""
+    about = (candidates.boxes, candidates.scores, candidates.classes)
+    return soft_nms(*about, "linear", iou_threshold=iou_threshold, most=most)
+
+
+@register("soft_gaussian", ("sigma",), {"sigma": 0.5})
+def _soft_gaussian(candidates: Candidates, most: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """Soft-NMS, Bodla et al., 2017."""
+    about = (candidates.boxes, candidates.scores, candidates.classes)
+    return soft_nms(*about, "gaussian", sigma=sigma, most=most)
+
+
+@register("diou_nms", ("iou_threshold",), None)
+def _diou_nms(candidates: Candidates, most: int, iou_threshold: float) -> tuple[Tensor, Tensor]:
+    """Zheng et al., 2020."""
+    kept = diou_nms(candidates.boxes, candidates.scores, candidates.classes, iou_threshold)[:most]
+    return kept, candidates.scores[kept]
+
+
+@register("matrix_gaussian", ("decay",), {"decay": 2.0})
+def _matrix_gaussian(candidates: Candidates, most: int, decay: float) -> tuple[Tensor, Tensor]:
+    """Matrix-NMS, Wang et al., 2020; `decay` is its sigma, which has the inverse sense of Soft-NMS's."""
+    order, scores = matrix_nms(candidates.boxes, candidates.scores, candidates.classes, "gaussian", decay)
+    return order[:most], scores[:most]
+
+
+@register("matrix_linear", (), {})
+def _matrix_linear(candidates: Candidates, most: int) -> tuple[Tensor, Tensor]:
+    """Matrix-NMS, Wang et al., 2020."""
+    order, scores = matrix_nms(candidates.boxes, candidates.scores, candidates.classes, "linear")
+    return order[:most], scores[:most]
+
+
+@register("odam_nms", ("iou_threshold", "low", "high"), None)
+def _odam_nms(candidates: Candidates, most: int, iou_threshold: float, low: float, high: float) -> Any:
+    """Zhao and Chan, 2023."""
+    iou, _ = candidates.overlaps
+    return _walk(candidates, duplicates(iou, candidates.similarity, iou_threshold, low, high), most)
+
+
+@register("odam_sum", ("weight", "limit"), None)
+def _odam_sum(candidates: Candidates, most: int, weight: float, limit: float) -> tuple[Tensor, Tensor]:
+    """Ours: a box goes if its IoU with a better one plus `weight` times the likeness of their maps is above `limit`.
+
+    Where :func:`odam_d2.ops.nms.odam_nms` has three steps, this has one straight border between duplicates and
+    neighbours. Boxes that don't overlap never drop each other.
+    """
+    iou = candidates.overlaps[0].nan_to_num(0.0).double()
+    together = iou + weight * candidates.similarity.double()
+    return _walk(candidates, (together > limit) & (iou > 0), most)

@@ -15,10 +15,15 @@ from typing import Any, Protocol
 from detectron2.evaluation import DatasetEvaluator
 from tqdm import tqdm
 
-from .suppression import SUPPRESSIONS, Candidates
+from ..ground_truth import TrueObjects
+from .bound import best_choice
+from .candidates import Candidates
+from .suppression import SUPPRESSIONS, suppress
 
 # Of figures with these names less is better.
 LESS_IS_BETTER = ("MR",)
+# The name of the best choice that annotations allow, among the rows of ways.
+BEST_POSSIBLE = "best_possible"
 # Of evaluators' tasks, those about boxes; of figures with the same name the later one's counts.
 TASKS = ("bbox", "crowd")
 
@@ -38,8 +43,8 @@ class Setting:
     origin: str = "grid"
 
     def __post_init__(self):
-        if self.way not in SUPPRESSIONS or set(self.thresholds) != set(SUPPRESSIONS[self.way]):
-            known = {way: list(names) for way, names in SUPPRESSIONS.items()}
+        if self.way not in SUPPRESSIONS or set(self.thresholds) != set(SUPPRESSIONS[self.way].thresholds):
+            known = {name: list(way.thresholds) for name, way in SUPPRESSIONS.items()}
             raise ValueError(
                 f"`thresholds` must be those of a known way, one of {known}; got {dict(self.thresholds)} for "
                 f"{self.way!r}: name each of them once"
@@ -88,7 +93,7 @@ def grid(ways: Iterable[str], values: Mapping[str, Sequence[float]]) -> list[Set
     """
     settings = []
     for way in ways:
-        names = SUPPRESSIONS[way]
+        names = SUPPRESSIONS[way].thresholds
         for chosen in product(*(values.get(f"{way}.{name}", values.get(name, ())) for name in names)):
             thresholds = dict(zip(names, chosen, strict=True))
             if thresholds.get("low", 0.0) <= thresholds.get("high", 2.0):
@@ -118,20 +123,38 @@ def score_settings(
     rows = []
     for setting in tqdm(settings, desc="scoring", unit="setting"):
         results = [
-            {**record, "instances": one.detections(setting.way, setting.thresholds, most)}
+            {**record, "instances": suppress(one, setting.way, setting.thresholds, most)}
             for record, one in zip(records, candidates, strict=True)
         ]
         rows.append({**asdict(setting), "thresholds": dict(setting.thresholds), "figures": score(results)})
     return rows
 
 
+def score_best_choice(
+    records: Sequence[Mapping[str, Any]],
+    truths: Sequence[TrueObjects],
+    candidates: Sequence[Candidates],
+    score: Score,
+    most: int,
+) -> dict[str, Any]:
+    """A row like those of :func:`score_settings`, of the best choice that annotations allow; see :mod:`.bound`."""
+    results = [
+        {**record, "instances": one.detections(*best_choice(one, truth, most))}
+        for record, truth, one in zip(records, truths, candidates, strict=True)
+    ]
+    return {"way": BEST_POSSIBLE, "thresholds": {}, "origin": "annotations", "figures": score(results)}
+
+
 def best_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Mapping[str, Any]]:
-    """Of each way the row with the best figure, the first of equals; ways without that figure are left out."""
+    """Of each way the row with the best figure, the first of equals; ways without that figure are left out.
+
+    The best choice by annotations is no way.
+    """
     sign = -1.0 if metric.split("-")[0] in LESS_IS_BETTER else 1.0
     best: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         value = row["figures"].get(metric)
-        if value is None:
+        if value is None or row["way"] == BEST_POSSIBLE:
             continue
         before = best.get(row["way"])
         if before is None or sign * value > sign * before["figures"][metric]:

@@ -8,13 +8,13 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 
 from odam_d2.evaluation.ground_truth import TrueObjects
+from odam_d2.evaluation.nms_tuning.candidates import Candidates
 from odam_d2.evaluation.nms_tuning.hard_pairs import (
     HardPairs,
     area_under_roc,
     find_hard_pairs,
     summarize_hard_pairs,
 )
-from odam_d2.evaluation.nms_tuning.suppression import Candidates
 
 
 def truth_of(boxes, classes):

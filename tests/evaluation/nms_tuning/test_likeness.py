@@ -5,8 +5,8 @@ import torch
 from detectron2.structures import BoxMode
 
 from odam_d2.evaluation.ground_truth import TrueObjects
+from odam_d2.evaluation.nms_tuning.candidates import Candidates
 from odam_d2.evaluation.nms_tuning.likeness import pair_similarities, summarize_likeness
-from odam_d2.evaluation.nms_tuning.suppression import Candidates
 
 
 def objects(*boxes, classes=None, size=(100, 200)):

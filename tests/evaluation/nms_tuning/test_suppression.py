@@ -6,9 +6,13 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torchvision.ops import batched_nms
 
-from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS, Candidates, CandidateStore
+from odam_d2.evaluation.nms_tuning.candidates import Candidates, CandidateStore
+from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS, suppress
+from odam_d2.ops.diou_nms import diou_nms
+from odam_d2.ops.matrix_nms import matrix_nms
 from odam_d2.ops.nms import odam_nms, soft_nms
 from tests.helpers import ROUNDING
+from tests.ops.test_nms import plain_iou
 
 SIZE, OUTPUT = (60, 80), (120, 160)
 
@@ -29,8 +33,24 @@ THRESHOLDS = {
     "nms": {"iou_threshold": 0.3},
     "soft_linear": {"iou_threshold": 0.3},
     "soft_gaussian": {"sigma": 0.5},
+    "diou_nms": {"iou_threshold": 0.2},
+    "matrix_gaussian": {"decay": 2.0},
+    "matrix_linear": {},
     "odam_nms": {"iou_threshold": 0.3, "low": 0.7, "high": 0.97},
+    "odam_sum": {"weight": 0.5, "limit": 0.6},
 }
+
+
+def plain_odam_sum(boxes, scores, classes, similarity, weight, limit):
+    kept = []
+    for j in scores.sort(descending=True, stable=True).indices.tolist():
+        rivals = [i for i in kept if classes[i] == classes[j]]
+        overlaps = [plain_iou(boxes[i].tolist(), boxes[j].tolist()) for i in rivals]
+        if not any(
+            iou > 0 and iou + weight * float(similarity[i, j]) > limit for i, iou in zip(rivals, overlaps, strict=True)
+        ):
+            kept.append(j)
+    return torch.tensor(kept, dtype=torch.int64)
 
 
 def directly(way, found, similarity):
@@ -40,6 +60,12 @@ def directly(way, found, similarity):
         kept = batched_nms(*about, 0.3)
     elif way == "odam_nms":
         kept = odam_nms(*about, similarity, 0.3, 0.7, 0.97)
+    elif way == "odam_sum":
+        kept = plain_odam_sum(*about, similarity, 0.5, 0.6)
+    elif way == "diou_nms":
+        kept = diou_nms(*about, 0.2)
+    elif way.startswith("matrix"):
+        return matrix_nms(*about, way.removeprefix("matrix_"), 2.0)
     else:
         return soft_nms(*about, way.removeprefix("soft_"), **THRESHOLDS[way])
     return kept, found.scores[kept]
@@ -55,8 +81,8 @@ def test_detections_are_those_of_the_function_itself(way, stored, tmp_path):
         store.write(3, candidates)
         candidates = store.read(3)
     kept, scores = directly(way, found, similarity)
-    result = candidates.detections(way, THRESHOLDS[way], most=12)
-    assert 12 < len(kept) and (len(kept) < len(found) or way.startswith("soft"))
+    result = suppress(candidates, way, THRESHOLDS[way], most=12)
+    assert 12 < len(kept) and (len(kept) < len(found) or way.startswith(("soft", "matrix")))
     # Twice as large in the original; boxes reach to 60 of 80 pixels, so none is clipped.
     assert torch.equal(result.pred_boxes.tensor, found.pred_boxes.tensor[kept[:12]] * 2)
     # Soft-NMS decays them here in the order of their scores, there in that of the boxes.
@@ -67,8 +93,8 @@ def test_detections_are_those_of_the_function_itself(way, stored, tmp_path):
 
 def test_ways_differ():
     candidates = Candidates.of(*crowd(), OUTPUT)
-    kept = {way: tuple(candidates.suppress(way, THRESHOLDS[way], 40)[0].tolist()) for way in SUPPRESSIONS}
-    assert len(set(kept.values())) == 4
+    kept = {way: suppress(candidates, way, THRESHOLDS[way], 40) for way in SUPPRESSIONS}
+    assert len({(*one.pred_boxes.tensor[:, 0].tolist(), *one.scores.tolist()) for one in kept.values()}) == len(kept)
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -77,7 +103,7 @@ def test_no_candidate_and_one(count, way, tmp_path):
     store = CandidateStore(tmp_path)
     found, similarity = crowd(count)
     store.write(0, Candidates.of(found, similarity, OUTPUT))
-    assert len(store.read(0).detections(way, THRESHOLDS[way], most=5)) == count
+    assert len(suppress(store.read(0), way, THRESHOLDS[way], most=5)) == count
 
 
 def test_a_file_that_is_not_whole_is_as_good_as_none(tmp_path):

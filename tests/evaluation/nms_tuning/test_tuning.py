@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.evaluation import DatasetEvaluator
 
-from odam_d2.evaluation.nms_tuning.suppression import Candidates
+from odam_d2.evaluation.nms_tuning.candidates import Candidates
 from odam_d2.evaluation.nms_tuning.tuning import EvaluatorScore, Setting, best_rows, grid, score_settings
 from tests.evaluation.nms_tuning.test_suppression import OUTPUT, crowd
 
