@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -21,6 +20,7 @@ from .explain import Explainer, build_explainer, explainer_from_config
 from .explain.checks import unwrap_detector
 from .modeling.class_names import known_class_names
 from .modeling.num_classes import count_classes
+from .utils.checkpoint import OdamCheckpointer
 
 
 class OdamPredictor:
@@ -33,6 +33,10 @@ class OdamPredictor:
         cfg: a config with the node ``ODAM``; in a copy of it, stock detectors are replaced by their twins that can be
             explained. ``MODEL.WEIGHTS`` is loaded.
         options: arguments of :func:`odam_d2.explain.build_explainer`, e.g. ``attributes``; they override ``cfg.ODAM``.
+
+    Raises:
+        ValueError: if the weights can't be read, or none of them fits; where some don't, the log names them.
+        FileNotFoundError: if ``MODEL.WEIGHTS`` is no file.
 
     Attributes:
         model: the detector, in eval mode.
@@ -56,7 +60,7 @@ class OdamPredictor:
         cfg.defrost()
         use_traced_architectures(cfg)
         model = build_model(cfg).eval()
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        OdamCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         self._setup(
             model,
             explainer_from_config(model, cfg, **options),

@@ -14,7 +14,6 @@ import argparse
 from collections.abc import Sequence
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_setup, launch
@@ -26,6 +25,7 @@ from detectron2.utils.logger import setup_logger
 from ..config import use_traced_architectures
 from ..engine import OdamTrainer
 from ..model_zoo import model_zoo
+from ..utils.checkpoint import OdamCheckpointer
 from ..utils.processes import launch_on_cpu
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
 from .config import read_config
@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> dict:
     cfg = setup(args)
     if args.eval_only:
         model = OdamTrainer.build_model(cfg)
-        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        OdamCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
         results = OdamTrainer.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)

@@ -6,7 +6,6 @@ import weakref
 
 import detectron2
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import MetadataCatalog
 from detectron2.engine import (
     AMPTrainer,
@@ -20,6 +19,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..utils.checkpoint import OdamCheckpointer
 from .evaluators import EVALUATORS
 from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
 from .optimizers import OPTIMIZERS
@@ -63,7 +63,7 @@ class OdamTrainer(DefaultTrainer):
             kind = CPUAutocastTrainer if on_cpu else AMPTrainer
         self._trainer = kind(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = OdamCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
 

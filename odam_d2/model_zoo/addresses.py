@@ -18,6 +18,7 @@ from typing import IO, Any
 import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 
+from ..utils.checkpoint import split_address
 from ..utils.files import atomic_write
 from ..utils.packed import unpack
 
@@ -124,6 +125,8 @@ PathManager.register_handler(BUNDLED, allow_override=True)
 
 def weights_checksum(weights: str) -> str:
     """What tells weights from others, wherever they lie: the checksum of a file or bundled ones, else the address."""
-    if weights.startswith(PREFIX):
-        return _checksum(BUNDLED.packed_file(weights))
-    return _checksum(weights) if os.path.isfile(weights) else weights
+    place, queries = split_address(weights)
+    chosen = "".join(f"?{name}={value}" for name, value in sorted(queries.items()))
+    if place.startswith(PREFIX):
+        return _checksum(BUNDLED.packed_file(place)) + chosen
+    return (_checksum(place) if os.path.isfile(place) else place) + chosen

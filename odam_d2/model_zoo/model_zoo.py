@@ -8,13 +8,13 @@ import os
 from pathlib import Path
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
 from ..config import add_odam_config
 from ..data import register_datasets
+from ..utils.checkpoint import OdamCheckpointer
 from .addresses import BUNDLED, PREFIX
 
 _HERE = Path(__file__).resolve().parent
@@ -150,5 +150,5 @@ def get(name: str, trained: bool = True, device: str | None = None) -> torch.nn.
         cfg.MODEL.DEVICE = device
     model = build_model(cfg)
     if trained:
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        OdamCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model.eval()

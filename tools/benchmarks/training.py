@@ -19,7 +19,6 @@ from typing import Any
 import benchmarking
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.data import detection_utils
 from detectron2.utils.events import EventStorage
@@ -29,6 +28,7 @@ from odam_d2.cli.arguments import add_seed
 from odam_d2.cli.config import read_config
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.engine import OdamTrainer
+from odam_d2.utils.checkpoint import OdamCheckpointer
 
 # What a run is compared by: the way to train -> its label, the share of the weight that stays, and SECOND_ORDER.
 WAYS = {
@@ -94,7 +94,7 @@ class Way:
         torch.manual_seed(seed)
         self.cfg, self.seed = cfg, seed
         self.model = OdamTrainer.build_model(cfg).train()
-        DetectionCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        OdamCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         self.optimizer = OdamTrainer.build_optimizer(cfg, self.model)
 
     def step(self, batch: list[dict]) -> dict[str, float]:
