@@ -237,10 +237,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = "\n\n".join([*over_all, *(summary_of_run(run, args.method, args.rivals) for run in runs)])
         for run in runs if args.keep else ():
             write_text(Path(args.keep) / f"{run.name}.json", run.kept(args.method))
+        if args.output:
+            write_text(args.output, text + "\n")
+        else:
+            print(text)
     except (ValueError, OSError) as error:
         return failure(error)
-    if args.output:
-        write_text(args.output, text + "\n")
-    else:
-        print(text)
     return 0

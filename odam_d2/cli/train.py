@@ -25,8 +25,9 @@ from detectron2.utils.logger import setup_logger
 from ..config import use_traced_architectures
 from ..engine import OdamTrainer
 from ..model_zoo import model_zoo
-from ..utils.checkpoint import OdamCheckpointer
+from ..utils.checkpoint import OdamCheckpointer, split_address
 from ..utils.processes import launch_on_cpu
+from ..utils.weight_files import CheckpointError
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
 from .config import read_config
 
@@ -58,8 +59,8 @@ def training_config(args: argparse.Namespace) -> CfgNode:
             f"DATASETS must name registered data sets; got {unknown}: choose among {sorted(DatasetCatalog.list())}, or "
             "--import the file that registers them"
         )
-    weights = cfg.MODEL.WEIGHTS
-    if weights and not args.resume and "://" not in weights and not PathManager.isfile(weights):
+    weights = split_address(cfg.MODEL.WEIGHTS)[0]
+    if weights and not args.resume and "://" not in weights and not PathManager.exists(weights):
         raise ValueError(f"MODEL.WEIGHTS must be a checkpoint; got {weights!r}, which doesn't exist: give another path")
     return cfg
 
@@ -107,5 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         training_config(args)  # what is wrong shows here, before processes start
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
-    start(args)
+    try:
+        start(args)
+    # Others are faults of a training, whose place in the code tells more than a sentence.
+    except (CheckpointError, OSError) as error:
+        return failure(error)
     return 0

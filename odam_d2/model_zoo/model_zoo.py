@@ -16,6 +16,7 @@ from ..config import add_odam_config
 from ..data import register_datasets
 from ..utils.checkpoint import OdamCheckpointer
 from .addresses import BUNDLED, PREFIX
+from .relative import find_beside
 
 _HERE = Path(__file__).resolve().parent
 
@@ -120,7 +121,8 @@ def get_config(name: str, trained: bool = True) -> CfgNode:
 
     Args:
         name: see :func:`find`.
-        trained: also point ``MODEL.WEIGHTS`` at the trained weights.
+        trained: also point ``MODEL.WEIGHTS`` at the trained weights. What a yaml itself names there is a path from the
+            working folder, or else from the yaml's: see :func:`odam_d2.model_zoo.relative.find_beside`.
 
     Raises:
         ValueError: if there is no such config, or none of its trained weights.
@@ -130,6 +132,7 @@ def get_config(name: str, trained: bool = True) -> CfgNode:
     cfg = get_cfg()
     add_odam_config(cfg)
     cfg.merge_from_file(file)
+    cfg.MODEL.WEIGHTS = find_beside(cfg.MODEL.WEIGHTS, file)
     if trained:
         cfg.MODEL.WEIGHTS = weights or get_checkpoint_url(name)
     if not torch.cuda.is_available():

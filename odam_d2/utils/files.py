@@ -1,8 +1,11 @@
 """Writing files whole or not at all, under names that every file system takes."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator
@@ -13,6 +16,52 @@ from typing import IO, Any
 _NOT_IN_NAMES = '<>:"/\\|?*'
 # Devices on Windows, whatever stands behind a dot.
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{device}{number}" for device in ("COM", "LPT") for number in range(1, 10))}
+
+
+# A writer's file before it is complete; see `atomic_write`.
+_UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+# What a disk says to a writer; other errors of a body aren't about what is written.
+_OF_DISKS = (*_FULL, *_FORBIDDEN, errno.EIO, errno.ESTALE)
+
+
+class OutputError(OSError):
+    """A file can't be written: the disk is full, or the folder doesn't take it. The message is one sentence.
+
+    Args:
+        path: what was to be written.
+        cause: what the system said.
+    """
+
+    def __init__(self, path: str | os.PathLike, cause: OSError):
+        remedy = "choose another folder"
+        if cause.errno in _FULL:
+            remedy = "free some space or choose another folder"
+        elif cause.errno in _FORBIDDEN:
+            remedy = "choose another folder or change its permissions"
+        super().__init__(
+            f"{os.fspath(path)!r} must be writable; got {cause.strerror or cause!r}: {remedy}, and run this again, with "
+            "--resume where the command has it; what was finished is kept"
+        )
+        self.errno = cause.errno
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """What a disk said that can't be written to, if that is the cause of an error; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and (error.errno in _OF_DISKS):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Removes what :func:`atomic_write` left in a folder when its process was killed; not in the folders below."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for entry in os.scandir(folder):
+            if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.path)
 
 
 def safe_name(text: str, most: int = 100) -> str:
@@ -87,22 +136,34 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
         The open temporary file.
 
     Raises:
+        OutputError: if it can't be written: the disk is full, or the folder takes no files.
         ValueError: if `mode` is neither of the two.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f'`mode` must be "w" or "wb", since a file is always written whole; got {mode!r}')
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Opened by hand: `tempfile` would give the file permissions for its owner alone, which it would then keep.
     # A name may be as long as it can be.
     temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as handle:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8")
+    except OSError as error:
+        raise OutputError(path, error) from error
+    try:
+        with handle:
             yield handle
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            raise OutputError(path, error) from error
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        said = disk_error(error)
+        if said is None or isinstance(error, OutputError) or not isinstance(error, Exception):
+            raise
+        raise OutputError(path, said) from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -11,6 +11,8 @@ import torch
 from detectron2.utils import comm
 from tqdm import tqdm
 
+from .weight_files import CheckpointError
+
 
 def launch_on_cpu(function: Callable[..., object], num_processes: int, args: tuple = ()) -> None:
     """Runs ``function(*args)`` in several processes at once that find each other through ``detectron2.utils.comm``.
@@ -23,12 +25,21 @@ def launch_on_cpu(function: Callable[..., object], num_processes: int, args: tup
         args: what can be pickled.
 
     Raises:
-        torch.multiprocessing.ProcessRaisedException: if one of them raises.
+        CheckpointError: if one of them raises it, likewise OutputError.
+        torch.multiprocessing.ProcessRaisedException: if one of them raises anything else.
     """
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{one.getsockname()[1]}"
-    torch.multiprocessing.spawn(_worker, (function, num_processes, address, args), nprocs=num_processes)
+    try:
+        torch.multiprocessing.spawn(_worker, (function, num_processes, address, args), nprocs=num_processes)
+    except torch.multiprocessing.ProcessRaisedException as error:
+        # Of what another process raised, only the text arrives; these say in one sentence what is wrong.
+        name, _, sentence = str(error).strip().rpartition("\n")[2].partition(": ")
+        kind = {"CheckpointError": CheckpointError, "OutputError": OSError}.get(name.rpartition(".")[2])
+        if kind is None:
+            raise
+        raise kind(sentence) from error
 
 
 def _worker(rank: int, function: Callable[..., object], num_processes: int, address: str, args: tuple) -> None:
