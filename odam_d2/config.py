@@ -202,6 +202,12 @@ def add_odam_config(cfg: CN) -> None:
     # Objects of which images are drawn, >= 0.
     cfg.ODAM.TRAIN.WATCH_DRAWN = 6
 
+    # How detectors are scored, beside the keys of TEST.
+    cfg.ODAM.TEST = CN()
+    # The rules of AP, MR^-2 and JI of crowds: "toolkit", those of CrowdHuman's public toolkit, to compare with
+    # published figures, or "strict" (docs/metrics.md).
+    cfg.ODAM.TEST.CROWD_PROTOCOL = "toolkit"
+
     # What odam train optimises with, beside the keys of SOLVER.
     cfg.ODAM.SOLVER = CN()
     # "SGD" as Detectron2 builds it, or "AdamW".

@@ -32,7 +32,9 @@ from tqdm import tqdm
 
 from ..data.inputs import ImageInputs, InputMaker
 from ..engine import OdamTrainer
+from ..engine.evaluators import CROWDS
 from ..env import collect_versions
+from ..evaluation.crowd.protocol import PROTOCOLS
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.nms_tuning.candidates import Candidates, CandidateStore
 from ..evaluation.nms_tuning.hard_pairs import find_hard_pairs, summarize_hard_pairs
@@ -104,6 +106,8 @@ def argument_parser() -> argparse.ArgumentParser:
         help="for odam_sum, which adds the weighted similarity of maps to the IoU (default: .25 .5 1)")  # fmt: skip
     add("--limits", type=finite, nargs="+", default=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), metavar="L",
         help="for odam_sum (default: .6 .7 .8 .9 1 1.1 1.2)")  # fmt: skip
+    add("--protocol", choices=sorted(PROTOCOLS),
+        help="the rules of crowds' figures (default: ODAM.TEST.CROWD_PROTOCOL of the config, toolkit)")  # fmt: skip
     add("--thresholds", metavar="JSON", help="thresholds.json of another run: report these, without a grid")
     add("--metric", metavar="NAME",
         help=f"to choose by (default: the first that the evaluator gives of {', '.join(METRICS)})")  # fmt: skip
@@ -127,6 +131,8 @@ class Setup:
         """The detector's config, with Odam-NMS."""
         args = self.args
         opts = [*args.opts, "ODAM.NMS.ENABLED", "True"]
+        if args.protocol:
+            opts += ["ODAM.TEST.CROWD_PROTOCOL", args.protocol]
         return read_run_config(args.config_file, opts, args.score_threshold, args.max_detections, args.imports)
 
     @cached_property
@@ -174,6 +180,12 @@ class Setup:
             )
 
     @cached_property
+    def protocol(self) -> str | None:
+        """The rules of the crowd's figures; None where the data set has none."""
+        kind = MetadataCatalog.get(self.args.dataset).get("evaluator_type")
+        return self.cfg.ODAM.TEST.CROWD_PROTOCOL if kind in CROWDS else None
+
+    @cached_property
     def score(self) -> Score:
         """The data set's own evaluator."""
         folder = str(Path(self.args.output) / "evaluator")
@@ -217,6 +229,7 @@ class Setup:
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.ODAM.NMS.IOU_THRESH = cfg.ODAM.NMS.LOW = cfg.ODAM.NMS.HIGH = None
+        del cfg.ODAM["TEST"]
         return {
             "config": cfg.dump(),
             "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
@@ -300,14 +313,16 @@ def run(setup: Setup, command: str) -> None:
         "weights": setup.cfg.MODEL.WEIGHTS,
         "scoring_seconds": seconds,
         "metric": metric,
+        "protocol": setup.protocol,
         "likeness": likeness,
         "hard_pairs": hard_pairs,
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
     write_json(output / "grid.json", {**about, "rows": rows})
+    rules = f", crowds scored by the protocol {setup.protocol!r}" if setup.protocol else ""
     note = (
-        f"{len(candidates)} images of {args.dataset}, chosen by {metric}, in percent. {likeness_in_words(likeness)} "
-        f"{hard_pairs_in_words(hard_pairs)}"
+        f"{len(candidates)} images of {args.dataset}, chosen by {metric}, in percent{rules}. "
+        f"{likeness_in_words(likeness)} {hard_pairs_in_words(hard_pairs)}"
     )
     write_text(output / "table.md", f"{text}\n\n{note}\n")
     if not args.thresholds:

@@ -5,21 +5,29 @@ from collections.abc import Callable
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 
 from ..evaluation import CrowdHumanEvaluator
+from ..evaluation.crowd.protocol import DEFAULT_PROTOCOL
 
 
-def build_coco(dataset_name: str, output_dir: str) -> COCOEvaluator:
-    """COCO's figures, in the variant that doesn't need Detectron2's compiled operators."""
+def build_coco(dataset_name: str, output_dir: str, protocol: str = DEFAULT_PROTOCOL) -> COCOEvaluator:
+    """COCO's figures, in the variant that doesn't need Detectron2's compiled operators; `protocol` is of crowds."""
     return COCOEvaluator(dataset_name, output_dir=output_dir, use_fast_impl=False)
 
 
-def build_coco_and_crowd(dataset_name: str, output_dir: str) -> DatasetEvaluators:
+def build_crowd(dataset_name: str, output_dir: str, protocol: str = DEFAULT_PROTOCOL) -> CrowdHumanEvaluator:
+    """CrowdHuman's figures by the rules that `protocol` names, see ``ODAM.TEST.CROWD_PROTOCOL``."""
+    return CrowdHumanEvaluator(dataset_name, output_dir, protocol=protocol)
+
+
+def build_coco_and_crowd(dataset_name: str, output_dir: str, protocol: str = DEFAULT_PROTOCOL) -> DatasetEvaluators:
     """Both, from one inference, for crowds that have COCO's annotations as well."""
-    return DatasetEvaluators([build_coco(dataset_name, output_dir), CrowdHumanEvaluator(dataset_name, output_dir)])
+    return DatasetEvaluators([build_coco(dataset_name, output_dir), build_crowd(dataset_name, output_dir, protocol)])
 
 
-# Called with (name of the data set, folder of results).
-EVALUATORS: dict[str, Callable[[str, str], DatasetEvaluator]] = {
+# Called with (name of the data set, folder of results, protocol of crowds).
+EVALUATORS: dict[str, Callable[[str, str, str], DatasetEvaluator]] = {
     "coco": build_coco,
     "coco_and_crowd": build_coco_and_crowd,
-    "crowdhuman": CrowdHumanEvaluator,
+    "crowdhuman": build_crowd,
 }
+# Of these, the ones with figures of crowds.
+CROWDS = ("coco_and_crowd", "crowdhuman")

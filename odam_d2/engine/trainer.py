@@ -19,6 +19,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..evaluation.crowd.protocol import find_protocol
 from ..utils.checkpoint import OdamCheckpointer
 from .evaluators import EVALUATORS
 from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
@@ -52,6 +53,7 @@ class OdamTrainer(DefaultTrainer):
         TrainerBase.__init__(self)
         if not logging.getLogger(detectron2.__name__).isEnabledFor(logging.INFO):  # nobody has called default_setup
             setup_logger()
+        find_protocol(cfg.ODAM.TEST.CROWD_PROTOCOL)  # an unknown one shows here, not after the last iteration
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
@@ -129,7 +131,7 @@ class OdamTrainer(DefaultTrainer):
             output_folder: where results go; default ``OUTPUT_DIR/inference``.
 
         Raises:
-            ValueError: if ``evaluator_type`` of the data set is unknown.
+            ValueError: if ``evaluator_type`` of the data set or ``ODAM.TEST.CROWD_PROTOCOL`` is unknown.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
@@ -138,4 +140,4 @@ class OdamTrainer(DefaultTrainer):
                 f"`evaluator_type` of data set {dataset_name!r} must be one of {sorted(EVALUATORS)}; got {kind!r}: set "
                 "it in MetadataCatalog"
             )
-        return EVALUATORS[kind](dataset_name, folder)
+        return EVALUATORS[kind](dataset_name, folder, cfg.ODAM.TEST.CROWD_PROTOCOL)

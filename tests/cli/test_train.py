@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 
 from odam_d2 import model_zoo
@@ -122,6 +122,21 @@ def test_unknown_evaluator_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"one of \['coco', 'coco_and_crowd', 'crowdhuman'\]; got 'odd'"):
         OdamTrainer.build_evaluator(cfg, "test_odd", str(tmp_path))
     MetadataCatalog.remove("test_odd")
+
+
+def test_the_protocol_of_crowds_is_a_key(tmp_path):
+    MetadataCatalog.get("test_crowd_key").set(evaluator_type="crowdhuman")
+    DatasetCatalog.register("test_crowd_key", list)
+    cfg = model_zoo.get_config("synthetic/faster_rcnn_compact_FPN", trained=False)
+    assert OdamTrainer.build_evaluator(cfg, "test_crowd_key", str(tmp_path)).protocol == "toolkit"
+    cfg.ODAM.TEST.CROWD_PROTOCOL = "strict"
+    assert OdamTrainer.build_evaluator(cfg, "test_crowd_key", str(tmp_path)).protocol == "strict"
+    cfg.ODAM.TEST.CROWD_PROTOCOL = "loose"
+    for build in (OdamTrainer, lambda cfg: OdamTrainer.build_evaluator(cfg, "test_crowd_key", str(tmp_path))):
+        with pytest.raises(ValueError, match=r"`protocol` must be one of \['strict', 'toolkit'\]; got 'loose'"):
+            build(cfg)
+    DatasetCatalog.remove("test_crowd_key")
+    MetadataCatalog.remove("test_crowd_key")
 
 
 def test_evaluates_with_odam_nms_in_the_place_of_nms(tool, dataset, tmp_path):

@@ -172,6 +172,32 @@ def test_classes_of_another_data_set(tool, tmp_path, capsys, classes, keys, told
     assert f"got '{name}' with {classes}, and the detector has {told}: " in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "asked, opts, protocol",
+    [
+        ([], [], "toolkit"),
+        (["--protocol", "strict"], [], "strict"),
+        ([], ["ODAM.TEST.CROWD_PROTOCOL", "strict"], "strict"),
+    ],
+)
+def test_the_protocol_of_crowds_goes_to_the_evaluator_and_changes_no_candidates(tool, tmp_path, asked, opts, protocol):
+    def setup(name, *more):
+        arguments = ["--config-file", CONFIG, "--dataset", name, "--output", str(tmp_path), *more, *OPTIONS]
+        return tool.Setup(tool.argument_parser().parse_args([*arguments, *opts]))
+
+    name = f"test_tune_nms_{tmp_path.name}"
+    DatasetCatalog.register(name, lambda: [{"file_name": "x", "image_id": 0, "height": 9, "width": 9}])
+    MetadataCatalog.get(name).set(thing_classes=["person"], evaluator_type="crowdhuman")
+    try:
+        crowd, other = setup(name, *asked), setup(name)
+        assert crowd.protocol == crowd.score.evaluator.protocol == protocol
+        assert crowd.dependencies() == other.dependencies() and "CROWD_PROTOCOL" not in str(crowd.dependencies())
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    assert setup("synthetic_scene_val", *asked).protocol is None  # no crowd
+
+
 def test_candidates_of_other_settings_are_not_taken_up(tool, tuned, capsys):
     assert run(tool, tuned, *GRID, "--resume", "--score-threshold", "0.3") == 1
     assert "differs in ['config']" in capsys.readouterr().err

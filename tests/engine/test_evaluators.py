@@ -20,16 +20,18 @@ def crowd(tmp_path):
 
 
 def test_a_crowd_has_the_figures_of_both(crowd, tmp_path):
-    evaluator = EVALUATORS[MetadataCatalog.get(NAME).evaluator_type](NAME, str(tmp_path))
-    evaluator.reset()
+    build = EVALUATORS[MetadataCatalog.get(NAME).evaluator_type]
     (record,) = crowd
     people = [item["bbox"] for item in record["annotations"] if not item["iscrowd"]]
     found = Instances((record["height"], record["width"]))
     found.pred_boxes = Boxes(torch.tensor(people))
     found.scores, found.pred_classes = torch.ones(len(people)), torch.zeros(len(people), dtype=torch.int64)
-    evaluator.process([record], [{"instances": found}])
-    results = evaluator.evaluate()
-    # Everybody is found exactly, and nobody else.
-    assert results["bbox"]["AP"] == pytest.approx(100)
-    figures = {name: results["crowd"][name] for name in ("AP", "recall", "JI")}
-    assert figures == pytest.approx({"AP": 100, "recall": 100, "JI": 100})
+    # Everybody is found exactly, and nobody else. The toolkit's AP is without what lies below the first point.
+    for protocol, area in (("toolkit", 100 * (1 - 1 / len(people))), ("strict", 100)):
+        evaluator = build(NAME, str(tmp_path), protocol)
+        evaluator.reset()
+        evaluator.process([record], [{"instances": found}])
+        results = evaluator.evaluate()
+        assert results["bbox"]["AP"] == pytest.approx(100)
+        figures = {name: results["crowd"][name] for name in ("AP", "recall", "JI")}
+        assert figures == pytest.approx({"AP": area, "recall": 100, "JI": 100})

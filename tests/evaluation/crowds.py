@@ -1,7 +1,9 @@
-"""Crowds made by hand and at random, and the figures of a crowd as slow plain loops over lists."""
+"""Crowds made by hand and at random, and the figures of a crowd by the strict protocol as slow plain loops over lists.
+
+The toolkit's protocol is in tests/evaluation/toolkit_twin.py.
+"""
 
 import math
-from itertools import combinations, permutations
 
 import numpy as np
 
@@ -76,20 +78,18 @@ def cut(box, size):
 
 
 def plain_people(image):
-    """(boxes, regions, subsets of each person), cut to the image; what lies outside is gone."""
+    """(boxes, regions, subsets of each person), cut to the image; who lies outside belongs to no subset."""
     size = (image["height"], image["width"])
     people = [item for item in image["annotations"] if not item["iscrowd"]]
     boxes, names = [], []
     for number, item in enumerate(people):
         box = cut(item["full_box"], size)
-        if not area(box):
-            continue
         ratio = area(item["visible_box"]) / area(item["full_box"])
         crowd = max([iou(item["full_box"], o["full_box"]) for k, o in enumerate(people) if k != number], default=0)
         mine = {"all", "bare" if ratio >= 0.9 else "partial" if ratio >= 0.65 else "heavy"}
         mine.add("crowd_bare" if crowd <= 0.3 else "crowd_partial" if crowd <= 0.5 else "crowd_heavy")
         boxes.append(box)
-        names.append(mine)
+        names.append(mine if area(box) else set())
     regions = [cut(item["full_box"], size) for item in image["annotations"] if item["iscrowd"]]
     return boxes, regions, names
 
@@ -118,18 +118,20 @@ def plain_walk(image, found, scores):
 def plain_pairs(image, found):
     """The largest one-to-one set of pairs with IoU > .5, of the largest sum of IoU: tries all of them."""
     boxes, _, _ = plain_people(image)
-    size = (image["height"], image["width"])
-    cuts = [cut(box, size) for box in found]
-    for count in range(min(len(cuts), len(boxes)), 0, -1):
-        options = []
-        for people in combinations(range(len(boxes)), count):
-            for chosen in permutations(range(len(cuts)), count):
-                values = [iou(cuts[d], boxes[p]) for d, p in zip(chosen, people)]
-                if all(value > 0.5 for value in values):
-                    options.append((sum(values), dict(zip(chosen, people))))
-        if options:
-            return max(options, key=lambda option: option[0])[1]
-    return {}
+    cuts = [cut(box, (image["height"], image["width"])) for box in found]
+
+    def best_from(number, taken):
+        if number == len(cuts):
+            return (0, 0.0), {}
+        best = best_from(number + 1, taken)
+        for person, other in enumerate(boxes):
+            overlap = iou(cuts[number], other)
+            if person not in taken and overlap > 0.5:
+                (count, total), pairs = best_from(number + 1, taken | {person})
+                best = max(best, ((count + 1, total + overlap), {number: person, **pairs}), key=lambda one: one[0])
+        return best
+
+    return best_from(0, frozenset())[1]
 
 
 def plain_table(images, detections, subset):

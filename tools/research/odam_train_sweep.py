@@ -31,11 +31,11 @@ from odam_d2 import model_zoo
 from odam_d2.data import register_datasets
 from odam_d2.data.inputs import ImageInputs, InputMaker
 from odam_d2.engine import OdamTrainer
-from odam_d2.engine.evaluators import build_coco
+from odam_d2.engine.evaluators import build_coco, build_crowd
 from odam_d2.engine.watching import WatchExplanations
 from odam_d2.engine.watching_pairs import WatchHardPairs
 from odam_d2.env import collect_versions
-from odam_d2.evaluation.crowd.evaluator import CrowdHumanEvaluator
+from odam_d2.evaluation.crowd.protocol import DEFAULT_PROTOCOL, PROTOCOLS
 from odam_d2.evaluation.nms_tuning.hard_pairs import summarize_hard_pairs
 from odam_d2.evaluation.nms_tuning.tuning import EvaluatorScore
 from odam_d2.utils.clock import now
@@ -61,6 +61,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--period", type=int, default=100, help="iterations between checkpoints and looks (default: %(default)s)")
     add("--auc-images", type=int, default=12, help="images of the test set for AUC and ODI (default: %(default)s)")
     add("--ap-images", type=int, default=100, help="images of the test set for AP (default: %(default)s)")
+    add("--protocol", choices=sorted(PROTOCOLS), default=DEFAULT_PROTOCOL,
+        help="the rules of crowds' figures (default: %(default)s)")  # fmt: skip
     add("--output", default="output/sweep", metavar="DIR", help="for checkpoints and logs (default: %(default)s)")
     add("--results", metavar="DIR", help="for the JSON files (default: results/ in --output)")
     return parser
@@ -80,6 +82,7 @@ def read_config(args: argparse.Namespace, variant: str, folder: Path) -> CfgNode
     cfg.merge_from_list(["SEED", args.seed, "SOLVER.MAX_ITER", args.iterations, "DATALOADER.NUM_WORKERS", 0])
     cfg.merge_from_list(["SOLVER.CHECKPOINT_PERIOD", args.period, "ODAM.TRAIN.WATCH_PERIOD", args.period])
     cfg.merge_from_list(["ODAM.TRAIN.WATCH_IMAGES", args.auc_images, "ODAM.TRAIN.WATCH_DRAWN", 0])
+    cfg.ODAM.TEST.CROWD_PROTOCOL = args.protocol
     cfg.merge_from_list(VARIANTS[variant])
     cfg.OUTPUT_DIR = str(folder)
     if not torch.cuda.is_available():
@@ -104,8 +107,8 @@ def measure(trainer: OdamTrainer, cfg: CfgNode, args: argparse.Namespace) -> dic
     with torch.no_grad():
         found = [model([entry])[0]["instances"] for entry in inputs]
     results = [{**record, "instances": one} for record, one in zip(records, found, strict=True)]
-    for name, build in (("coco", build_coco), ("crowd", CrowdHumanEvaluator)):
-        evaluator = build(cfg.DATASETS.TEST[0], str(Path(cfg.OUTPUT_DIR) / name))
+    for name, build in (("coco", build_coco), ("crowd", build_crowd)):
+        evaluator = build(cfg.DATASETS.TEST[0], str(Path(cfg.OUTPUT_DIR) / name), cfg.ODAM.TEST.CROWD_PROTOCOL)
         figures[name] = EvaluatorScore(evaluator)(results)
     return figures
 
@@ -142,7 +145,7 @@ def run(args: argparse.Namespace, variant: str, command: str) -> None:
     write_json(target, {
         "variant": variant, "options": [str(one) for one in VARIANTS[variant]], "config": args.config_file,
         "iterations": args.iterations, "seed": args.seed, "auc_images": args.auc_images, "ap_images": args.ap_images,
-        "seconds": seconds, "command": command, **figures, **history(folder),
+        "protocol": args.protocol, "seconds": seconds, "command": command, **figures, **history(folder),
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     })  # fmt: skip
     aucs = [f"{figures[k]['auc']['maps']:.3f}/{figures[k]['auc']['both']:.3f}" for k in figures if "hard" in k]

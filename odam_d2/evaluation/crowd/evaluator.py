@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from ...utils.files import atomic_write, safe_name, write_json
 from .objects import CrowdObjects, xywh
+from .protocol import DEFAULT_PROTOCOL, find_protocol
 from .table import crowd_table
 
 FIGURES = ("AP", "recall", "MR", "JI")
@@ -37,6 +38,11 @@ class CrowdHumanEvaluator(DatasetEvaluator):
             or "full".
         max_dets_per_image: the best so many of an image count; None for all that the detector gives, which
             ``TEST.DETECTIONS_PER_IMAGE`` bounds.
+        protocol: the rules: "toolkit", CrowdHuman's own, whose figures compare with published ones, or "strict";
+            docs/metrics.md has both in words.
+
+    Raises:
+        ValueError: if `max_dets_per_image` is below 1 or the protocol is unknown.
 
     Attributes:
         table: after :meth:`evaluate`, in the main process, see :func:`odam_d2.evaluation.crowd.table`.
@@ -48,7 +54,9 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         output_dir: str | None = None,
         box: str | None = None,
         max_dets_per_image: int | None = None,
+        protocol: str = DEFAULT_PROTOCOL,
     ):
+        find_protocol(protocol)  # an unknown one shows here, not after the inference
         if max_dets_per_image is not None and max_dets_per_image < 1:
             raise ValueError(
                 f"`max_dets_per_image` must be at least 1; got {max_dets_per_image}: leave it out for no bound"
@@ -56,7 +64,7 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         self.dataset_name = dataset_name
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.box = box or MetadataCatalog.get(dataset_name).get("box", "full")
-        self.max_dets_per_image = max_dets_per_image
+        self.max_dets_per_image, self.protocol = max_dets_per_image, protocol
         self.records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
         self.reset()
 
@@ -99,12 +107,12 @@ class CrowdHumanEvaluator(DatasetEvaluator):
         if len(detections) < len(self.records):
             logger.warning(f"Figures are of the {len(detections)} processed images out of {len(self.records)}")
         objects = [CrowdObjects.of(self.records[image_id], self.box) for image_id in detections]
-        self.table = crowd_table(detections.values(), objects)
+        self.table = crowd_table(detections.values(), objects, protocol=self.protocol)
         if self.output_dir is not None:
             self._write(self.output_dir, detections)
         logger.info(
-            f"CrowdHuman results on {self.dataset_name}, {self.box} boxes, {len(detections)} images:\n"
-            + format_table(self.table)
+            f"CrowdHuman results on {self.dataset_name}, {self.box} boxes, protocol {self.protocol!r}, "
+            f"{len(detections)} images:\n" + format_table(self.table)
         )
         return OrderedDict(crowd=_flat(self.table))
 
@@ -123,7 +131,9 @@ class CrowdHumanEvaluator(DatasetEvaluator):
             name: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
             for name, row in self.table.items()
         }
-        about = {"dataset": self.dataset_name, "box": self.box, "images": len(detections)}
+        about = {
+            "dataset": self.dataset_name, "box": self.box, "protocol": self.protocol, "images": len(detections),
+        }  # fmt: skip
         write_json(folder / f"{name}_metrics.json", {**about, "percent": plain})
 
 

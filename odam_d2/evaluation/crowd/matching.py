@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from ...data.matching import match_greedily
-from .objects import CrowdObjects, clip_to_image, overlaps
+from .objects import CrowdObjects, overlaps
+from .protocol import DEFAULT_PROTOCOL, CrowdProtocol, find_protocol
 
 FALSE, IGNORED = -1, -2  # in place of the number of a person
 IOU_THRESHOLD = 0.5
@@ -27,27 +28,31 @@ class CrowdMatches:
         taken: (R,) int64 by the walk of AP and MR: the row of the person that a detection found, or FALSE, or IGNORED.
         iou: (R, G) float64.
         on_ignored: (R,) bool, whether more than the threshold of a detection's area lies on one ignore region.
+        counted: (G,) bool, who is to be found.
+        excused: (G,) bool, whom JI leaves out unless a detection is paired with them.
         iou_threshold: what all this was decided with.
+        protocol: by whose rules.
     """
 
     scores: np.ndarray
     taken: np.ndarray
     iou: np.ndarray
     on_ignored: np.ndarray
+    counted: np.ndarray
+    excused: np.ndarray
     iou_threshold: float
+    protocol: CrowdProtocol
 
     @cached_property
     def one_to_one(self) -> list[np.ndarray]:
-        """For each of SCORE_THRESHOLDS, as `taken`, for the detections that score at least that, by the largest set of
-        pairs instead of the walk; among sets of equal size the one of the largest sum of IoU."""
-        return [self._assign(int((self.scores >= threshold).sum())) for threshold in SCORE_THRESHOLDS]
+        """For each of SCORE_THRESHOLDS, as `taken`, for the detections that pass it, by the protocol's best set of
+        pairs instead of the walk."""
+        return [self._assign(self.protocol.passing(self.scores, threshold)) for threshold in SCORE_THRESHOLDS]
 
     def _assign(self, count: int) -> np.ndarray:
         owners = np.where(self.on_ignored[:count], IGNORED, FALSE)
         rows = np.flatnonzero((self.iou[:count] > self.iou_threshold).any(axis=1))
-        iou = self.iou[rows]
-        # More than all IoU together: one pair more outweighs whatever overlap it costs.
-        weights = np.where(iou > self.iou_threshold, 1 + min(iou.shape) + iou, 0)
+        weights = self.protocol.pair_weights(self.iou[rows], self.iou_threshold)
         chosen, people = linear_sum_assignment(weights, maximize=True)
         paired = weights[chosen, people] > 0
         owners[rows[chosen[paired]]] = people[paired]
@@ -55,23 +60,29 @@ class CrowdMatches:
 
 
 def match_crowd(
-    boxes: ArrayLike, scores: ArrayLike, objects: CrowdObjects, iou_threshold: float = IOU_THRESHOLD
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    objects: CrowdObjects,
+    iou_threshold: float = IOU_THRESHOLD,
+    protocol: str = DEFAULT_PROTOCOL,
 ) -> CrowdMatches:
     """:func:`odam_d2.data.matching.match_greedily` for people, with ignore regions.
 
     Who takes nobody is ignored if more than `iou_threshold` of its own area lies on one ignore region, and else false.
-    As in CrowdHuman's toolkit a person goes before an ignore region, any number of detections fit into one of those,
-    and boxes are cut to the image.
+    A person goes before an ignore region, and any number of detections fit into one of those.
 
     Args:
         boxes: (R, 4) XYXY of the detections, in the frame of the image.
         scores: (R,) in any order; of equal ones the earlier row chooses first.
         objects: of the image.
         iou_threshold: a pair must overlap by *more* than this.
+        protocol: a name of PROTOCOLS: how boxes are cut to the image, and by which rules JI pairs.
 
     Raises:
-        ValueError: if shapes don't fit each other, a number isn't finite, or the threshold is no IoU.
+        ValueError: if shapes don't fit each other, a number isn't finite, the threshold is no IoU, or the protocol is
+            unknown.
     """
+    rules = find_protocol(protocol)
     if not 0.0 <= iou_threshold < 1.0:
         raise ValueError(f"`iou_threshold` must be in [0, 1); got {iou_threshold}: CrowdHuman takes .5")
     found, confidence = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
@@ -83,9 +94,10 @@ def match_crowd(
     if not (np.isfinite(found).all() and np.isfinite(confidence).all()):
         raise ValueError("`boxes` and `scores` must be finite; got NaN or infinity: leave such detections out")
     order = np.argsort(-confidence, kind="stable")
-    found = clip_to_image(found[order], objects.size)
-    iou = overlaps(found, objects.boxes)
-    on_ignored = np.asarray((overlaps(found, objects.ignored, of_box=True) > iou_threshold).any(axis=1))
-    people = match_greedily(iou, confidence[order], iou_threshold)
-    taken = np.where(people >= 0, people, np.where(on_ignored, IGNORED, FALSE))
-    return CrowdMatches(confidence[order], taken, iou, on_ignored, iou_threshold)
+    found, people, regions = (rules.clip(one, objects.size) for one in (found[order], objects.boxes, objects.ignored))
+    iou = overlaps(found, people)
+    on_ignored = np.asarray((overlaps(found, regions, of_box=True) > iou_threshold).any(axis=1))
+    persons = match_greedily(iou, confidence[order], iou_threshold)
+    taken = np.where(persons >= 0, persons, np.where(on_ignored, IGNORED, FALSE))
+    excused = rules.excused(people, regions, iou_threshold)
+    return CrowdMatches(confidence[order], taken, iou, on_ignored, rules.counted(people), excused, iou_threshold, rules)

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .matching import FALSE, SCORE_THRESHOLDS, CrowdMatches
-
-# False positives an image at which the miss rate is read: nine, evenly spaced in the logarithm from .01 to 1.
-REFERENCE_FPPI = np.logspace(-2, 0, 9)
-_LEAST_MISS_RATE = 1e-10  # in place of 0, which has no logarithm
+from .protocol import DEFAULT_PROTOCOL, find_protocol
 
 
 def pool_matches(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -39,61 +36,46 @@ def pool_matches(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) 
     return np.concatenate(scores), np.concatenate(found)
 
 
-def _curve(scores: ArrayLike, found: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives at each threshold that matters, strictest first; equal scores pass together."""
-    confidence, right = np.asarray(scores, dtype=np.float64), np.asarray(found, dtype=bool)
-    if confidence.shape != right.shape or confidence.ndim != 1:
-        raise ValueError(
-            f"`scores` and `found` must be (N,) of the same detections; got {confidence.shape} and {right.shape}: take "
-            "both from `pool_matches`"
-        )
-    order = np.argsort(-confidence, kind="stable")
-    confidence, right = confidence[order], right[order]
-    last = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True)[: len(confidence)])
-    true = np.cumsum(right)[last]
-    return true, last + 1 - true
-
-
-def average_precision(scores: ArrayLike, found: ArrayLike, num_objects: int) -> float:
-    """Area under precision over recall, precision made to fall with recall (PASCAL VOC's of 2010, unsampled).
-
-    CrowdHuman's toolkit joins the points of the raw curve by straight lines instead, beginning at the first detection.
+def average_precision(scores: ArrayLike, found: ArrayLike, num_objects: int, protocol: str = DEFAULT_PROTOCOL) -> float:
+    """AP: an area under precision over recall.
 
     Args:
         scores: (N,) of the detections that count.
         found: (N,) bool, whether a detection found a person whom none before it had found.
         num_objects: people to be found.
+        protocol: "toolkit" joins the points after each detection by straight lines, beginning at the first; "strict"
+            has a point for each threshold and precision that falls with recall (PASCAL VOC's of 2010, unsampled).
 
     Returns:
         In [0, 1]; NaN without people.
+
+    Raises:
+        ValueError: if shapes differ or the protocol is unknown.
     """
-    true, false = _curve(scores, found)
-    if num_objects == 0:
-        return float("nan")
-    precision = np.maximum.accumulate((true / np.maximum(true + false, 1))[::-1])[::-1]
-    return float(np.sum(np.diff(true, prepend=0) * precision) / num_objects)
+    return find_protocol(protocol).average_precision(scores, found, num_objects) if num_objects else float("nan")
 
 
-def log_average_miss_rate(scores: ArrayLike, found: ArrayLike, num_objects: int, num_images: int) -> float:
+def log_average_miss_rate(
+    scores: ArrayLike, found: ArrayLike, num_objects: int, num_images: int, protocol: str = DEFAULT_PROTOCOL
+) -> float:
     """MR^-2: the geometric mean of the miss rate at nine numbers of false positives an image, .01 to 1.
 
-    At each of the nine it is the rate at the loosest threshold with at most so many false positives an image, 1 where
-    there is none, and at least 1e-10. Source: Dollar et al., "Pedestrian Detection: An Evaluation of the State of the
-    Art", TPAMI 2012. (CrowdHuman's toolkit takes the first threshold with at least so many.)
+    Source: Dollar et al., "Pedestrian Detection: An Evaluation of the State of the Art", TPAMI 2012.
 
     Args:
         scores, found, num_objects: as for :func:`average_precision`.
         num_images: P, images without people included.
+        protocol: "toolkit" reads the first detection with at least so many false positives an image, the last where
+            there is none; "strict" the loosest threshold with at most so many, 1 where there is none, and at least
+            1e-10.
 
     Returns:
         In [0, 1], less is better; NaN without people.
+
+    Raises:
+        ValueError: if shapes differ or the protocol is unknown.
     """
-    true, false = _curve(scores, found)
-    if num_objects == 0:
-        return float("nan")
-    miss_rate = np.append(1.0, 1 - true / num_objects)  # the first: a threshold that nothing passes
-    point = np.searchsorted(np.append(0, false) / num_images, REFERENCE_FPPI, side="right") - 1
-    return float(np.exp(np.log(np.maximum(miss_rate[point], _LEAST_MISS_RATE)).mean()))
+    return find_protocol(protocol).miss_rate(scores, found, num_objects, num_images) if num_objects else float("nan")
 
 
 def jaccard_index(
@@ -101,30 +83,39 @@ def jaccard_index(
 ) -> tuple[float, float | None]:
     """JI: how well the set of detections above a threshold and the set of people agree, at the best threshold.
 
-    In an image it is pairs / (detections + people - pairs) of the largest one-to-one matching; ignored detections
-    don't count. The mean is over the images in which there is a detection or a person. Source: its use by Chu et al.,
-    "Detection in Crowded Scenes", CVPR 2020 (arXiv 2003.09163).
+    In an image it is pairs / (detections + people - pairs) of the protocol's best one-to-one matching; ignored
+    detections and excused people don't count. The mean is over the images in which there is a detection or a person
+    that counts. Source: its use by Chu et al., "Detection in Crowded Scenes", CVPR 2020 (arXiv 2003.09163).
 
     Args:
-        matches: of P images.
-        within: P times (G,) bool, a subset of the people, see :func:`pool_matches`; everybody when None.
+        matches: of P images, by one protocol.
+        within: P times (G,) bool, a subset of the people, see :func:`pool_matches`; everybody who counts when None.
 
     Returns:
         The index in [0, 1] and its score threshold, one of 0, .1, ... .9 (of equally good ones the lowest); NaN and
         None without people.
     """
     if within is None:
-        within = [np.ones(one.iou.shape[1], dtype=bool) for one in matches]
-    people = np.array([members.sum() for members in within])
-    if not people.sum():
+        within = [one.counted for one in matches]
+    if not sum(int(members.sum()) for members in within):
         return float("nan"), None
     means = []
     for step in range(len(SCORE_THRESHOLDS)):
-        owners = [one.one_to_one[step] for one in matches]
-        false = np.array([(owner == FALSE).sum() for owner in owners])
-        pairs = np.array([members[owner[owner >= 0]].sum() for members, owner in zip(within, owners, strict=True)])
-        # detections + people - pairs: what is a pair is both.
-        union = false + people
-        means.append(float((pairs[union > 0] / union[union > 0]).mean()))
-    best = int(np.argmax(means))
+        shares = [_share(one, members, step) for one, members in zip(matches, within, strict=True)]
+        defined = [share for share in shares if share is not None]
+        means.append(sum(defined) / len(defined) if defined else float("nan"))
+    if np.isnan(means).all():  # all of them are excused
+        return float("nan"), None
+    best = int(np.nanargmax(means))
     return means[best], SCORE_THRESHOLDS[best]
+
+
+def _share(one: CrowdMatches, members: np.ndarray, step: int) -> float | None:
+    """The index of one image at a threshold; None where nobody and nothing counts."""
+    owners = one.one_to_one[step]
+    paired = np.zeros(len(members), dtype=bool)
+    paired[owners[owners >= 0]] = True
+    pairs = int((paired & members).sum())
+    # detections + people - pairs: what is a pair is both.
+    union = pairs + int((owners == FALSE).sum()) + int((members & ~paired & ~one.excused).sum())
+    return pairs / union if union else None

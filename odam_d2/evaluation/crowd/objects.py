@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pycocotools import mask as mask_util
 
 BOX_FIELDS = {"full": "full_box", "visible": "visible_box"}
 # Least visible ratio of a person who counts as bare, and as partly hidden: occluded by at most 10 %, at most 35 %, as
@@ -23,32 +22,34 @@ def xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
+def areas(boxes: np.ndarray) -> np.ndarray:
+    """(N,) area of (N, 4) XYXY boxes; 0 for one without a size."""
+    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+
+
 def overlaps(boxes: np.ndarray, others: np.ndarray, of_box: bool = False) -> np.ndarray:
-    """(N, M) float64: intersection over union, or over the area of `boxes` when `of_box`; both are (N or M, 4) XYXY."""
-    if not len(boxes) or not len(others):
-        return np.zeros((len(boxes), len(others)))
-    return mask_util.iou(xywh(boxes), xywh(others), [of_box] * len(others))
+    """(N, M) float64: intersection over union, or over the area of `boxes` when `of_box`; both are (N or M, 4) XYXY.
 
-
-def clip_to_image(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(N, 4) XYXY boxes cut to an image of (h, w) `size`."""
-    height, width = size
-    return np.clip(boxes, 0, [width, height, width, height])
+    0 where there is no area to divide by. From corners, not from widths as pycocotools has it, whose rounding could
+    decide where an overlap is exactly a threshold.
+    """
+    low, high = np.maximum(boxes[:, None, :2], others[None, :, :2]), np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=2)
+    own = areas(boxes)[:, None]
+    whole = np.broadcast_to(own, common.shape) if of_box else own + areas(others)[None] - common
+    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
 
 
 @dataclass
 class CrowdObjects:
-    """People and ignore regions of one image, in its frame.
-
-    As in CrowdHuman's toolkit, boxes are cut to the image: detectors can't see beyond it, and Detectron2's cut
-    their boxes too. What lies outside altogether is left out.
+    """People and ignore regions of one image, in its frame, as annotated: also beyond the image.
 
     Attributes:
         size: (h, w) of the image.
         boxes: (G, 4) float64 XYXY.
         ignored: (I, 4) float64 XYXY of the ignore regions.
         visible: (G,) float64, visible ratio in [0, 1]: area of the visible box over that of the full box.
-        crowding: (G,) float64, crowd IoU: the largest IoU of the full box, not cut, with another person's.
+        crowding: (G,) float64, crowd IoU: the largest IoU of the full box with another person's.
     """
 
     size: tuple[int, int]
@@ -76,12 +77,10 @@ class CrowdObjects:
         full, visible = _boxes(people, "full_box"), _boxes(people, "visible_box")
         among = overlaps(full, full)
         np.fill_diagonal(among, 0)
-        ratio = np.minimum(_areas(visible) / np.maximum(_areas(full), np.finfo(float).tiny), 1)
-        boxes = clip_to_image(_boxes(people, BOX_FIELDS[box]), size)
-        inside = _areas(boxes) > 0
-        ignored = clip_to_image(_boxes([item for item in annotations if item["iscrowd"]], BOX_FIELDS[box]), size)
-        crowding = among.max(axis=1, initial=0)
-        return cls(size, boxes[inside], ignored[_areas(ignored) > 0], ratio[inside], crowding[inside])
+        ratio = np.minimum(areas(visible) / np.maximum(areas(full), np.finfo(float).tiny), 1)
+        boxes = _boxes(people, BOX_FIELDS[box])
+        ignored = _boxes([item for item in annotations if item["iscrowd"]], BOX_FIELDS[box])
+        return cls(size, boxes, ignored, ratio, among.max(axis=1, initial=0))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -107,7 +106,3 @@ class CrowdObjects:
 
 def _boxes(annotations: Sequence[dict], field: str) -> np.ndarray:
     return np.array([item[field] for item in annotations], dtype=np.float64).reshape(-1, 4)
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from .matching import IOU_THRESHOLD, CrowdMatches, match_crowd
 from .metrics import average_precision, jaccard_index, log_average_miss_rate, pool_matches
 from .objects import CrowdObjects
+from .protocol import DEFAULT_PROTOCOL, find_protocol
 
 _PERCENT = 100.0
 
@@ -19,6 +20,7 @@ def crowd_table(
     objects: Sequence[CrowdObjects],
     iou_threshold: float = IOU_THRESHOLD,
     subsets: Sequence[str] | None = None,
+    protocol: str = DEFAULT_PROTOCOL,
 ) -> dict[str, dict[str, Any]]:
     """Every figure for every subset of the people.
 
@@ -27,6 +29,7 @@ def crowd_table(
         objects: of the same images in the same order.
         iou_threshold: more than this is a match.
         subsets: names out of :meth:`CrowdObjects.subsets`; None for all of them.
+        protocol: "toolkit", CrowdHuman's own rules, or "strict"; docs/metrics.md has both in words.
 
     Returns:
         Subset -> ``objects``, their number, and in percent ``AP``, ``recall`` (of all detections given), ``MR``
@@ -36,6 +39,7 @@ def crowd_table(
     Raises:
         ValueError: if detections and objects are of different numbers of images, or as :func:`match_crowd` says.
     """
+    find_protocol(protocol)
     detections = list(detections)
     if len(detections) != len(objects):
         raise ValueError(
@@ -44,23 +48,26 @@ def crowd_table(
         )
     pairs = zip(detections, objects)
     matches = [
-        match_crowd(boxes, scores, one, iou_threshold)
+        match_crowd(boxes, scores, one, iou_threshold, protocol)
         for (boxes, scores), one in tqdm(pairs, desc="matching people", total=len(objects), unit="image", delay=5)
     ]
     members = [one.subsets() for one in objects]
     names = subsets if subsets is not None else list(members[0]) if members else []
-    return {name: _row(matches, [member[name] for member in members]) for name in names}
+    return {
+        name: _row(matches, [one[name] & match.counted for one, match in zip(members, matches)], protocol)
+        for name in names
+    }
 
 
-def _row(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> dict[str, Any]:
+def _row(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray], protocol: str) -> dict[str, Any]:
     count = int(sum(members.sum() for members in within))
     scores, found = pool_matches(matches, within)
     index, threshold = jaccard_index(matches, within)
     return {
         "objects": count,
-        "AP": _PERCENT * average_precision(scores, found, count),
+        "AP": _PERCENT * average_precision(scores, found, count, protocol),
         "recall": _PERCENT * float(found.sum()) / count if count else float("nan"),
-        "MR": _PERCENT * log_average_miss_rate(scores, found, count, len(matches)),
+        "MR": _PERCENT * log_average_miss_rate(scores, found, count, len(matches), protocol),
         "JI": _PERCENT * index,
         "JI_score": threshold,
     }

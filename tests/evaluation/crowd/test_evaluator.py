@@ -59,15 +59,15 @@ def test_five_detections_by_hand(tmp_path, caplog):
         results = evaluate(evaluator, [output(DETECTIONS, SCORES)], ["street,1"])
     assert isinstance(results, OrderedDict) and list(results) == ["crowd"]
     assert list(results["crowd"])[:5] == ["AP", "recall", "MR", "JI", "AP-bare"]
-    assert results["crowd"]["AP"] == results["crowd"]["AP-crowd_bare"] == pytest.approx(100 * 5 / 9)
+    assert results["crowd"]["AP"] == results["crowd"]["AP-crowd_bare"] == pytest.approx(100 * 7 / 36)
     assert results["crowd"]["recall"] == pytest.approx(100 * 2 / 3) and results["crowd"]["JI"] == 50.0
-    assert results["crowd"]["MR"] == pytest.approx(100 * (2 / 3) ** (8 / 9) * (1 / 3) ** (1 / 9))
+    assert results["crowd"]["MR"] == pytest.approx(100 * 2 / 3)
     assert math.isnan(results["crowd"]["recall-heavy"])
     table = [line.split("|")[1:-1] for line in caplog.text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line] for line in table]
     assert cells[0] == ["people", "number", "AP", "recall", "MR^-2", "JI", "JI at score"]
-    # MR: 2 / 3 * 2 ** (-1 / 9) = .66667 * .92587
-    assert cells[2] == ["all", "3", "55.556", "66.667", "61.725", "50.000", "0.4"]
+    assert cells[2] == ["all", "3", "19.444", "66.667", "66.667", "50.000", "0.4"]
+    assert "full boxes, protocol 'toolkit', 1 images" in caplog.text
     assert cells[5] == ["heavy", "0", "-", "-", "-", "-", "-"]
     (line,) = (tmp_path / "inference" / f"{NAME}_detections.odgt").read_text().splitlines()
     detected = json.loads(line)
@@ -75,7 +75,8 @@ def test_five_detections_by_hand(tmp_path, caplog):
     assert detected["dtboxes"][3] == {"box": [22, 0, 10, 10], "score": pytest.approx(0.65), "tag": 1}
     text = (tmp_path / "inference" / f"{NAME}_metrics.json").read_text()
     metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert (metrics["dataset"], metrics["box"], metrics["images"]) == (NAME, "full", 1)
+    about = {key: metrics[key] for key in ("dataset", "box", "protocol", "images")}
+    assert about == {"dataset": NAME, "box": "full", "protocol": "toolkit", "images": 1}
     assert metrics["percent"]["all"]["JI_score"] == 0.4 and metrics["percent"]["heavy"]["AP"] is None
 
 
@@ -107,7 +108,7 @@ def test_other_classes_and_what_is_beyond_the_bound_do_not_count():
         )
         with pytest.raises(ValueError, match="`max_dets_per_image` must be at least 1; got 0"):
             CrowdHumanEvaluator(NAME, max_dets_per_image=0)
-    assert everything["crowd"]["AP"] == pytest.approx(100 * 5 / 9)
+    assert everything["crowd"]["AP"] == pytest.approx(100 * 7 / 36)
     assert three["crowd"]["recall"] == pytest.approx(100 / 3)  # the best three are one person, its double, the region
 
 
@@ -115,10 +116,21 @@ def test_boxes_are_those_that_the_metadata_name():
     image = record([([0, 0, 10, 40], [0, 0, 10, 10])], ())
     seen = [output([[0, 0, 10, 10]], [0.9])]
     with registered([image], box="visible"):
-        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["AP"] == 100
-        assert evaluate(CrowdHumanEvaluator(NAME, box="full"), seen, [0])["crowd"]["AP"] == 0
+        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["recall"] == 100
+        assert evaluate(CrowdHumanEvaluator(NAME, box="full"), seen, [0])["crowd"]["recall"] == 0
     with registered([image]):
-        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["AP"] == 0
+        assert evaluate(CrowdHumanEvaluator(NAME), seen, [0])["crowd"]["recall"] == 0
+
+
+def test_the_strict_protocol_is_an_option(tmp_path):
+    with registered([record()]):
+        evaluator = CrowdHumanEvaluator(NAME, str(tmp_path), protocol="strict")
+        results = evaluate(evaluator, [output(DETECTIONS, SCORES)], [0])
+        with pytest.raises(ValueError, match=r"`protocol` must be one of \['strict', 'toolkit'\]; got 'loose'"):
+            CrowdHumanEvaluator(NAME, protocol="loose")
+    assert results["crowd"]["AP"] == pytest.approx(100 * 5 / 9)
+    assert results["crowd"]["MR"] == pytest.approx(100 * (2 / 3) ** (8 / 9) * (1 / 3) ** (1 / 9))
+    assert json.loads((tmp_path / f"{NAME}_metrics.json").read_text())["protocol"] == "strict"
 
 
 def test_no_detections_and_no_images(tmp_path, caplog):

@@ -16,12 +16,12 @@ from tests.evaluation.crowds import (
 )
 
 
-def match(boxes, scores, people, regions=()):
-    return match_crowd(boxes, scores, *objects_of(record(people, regions)))
+def match(boxes, scores, people, regions=(), protocol="strict"):
+    return match_crowd(boxes, scores, *objects_of(record(people, regions)), protocol=protocol)
 
 
 def test_five_detections_by_hand():
-    matches = match_crowd(DETECTIONS, SCORES, *objects_of(record()))
+    matches = match_crowd(DETECTIONS, SCORES, *objects_of(record()), protocol="strict")
     assert matches.taken.tolist() == [0, FALSE, IGNORED, 1, FALSE]
     assert matches.iou[[0, 1, 3], [0, 0, 1]] == pytest.approx([1, 0.8, 80 / 120])
     assert [len(owners) for owners in matches.one_to_one] == [5, 5, 5, 5, 4, 4, 4, 3, 2, 1]
@@ -61,13 +61,15 @@ def test_more_pairs_go_before_better_ones():
     # one with an IoU of 7 / 13 each, which is less together.
     people, boxes = ([[x, 0, x + 10, 10] for x in row] for row in ((20, 23, 26), (17, 20, 23)))
     assert match(boxes, [0.9, 0.8, 0.7], people).one_to_one[0].tolist() == [0, 1, 2]
+    # The toolkit takes the two exact ones, 2 > 3 * 7 / 13, and leaves a detection and a person over.
+    assert match(boxes, [0.9, 0.8, 0.7], people, protocol="toolkit").one_to_one[0].tolist() == [FALSE, 0, 1]
 
 
 def test_equals_plain_loops_on_random_images():
     rng, seen = np.random.default_rng(1), set()
     for _ in range(150):
         one, found, scores = random_image(rng)
-        matches = match_crowd(found, scores, *objects_of(one))
+        matches = match_crowd(found, scores, *objects_of(one), protocol="strict")
         walk = plain_walk(one, found.tolist(), scores.tolist())
         codes = {"false": FALSE, "ignored": IGNORED}
         assert matches.taken.tolist() == [codes.get(outcome, outcome) for _, outcome in walk]

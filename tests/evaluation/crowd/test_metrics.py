@@ -1,19 +1,19 @@
-"""AP, MR^-2 and JI: five detections by hand, borders, and what each definition decides."""
+"""AP, MR^-2 and JI by the strict protocol: five detections by hand, borders, and what each definition decides."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
-from odam_d2.evaluation.crowd.matching import match_crowd
-from odam_d2.evaluation.crowd.metrics import (
-    REFERENCE_FPPI,
-    average_precision,
-    jaccard_index,
-    log_average_miss_rate,
-    pool_matches,
-)
+from odam_d2.evaluation.crowd import matching, metrics
+from odam_d2.evaluation.crowd.curves import REFERENCE_FPPI, TOOLKIT_FPPI
+from odam_d2.evaluation.crowd.metrics import jaccard_index, pool_matches
 from tests.evaluation.crowds import DETECTIONS, SCORES, objects_of, record
+
+match_crowd = partial(matching.match_crowd, protocol="strict")
+average_precision = partial(metrics.average_precision, protocol="strict")
+log_average_miss_rate = partial(metrics.log_average_miss_rate, protocol="strict")
 
 FOUND = [True, False, True, False]  # of the five, without the ignored one
 COUNTED = [0.95, 0.85, 0.65, 0.35]
@@ -21,7 +21,7 @@ COUNTED = [0.95, 0.85, 0.65, 0.35]
 
 @pytest.fixture
 def five():
-    return match_crowd(DETECTIONS, SCORES, *objects_of(record()))
+    return match_crowd(DETECTIONS, SCORES, *objects_of(record()), protocol="strict")
 
 
 def test_five_detections_by_hand(five):
@@ -56,6 +56,7 @@ def test_somebody_in_front_does_not_find_somebody_behind():
 
 def test_reference_points():
     assert REFERENCE_FPPI == pytest.approx([0.01, 0.0178, 0.0316, 0.0562, 0.1, 0.1778, 0.3162, 0.5623, 1], abs=1e-4)
+    assert REFERENCE_FPPI == pytest.approx(TOOLKIT_FPPI, abs=5e-5)
 
 
 def test_false_positives_a_image_are_of_all_images():

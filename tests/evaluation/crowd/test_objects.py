@@ -7,22 +7,15 @@ from odam_d2.evaluation.crowd.objects import CrowdObjects, overlaps
 from tests.evaluation.crowds import annotation, record
 
 
-def test_boxes_are_cut_to_the_image_and_ratios_are_of_whole_boxes():
+def test_boxes_are_as_annotated_and_ratios_are_of_whole_boxes():
     # A full box of 10 x 20 of which the lower half is beyond the image; half of what is left is seen: a quarter.
     image = record([([0, 90, 10, 110], [0, 90, 10, 95])], [[90, 90, 120, 120]])
     objects = CrowdObjects.of(image)
-    assert objects.boxes.tolist() == [[0, 90, 10, 100]] and objects.ignored.tolist() == [[90, 90, 100, 100]]
+    assert objects.boxes.tolist() == [[0, 90, 10, 110]] and objects.ignored.tolist() == [[90, 90, 120, 120]]
     assert objects.visible.tolist() == [0.25] and objects.crowding.tolist() == [0.0]
     assert CrowdObjects.of(image, "visible").boxes.tolist() == [[0, 90, 10, 95]]
     with pytest.raises(ValueError, match="`box` must be one of .*; got 'head'"):
         CrowdObjects.of(image, "head")
-
-
-def test_what_lies_outside_is_left_out():
-    image = record([[-20, 0, -5, 10], [1, 1, 5, 5]], [[100, 0, 120, 10]])
-    objects = CrowdObjects.of(image)
-    assert objects.boxes.tolist() == [[1, 1, 5, 5]] and len(objects.ignored) == 0
-    assert [len(objects.visible), len(objects.crowding)] == [1, 1]
 
 
 def test_subsets_at_their_borders():
@@ -63,6 +56,8 @@ def test_overlaps():
     assert overlaps(a, b) == pytest.approx(np.array([[50 / 250, 0]]))
     assert overlaps(a, b, of_box=True) == pytest.approx(np.array([[50 / 100, 0]]))
     assert overlaps(a, b[:0]).shape == (1, 0) and overlaps(a[:0], b).shape == (0, 2)
+    nothing = np.zeros((1, 4))  # no area to divide by
+    assert overlaps(nothing, nothing).tolist() == [[0.0]] and overlaps(nothing, a, of_box=True).tolist() == [[0.0]]
 
 
 def test_nobody():

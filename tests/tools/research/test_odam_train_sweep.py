@@ -12,10 +12,11 @@ def tool():
 
 
 def test_every_variant_is_a_config_that_trains(tool, tmp_path):
-    args = tool.argument_parser().parse_args(["--iterations", "7", "--seed", "3"])
+    args = tool.argument_parser().parse_args(["--iterations", "7", "--seed", "3", "--protocol", "strict"])
     for variant in tool.VARIANTS:
         cfg = tool.read_config(args, variant, tmp_path)
         assert (cfg.SOLVER.MAX_ITER, cfg.SEED, cfg.OUTPUT_DIR) == (7, 3, str(tmp_path))
+        assert cfg.ODAM.TEST.CROWD_PROTOCOL == "strict"
         losses = training_arguments(cfg)
         assert bool(losses) == (variant != "stock")
 
