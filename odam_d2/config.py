@@ -8,6 +8,7 @@ from detectron2.modeling import (
     PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
     GeneralizedRCNN,
+    PanopticFPN,
     ProposalNetwork,
     RetinaNet,
 )
@@ -43,7 +44,7 @@ def add_odam_config(cfg: CN) -> None:
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
-    # Odam-NMS, in place of the non-max suppression of Faster, Mask and Cascade R-CNN, RetinaNet and FCOS. Query
+    # Odam-NMS, in place of the non-max suppression of two-stage detectors, RetinaNet and FCOS. Query
     # detectors, which suppress nothing, and region proposals, which have no class, ignore it.
     cfg.ODAM.NMS = CN()
     # Whether Odam-NMS is used.
@@ -154,7 +155,7 @@ def add_odam_config(cfg: CN) -> None:
     # Further arguments of the architecture's own config, by their names there.
     cfg.ODAM.DETR.EXTRA = CN(new_allowed=True)
 
-    # Odam-Train: losses on the heat maps of training positives, for OdamRCNN, OdamRetinaNet and OdamFCOS.
+    # Odam-Train: losses on the heat maps of training positives, for OdamRCNN, OdamPanopticFPN, OdamRetinaNet and OdamFCOS.
     cfg.ODAM.TRAIN = CN()
     # Factor on both losses, lambda in the paper, >= 0; published: 0.2 for two-stage, 0.5 for one-stage detectors. 0 is
     # the stock training step.
@@ -220,6 +221,7 @@ def add_odam_config(cfg: CN) -> None:
 TRACED_META_ARCHITECTURES = {
     "FCOS": "OdamFCOS",
     "GeneralizedRCNN": "OdamRCNN",
+    "PanopticFPN": "OdamPanopticFPN",
     "ProposalNetwork": "OdamProposalNetwork",
     "RetinaNet": "OdamRetinaNet",
 }
@@ -231,7 +233,8 @@ TRACED_ROI_HEADS = {
 }
 # The classes behind these names: somebody else's class of the same name is not replaced in a LazyConfig.
 STOCK_CLASSES = (
-    FCOS, GeneralizedRCNN, ProposalNetwork, RetinaNet, RPN, StandardROIHeads, CascadeROIHeads, Res5ROIHeads,
+    FCOS, GeneralizedRCNN, PanopticFPN, ProposalNetwork, RetinaNet, RPN, StandardROIHeads, CascadeROIHeads,
+    Res5ROIHeads,
 )  # fmt: skip
 
 

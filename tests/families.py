@@ -71,6 +71,11 @@ class Family:
 
 
 _MASKED_CASCADE = "Misc/cascade_mask_rcnn_R_50_FPN_3x.yaml"
+# Stuff of a few cells counts as a segment, and so do detections whatever their score.
+_SMALL_SEGMENTS = (
+    "MODEL.SEM_SEG_HEAD.CONVS_DIM", 16, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6, "MODEL.SEM_SEG_HEAD.NORM", "",
+    "MODEL.PANOPTIC_FPN.COMBINE.STUFF_AREA_LIMIT", 16, "MODEL.PANOPTIC_FPN.COMBINE.INSTANCES_CONFIDENCE_THRESH", 0.0,
+)  # fmt: skip
 _RETINANET = "COCO-Detection/retinanet_R_50_FPN_3x.yaml"
 FAMILIES = [
     Family("faster_rcnn_fpn", "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", lacks="mask"),
@@ -79,6 +84,7 @@ FAMILIES = [
     Family("faster_rcnn_c4", "COCO-Detection/faster_rcnn_R_50_C4_3x.yaml"),
     Family("mask_rcnn_c4", "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x.yaml"),
     Family("mask_rcnn_fpn", "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"),
+    Family("panoptic_fpn", "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml", (*R18, *_SMALL_SEGMENTS)),
     Family("cascade", _MASKED_CASCADE, (*R18, "MODEL.MASK_ON", False), lacks="mask"),
     Family("cascade_mask", _MASKED_CASCADE),
     Family("retinanet", _RETINANET, lacks="mask"),

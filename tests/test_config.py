@@ -43,7 +43,8 @@ def shapes_of(cfg, device="meta"):
         *((name, name) for name in (
             "COCO-Detection/faster_rcnn_R_50_FPN_3x", "COCO-Detection/faster_rcnn_R_50_C4_3x",
             "COCO-Detection/faster_rcnn_R_50_DC5_3x", "COCO-Detection/retinanet_R_50_FPN_3x",
-            "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x",
+            "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x", "COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x",
+            "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x",
         )),
         ("COCO-InstanceSegmentation/cascade_mask_rcnn_R_50_FPN_3x", "Misc/cascade_mask_rcnn_R_50_FPN_3x"),
     ],

@@ -98,7 +98,8 @@ class OdamTrainer(DefaultTrainer):
         if cfg.ODAM.TRAIN.WEIGHT > 0 and getattr(model, "odam_losses", None) is None:
             raise ValueError(
                 "`MODEL.META_ARCHITECTURE` must train by explanations where ODAM.TRAIN.WEIGHT is above 0; got "
-                f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamRetinaNet or OdamFCOS, or set the weight to 0.0"
+                f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamPanopticFPN, OdamRetinaNet or "
+                "OdamFCOS, or set the weight to 0.0"
             )
         return model
 

@@ -5,6 +5,7 @@ from .callable import CallableDetector
 from .detr import OdamDETR
 from .fcos import OdamFCOS
 from .graph import GraphDetector
+from .panoptic_fpn import OdamPanopticFPN
 from .proposal_network import OdamProposalNetwork
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
@@ -15,6 +16,7 @@ __all__ = [
     "GraphDetector",
     "OdamDETR",
     "OdamFCOS",
+    "OdamPanopticFPN",
     "OdamProposalNetwork",
     "OdamRCNN",
     "OdamRetinaNet",

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 
 from ..config import TRACED_ROI_HEADS
 from ..modeling.pooled import BoxStage, PooledStage, TracedRoIHead, TracedROIHeads, assign_levels
@@ -65,9 +65,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             return super().inference(batched_inputs, detected_instances, do_postprocess)
         with without_graph(self):
             images = self.preprocess_image(batched_inputs)
-            results, _ = self._detect(batched_inputs, images, self.backbone(images.tensor))
-        for name in (ROW_FIELD, BOX_FIELD):
-            take_field(results, name)
+            results = self._detect_without_fields(batched_inputs, images, self.backbone(images.tensor))
         return self._postprocess(results, batched_inputs, images.image_sizes) if do_postprocess else results
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
@@ -102,9 +100,28 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             num_box_stages = len(stages)
             stages += self._mask_stages(features, results, stages)
             trace = self._remember(images, features, results, rows, stages, num_box_stages, output_sizes)
+            trace.others = self.segments(batched_inputs, images, features, results if instances is None else None)
             if instances is not None:
                 write_scores(trace, trace.head.predict(features, trace).scores)
         return trace
+
+    def segments(
+        self,
+        batched_inputs: list[dict],
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        instances: list[Instances] | None,
+    ) -> list[dict]:
+        """What the detector gives of each of N images beside its instances; nothing for this one.
+
+        Args:
+            batched_inputs: as for :meth:`trace`.
+            images: N images, normalised and padded.
+            features: level name -> (N, C, H, W).
+            instances: N results in the original frame; None for boxes that the caller gave.
+        """
+        del batched_inputs, images, features, instances
+        return []
 
     def candidate_trace(self, batched_inputs: list[dict]) -> DetectionTrace:
         """What Odam-NMS chooses among.
@@ -169,6 +186,13 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         results = [r["instances"] for r in self._postprocess(results, batched_inputs, image_sizes)]
         rows = take_field(results, ROW_FIELD)
         return results, rows, [self._stage(features, stage, rows) for stage in box_stages]
+
+    def _detect_without_fields(self, batched_inputs, images, features) -> list[Instances]:
+        """What is detected, in model-input pixels, with the fields of the stock detector alone."""
+        results, _ = self._detect(batched_inputs, images, features)
+        for name in (ROW_FIELD, BOX_FIELD):
+            take_field(results, name)
+        return results
 
     def _detect(self, batched_inputs, images, features) -> tuple[list[Instances], list[BoxStage]]:
         """What is detected, in model-input pixels, with rows and boxes beside it, and the box stages behind it."""

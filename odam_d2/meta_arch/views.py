@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import new_class
 from typing import Any
 
-from detectron2.modeling import GeneralizedRCNN, ProposalNetwork, RetinaNet
+from detectron2.modeling import GeneralizedRCNN, PanopticFPN, ProposalNetwork, RetinaNet
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
@@ -20,6 +20,7 @@ from torch import nn
 from ..modeling import OdamCascadeROIHeads, OdamRes5ROIHeads, OdamRPN, OdamStandardROIHeads
 from ..utils.untyped import UntypedModule
 from .fcos import OdamFCOS
+from .panoptic_fpn import OdamPanopticFPN
 from .proposal_network import OdamProposalNetwork
 from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
@@ -32,6 +33,7 @@ _DENSE = (
 # submodules that have to be seen as ours too.
 _OURS: dict[type[nn.Module], tuple[type[nn.Module], tuple[str, ...], tuple[str, ...]]] = {
     GeneralizedRCNN: (OdamRCNN, ("forward", "inference", "_postprocess"), ("roi_heads",)),
+    PanopticFPN: (OdamPanopticFPN, ("forward", "inference", "_postprocess"), ("roi_heads",)),
     ProposalNetwork: (OdamProposalNetwork, ("forward",), ("proposal_generator",)),
     RetinaNet: (OdamRetinaNet, _DENSE, ()),
     FCOS: (OdamFCOS, _DENSE, ()),

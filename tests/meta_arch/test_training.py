@@ -18,7 +18,8 @@ from odam_d2.training.explanation_losses import ExplanationLosses
 from tests.families import FAMILIES, SMALL
 from tests.helpers import compact_detector, training_input, zoo_config
 
-NAMES = ("faster_rcnn_fpn", "faster_rcnn_c4", "mask_rcnn_fpn", "cascade", "retinanet", "fcos_group_norm")
+NAMES = ("faster_rcnn_fpn", "faster_rcnn_c4", "mask_rcnn_fpn", "panoptic_fpn", "cascade", "retinanet",
+         "fcos_group_norm")  # fmt: skip
 TRAINED = {family.name: family for family in FAMILIES if family.name in NAMES}
 EXTRA = {"loss_odam_consistency", "loss_odam_separation"}
 
@@ -36,6 +37,7 @@ def batch():
         for mask, (x1, y1, x2, y2) in zip(masks, boxes):
             mask[y1:y2, x1:x2] = True
         image["instances"].gt_masks = BitMasks(masks)
+        image["sem_seg"] = torch.arange(160).div(40, rounding_mode="floor").expand(128, 160)
     return images
 
 
