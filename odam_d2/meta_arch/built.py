@@ -1,5 +1,7 @@
 """A detector that is already built, made explainable as it is, by the quickest way that its classes allow.
 
+Adapters (:mod:`odam_d2.meta_arch.adapters`) are asked in turn, those of projects first, then:
+
 1. Stock classes, and subclasses that override nothing of what ours replace, are seen as ours: the fast engines.
 2. Two-stage detectors with heads of their own detect as they do; their detections are found again among what the
    predictor said meanwhile: the fast engine where each RoI stands on its own, else autograd.
@@ -20,11 +22,11 @@ from torch import nn
 
 from ..explain import DenseEngine, RoIEngine
 from ..explain.adoption import register_adopter
+from ..modeling.leaves import find_backbone
 from ..modeling.recorded import UnmatchedError
 from ..structures import DetectionTrace
-from .graph import GraphDetector
-from .matched import MatchedRCNN, why_not_matched
-from .views import as_ours, same_state, why_not_ours
+from .adapters import ADAPTERS, LAST
+from .views import same_state, why_not_ours
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +36,13 @@ class _State:
 
     Attributes:
         kind: the class that this holds for.
-        plain: why it is explained by its graph in spite of its classes; None if nothing speaks for that.
+        refused: names of adapters that have turned out not to fit, and why.
         told: whether the way was told.
     """
 
     def __init__(self, kind: type | None = None) -> None:
         self.kind = kind
-        self.plain: str | None = None
+        self.refused: dict[str, str] = {}
         self.told = False
 
 
@@ -60,44 +62,44 @@ class BuiltDetector(nn.Module):
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
         """Detects, or takes boxes that the caller gives, and keeps what an explanation needs.
 
-        See the ``trace`` of ``OdamRCNN``, of the dense detectors and of ``GraphDetector``, of which it is one.
+        See the ``trace`` of :class:`odam_d2.meta_arch.adapters.Adapter`.
         """
-        try:
-            trace = self.form().trace(batched_inputs, instances)
-        except UnmatchedError as error:
-            self._leave_classes(str(error))
-            trace = self.form().trace(batched_inputs, instances)
+        while True:
+            try:
+                trace = self.form().trace(batched_inputs, instances)
+                break
+            except UnmatchedError as error:
+                if self.way() == LAST:
+                    raise
+                self._refuse(str(error))
         self._tell(trace)
         return trace
 
     def form(self) -> Any:
-        """The detector as what explains it: one of ours, a MatchedRCNN, or a GraphDetector."""
-        own = same_state(self, self.built_as)
-        if self.why_by_graph() is not None:
-            return GraphDetector(own)
-        return as_ours(own) if why_not_ours(own) is None else MatchedRCNN(own)
+        """The detector as what explains it: what the first adapter that fits makes of it."""
+        return ADAPTERS[self.way()](same_state(self, self.built_as))
 
-    def why_by_graph(self) -> str | None:
-        """In a few words, why the fast engines have no part in it; None if they have."""
-        own = same_state(self, self.built_as)
-        if self._state().plain or why_not_ours(own) is None:
-            return self._state().plain
-        return why_not_ours(own) if why_not_matched(own) is not None else None
+    def way(self) -> str:
+        """The name of the adapter that explains it."""
+        own, refused = same_state(self, self.built_as), self._state().refused
+        names = (name for name in reversed(list(ADAPTERS)) if name not in refused)
+        return next(name for name in names if ADAPTERS[name].why_not(own) is None)
 
     def step_down(self) -> bool:
-        """Explains by the graph from now on; False where that is so already."""
-        if self.why_by_graph() is not None:
+        """Explains by the next adapter that fits from now on; False where there is none."""
+        if self.way() == LAST:
             return False
-        self._leave_classes("parts of it say other scores than they reported when they are asked again")
+        self._refuse("parts of it say other scores than they reported when they are asked again")
         return True
 
     def _state(self) -> _State:
         # A copy of the view, for whoever asks it many times over, begins anew.
         return _STATES.setdefault(self, _State(self.built_as))
 
-    def _leave_classes(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> None:
         state = self._state()
-        state.plain, state.told = reason, False
+        state.refused[self.way()] = reason
+        state.told = False
 
     def require_traceable(self) -> None:
         """Raises TypeError where the detector can't be explained in any way."""
@@ -117,20 +119,20 @@ class BuiltDetector(nn.Module):
 
     def _tell(self, trace: DetectionTrace) -> None:
         """Says once how the detector is explained."""
-        state, reason = self._state(), self.why_by_graph()
+        state = self._state()
         if state.told or not comm.is_main_process():
             return
         state.told = True
-        if reason is not None:
-            maps = ", ".join(trace.level_names)
-            logger.info("explaining %s by autograd on maps %s, since %s", self.built_as.__name__, maps, reason)
-            return
-        fast = {"RoI": RoIEngine, "dense": DenseEngine}
-        known = [name for name, engine in fast.items() if engine(self).unsupported(trace) is None]
-        way = f"the {known[0]} engine" if known else "autograd"
-        reason = why_not_ours(same_state(self, self.built_as))
-        how = "as the stock class that it is" if reason is None else f"which finds its detections again, since {reason}"
-        logger.info("explaining %s with %s, %s", self.built_as.__name__, way, how)
+        own, how = same_state(self, self.built_as), ADAPTERS[self.way()].how
+        reason = next(reversed(state.refused.values()), None) or why_not_ours(own) or ""
+        if hasattr(trace.head, "recorded"):
+            way = f"by autograd on maps {', '.join(trace.level_names)}"
+        else:
+            fast = {"RoI": RoIEngine, "dense": DenseEngine}
+            known = [name for name, engine in fast.items() if engine(self).unsupported(trace) is None]
+            way = f"with the {known[0]} engine" if known else "with autograd"
+        parts = (f"{self.built_as.__name__} {way}", how, f"since {reason}" if reason else "")
+        logger.info("explaining %s", ", ".join(part for part in parts if part))
 
 
 @register_adopter
@@ -142,7 +144,8 @@ def adopt(model: Any) -> BuiltDetector | None:
     """
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         return None
-    if why_not_ours(model) is not None and not isinstance(getattr(model, "backbone", None), nn.Module):
+    runs = type(model).forward is not nn.Module.forward  # what has none only holds detectors, as a teacher and student
+    if not runs or (why_not_ours(model) is not None and find_backbone(model) is None):
         return None
     known = _VIEWS.get(model)
     view = None if known is None else known()

@@ -5,19 +5,24 @@ Shape letters: D detections over the batch, N images, R detections of an image, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.structures import Boxes, Instances, RotatedBoxes
+from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from ..explain.engines.autograd import find_layer
 from ..explain.engines.norm_gradients import contiguous_norm_gradients
 from ..modeling.callable import fitting_predictions
 from ..modeling.graph_cut import find_cut, guard_roots, reached
-from ..modeling.leaves import Leaves, graph_in_place, leaves_at
+from ..modeling.leaves import Leaves, find_backbone, graph_in_place, leaves_at
+from ..modeling.overheard import Call, overhearing
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
+from ..modeling.results import read_others, read_results, without_graph
+from ..modeling.whole_graph import WholeGraph
 from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
 
@@ -30,22 +35,28 @@ class GraphDetector(nn.Module):
     image. Sides that the detector clips to the image have no gradient where they are clipped.
 
     Args:
-        model: the detector. Its ``image`` must not be resized inside.
-        layers: paths of modules in it, each with the stride of its map in pixels of ``image``; None for the maps that
-            its ``backbone`` gives.
+        model: the detector.
+        layers: paths of modules in it, each with the stride of its map in pixels of the model input; None for the maps
+            that its ``backbone`` gives, or, where it has none, the first of Detectron2's backbones in it.
         min_iou: a given box is explained through the detection of its class that it overlaps most, by at least this.
 
     Raises:
         ValueError: if an argument is not usable.
         TypeError: if no layers are named and the model has no ``backbone``.
+
+    Attributes:
+        whole_graph: whether ``detach`` is passed over in the detector's own pass.
+        heard: names of methods of the detector's to overhear in it.
     """
 
     default_engine = "autograd"
-    missing_attributes = ("logit",)
+    missing_attributes: tuple[str, ...] = ("logit",)
+    whole_graph = False
+    heard: tuple[str, ...] = ("preprocess_image",)
 
     def __init__(self, model: nn.Module, layers: Mapping[str, float] | None = None, min_iou: float = 0.5):
         super().__init__()
-        if layers is None and not isinstance(getattr(model, "backbone", None), nn.Module):
+        if layers is None and find_backbone(model) is None:
             raise TypeError(
                 f"`model` must have a `backbone` whose maps it is explained on; got {type(model).__name__}: name "
                 "`layers` of a GraphDetector"
@@ -64,10 +75,10 @@ class GraphDetector(nn.Module):
         """What the detector itself gives."""
         return self.model(batched_inputs)
 
-    def sources(self, model: UntypedModule) -> dict[str, nn.Module]:
+    def sources(self, model: UntypedModule) -> dict[str, Any]:
         """The modules that give the maps, in `model` or in a copy of it, by the prefix of the maps' names."""
         if self.layers is None:
-            return {"": model.backbone}
+            return {"": find_backbone(model)}
         return {path: find_layer(model, path) for path in self.layers}
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
@@ -90,11 +101,12 @@ class GraphDetector(nn.Module):
         """
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-        kept, outputs = self.run(batched_inputs)
+        own = self.run(batched_inputs)
+        kept, outputs = own.kept, own.outputs
         said = read_results(outputs, len(batched_inputs))
-        image_sizes = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in batched_inputs]
+        image_sizes = own.image_sizes
         output_sizes = [(int(one.image_size[0]), int(one.image_size[1])) for one in said]
-        results = [_detached(one) for one in said]
+        results = [without_graph(one) for one in said]
         device = next(iter(kept.maps.values())).device
         if instances is None:
             rows = [torch.arange(len(result), device=device) for result in results]
@@ -111,7 +123,7 @@ class GraphDetector(nn.Module):
         maps = {name: kept.maps[name] for name in used}
         boxes = input_frame_boxes(results, image_sizes, output_sizes)
         index = image_index_of([len(row) for row in rows], device)
-        padded_size = kept.padded_size or _largest(image_sizes)
+        padded_size = own.padded_size
         trace = DetectionTrace(
             instances=results,
             features={name: leaf.detach() for name, leaf in maps.items()},
@@ -126,26 +138,26 @@ class GraphDetector(nn.Module):
             image_sizes=image_sizes,
             padded_size=padded_size,
             output_sizes=output_sizes,
-            head=_OwnGraph(self, batched_inputs, said, rows, maps),
+            head=_OwnGraph(self, batched_inputs, said, rows, maps, image_sizes),
             compute_features=self._refuse_another_layer,
-            others=[{k: v for k, v in one.items() if k != "instances"} for one in outputs],
+            others=read_others(outputs, len(batched_inputs)),
         )
         if instances is not None:
             scores = [one.scores.detach()[row] for one, row in zip(said, rows, strict=True)]
             write_scores(trace, torch.cat(scores))
         return trace
 
-    def run(
-        self, batched_inputs: list[dict], replacement: Mapping[str, Tensor] | None = None
-    ) -> tuple[Leaves, list[dict]]:
+    def run(self, batched_inputs: list[dict], replacement: Mapping[str, Tensor] | None = None) -> OwnPass:
         """The detector's own pass from leaves in the place of the maps, or from other maps that are given."""
         sources = self.sources(self.model)
         with (
-            leaves_at(sources, len(batched_inputs), replacement) as kept,
+            leaves_at(sources, self.new_leaves(len(batched_inputs), replacement), self.quiet(self.model)) as kept,
             contiguous_norm_gradients(self.model),
             graph_in_place(),
+            WholeGraph() if self.whole_graph else nullcontext(),
+            overhearing(self.model, self.heard) as (model, heard),
         ):
-            outputs = self.model(batched_inputs)
+            outputs = model(batched_inputs)
         what = "`backbone`" if self.layers is None else "`layers`"
         if any(kept.calls.get(name, 0) != 1 for name in sources):
             raise ValueError(
@@ -156,14 +168,23 @@ class GraphDetector(nn.Module):
             raise ValueError(
                 f"{what} must give ({len(batched_inputs)}, C, H, W) maps; got none: name `layers` of a GraphDetector"
             )
-        return kept, outputs
+        return OwnPass(kept, outputs, heard, *_input_sizes(batched_inputs, heard, kept.padded_size))
+
+    def new_leaves(self, num_images: int, replacement: Mapping[str, Tensor] | None) -> Leaves:
+        """What is to be filled with the maps of N images."""
+        return Leaves(num_images, replacement)
+
+    def quiet(self, model: UntypedModule) -> list[nn.Module]:
+        """Modules in front of the sources that run without a graph."""
+        del model
+        return []
 
     def stride(self, name: str, leaf: Tensor, padded_size: tuple[int, int]) -> float:
         """Pixels of ``image`` per cell of a map."""
         plain = name.split("[")[0]
         if self.layers is not None:
             return self.layers[plain if plain in self.layers else next(p for p in self.layers if plain.startswith(p))]
-        describe = getattr(self.model.backbone, "output_shape", None)
+        describe = getattr(find_backbone(self.model), "output_shape", None)
         shapes = describe() if callable(describe) else {}
         if isinstance(shapes, Mapping) and plain in shapes and shapes[plain].stride:
             return float(shapes[plain].stride)
@@ -180,6 +201,25 @@ class GraphDetector(nn.Module):
         )
 
 
+@dataclass(frozen=True)
+class OwnPass:
+    """A detector's own pass.
+
+    Attributes:
+        kept: the maps.
+        outputs: what the detector gave.
+        heard: name -> the calls of a method of the detector's.
+        image_sizes: N times (h, w) of the model input without padding, as the network saw it.
+        padded_size: (h, w) of the batch with padding.
+    """
+
+    kept: Leaves
+    outputs: Any
+    heard: Mapping[str, list[Call]]
+    image_sizes: list[tuple[int, int]]
+    padded_size: tuple[int, int]
+
+
 class _OwnGraph:
     """Hands over the graph of the detector's own pass.
 
@@ -189,6 +229,7 @@ class _OwnGraph:
         said: N Instances with the graph.
         rows: N times (r,) int64, which of an image's detections were traced.
         maps: name -> (N, C, H, W) leaves of the graph.
+        image_sizes: N times (h, w) of the model input.
     """
 
     def __init__(
@@ -198,8 +239,10 @@ class _OwnGraph:
         said: list[Instances],
         rows: list[Tensor],
         maps: dict[str, Tensor],
+        image_sizes: list[tuple[int, int]],
     ):
         self.detector = detector
+        self.image_sizes = image_sizes
         self.batched_inputs = batched_inputs
         self.said = said
         self.rows = rows
@@ -210,8 +253,15 @@ class _OwnGraph:
         """The leaves, in the order of the trace's levels, and the traced predictions with their graph.
 
         Raises:
-            ValueError: if what the attributes read has no graph to any map; says where it is cut.
+            ValueError: if what the attributes read has no graph to any map; says where it is cut. Or if one of them is
+                not there.
         """
+        missing = [name for name in attributes if name not in ("score", *SIDES, *CORNERS)]
+        if missing:
+            raise ValueError(
+                f"`attributes` must be there without knowledge of the detector's parts; got {missing} for "
+                f"{type(self.detector.model).__name__}, which is explained by its own graph: leave them out"
+            )
         predictions = self._predictions(self.said)
         asked = {"boxes": predictions.boxes} if set(attributes) & {*SIDES, *CORNERS} else {}
         asked |= {"scores": predictions.scores} if "score" in attributes else {}
@@ -230,8 +280,7 @@ class _OwnGraph:
 
     def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
         """Runs the detector again from (N, C, H, W) maps on, with a graph back to them."""
-        _, outputs = self.detector.run(self.batched_inputs, {**self.maps, **features})
-        said = read_results(outputs, len(self.said))
+        said = read_results(self.detector.run(self.batched_inputs, {**self.maps, **features}).outputs, len(self.said))
         for number, (one, before) in enumerate(zip(said, self.said, strict=True)):
             if not torch.equal(one.pred_classes, before.pred_classes):
                 raise RuntimeError(
@@ -241,9 +290,8 @@ class _OwnGraph:
         return self._predictions(said)
 
     def _predictions(self, said: list[Instances]) -> Predictions:
-        sizes = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in self.batched_inputs]
         scores, boxes = [], []
-        for one, row, (height, width) in zip(said, self.rows, sizes, strict=True):
+        for one, row, (height, width) in zip(said, self.rows, self.image_sizes, strict=True):
             scores.append(one.scores[row])
             scale = [width / one.image_size[1], height / one.image_size[0]] * 2
             boxes.append(one.pred_boxes.tensor[row] * one.pred_boxes.tensor.new_tensor(scale))
@@ -252,48 +300,27 @@ class _OwnGraph:
         return Predictions(together, torch.full_like(together, float("nan")), torch.cat(boxes))
 
 
-def read_results(outputs: Any, num_images: int) -> list[Instances]:
-    """N Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` from what a detector gave, graph and all.
+def _input_sizes(
+    batched_inputs: list[dict], heard: Mapping[str, list[Call]], padded_size: tuple[int, int] | None
+) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """N times (h, w) of the model input without padding, and (h, w) with it: of what the network saw.
 
-    Raises:
-        TypeError: if it is not what Detectron2's detectors give, or boxes are rotated.
+    A detector may resize its images inside; its ``preprocess_image`` says to what.
     """
-    fits = isinstance(outputs, list | tuple) and len(outputs) == num_images
-    found = [one.get("instances", one.get("proposals")) if isinstance(one, Mapping) else None for one in outputs or ()]
-    if not fits or not all(isinstance(one, Instances) for one in found):
-        raise TypeError(
-            f"the detector must give a list of {num_images} dicts with `instances`, as Detectron2's do; got "
-            f"{type(outputs).__name__}: wrap it in a CallableDetector, which says where boxes and scores are"
-        )
-    return [_as_detections(one) for one in found]
-
-
-def _as_detections(found: Instances) -> Instances:
-    boxes = found.get("pred_boxes" if found.has("pred_boxes") else "proposal_boxes")
-    if isinstance(boxes, RotatedBoxes):
-        raise TypeError(
-            "`pred_boxes` must have sides along the image's to be explained; got RotatedBoxes, whose sides no "
-            "attribute names: explain a detector of upright boxes"
-        )
-    read = Instances(found.image_size, **found.get_fields())
-    if not read.has("pred_boxes"):
-        read.pred_boxes = boxes
-    if not read.has("scores"):
-        read.scores = found.objectness_logits.sigmoid()
-    if not read.has("pred_classes"):
-        read.pred_classes = torch.zeros_like(read.scores, dtype=torch.int64)
-    return read
-
-
-def _detached(found: Instances) -> Instances:
-    """The same results without a graph, in boxes of their own."""
-    fields = {}
-    for name, value in found.get_fields().items():
-        if isinstance(value, Boxes):
-            value = Boxes(value.tensor.detach().clone())
-        fields[name] = value.detach() if isinstance(value, Tensor) else value
-    return Instances(found.image_size, **fields)
-
-
-def _largest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    return max(height for height, _ in sizes), max(width for _, width in sizes)
+    given = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in batched_inputs]
+    for call in heard.get("preprocess_image", ()):
+        results = call.result if isinstance(call.result, list | tuple) else [call.result]
+        for images in results:
+            if isinstance(images, ImageList) and len(images) == len(given):
+                sizes = [(int(h), int(w)) for h, w in images.image_sizes]
+                return sizes, padded_size or (int(images.tensor.shape[-2]), int(images.tensor.shape[-1]))
+    largest = max(height for height, _ in given), max(width for _, width in given)
+    padded_size = padded_size or largest
+    if any(padded < size for padded, size in zip(padded_size, largest, strict=True)):
+        if len(set(given)) > 1:
+            raise ValueError(
+                f"images of a batch must have one size where the detector resizes them inside; got {given} for a "
+                f"network that sees {padded_size}: explain one image at a time"
+            )
+        return [padded_size] * len(given), padded_size
+    return given, padded_size

@@ -10,14 +10,16 @@ import torch
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, ROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
+from torchvision.ops import generalized_box_iou
 
 from ..modeling.pooled import BoxStage, PooledStage, assign_levels
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..modeling.recorded import RecordedRoIHead, Recording, UnmatchedError, match_rows, read_stages, recording
+from ..modeling.results import read_others, read_results
+from ..modeling.score_rules import ScoreRule, find_score_rule
 from ..structures import CORNERS, SIDES, DetectionTrace
 from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
-from .graph import read_results
 
 
 def why_not_matched(model: UntypedModule) -> str | None:
@@ -55,7 +57,7 @@ class MatchedRCNN:
         keep = in_this_thread(lambda _module, inputs, output: seen.append((inputs[0], output)))
         handle = self.model.backbone.register_forward_hook(keep)
         try:
-            with recording(self.model.roi_heads) as record:
+            with recording(self.model.roi_heads, within=self.model) as record:
                 outputs = self.model(batched_inputs)
         finally:
             handle.remove()
@@ -68,23 +70,20 @@ class MatchedRCNN:
             raise UnmatchedError("the RoI heads don't take the proposals of each image through all stages")
         image_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in proposals)]
         output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
-        if instances is None:
-            rows = self._matched(record, results, image_sizes)
-        else:
+        rule = find_score_rule(self.model.roi_heads, proposals)
+        rows = self._matched(record, results, image_sizes, rule)
+        if instances is not None:
             heads, device = self.model.roi_heads, record.stages[0].pooled.device
             boxes, labels = given_boxes(instances, image_sizes, output_sizes, heads.num_classes, device)
             results = given_results(instances, labels, output_sizes)
-            rois = [
-                Instances(size, proposal_boxes=Boxes(box), objectness_logits=box.new_zeros(len(box)))
-                for size, box in zip(image_sizes, boxes, strict=True)
-            ]
-            arguments = record.arguments[0]
-            with recording(heads) as record:
-                heads(arguments[0], arguments[1], rois)
+            rois = [_in_place_of(*pair) for pair in zip(proposals, boxes, strict=True)]
+            arguments, others = record.arguments[0], record.others
+            with recording(heads, within=self.model) as record:
+                heads(arguments[0], arguments[1], rois, **others)
             rows = [torch.arange(len(box), device=device) for box in boxes]
         names = self._level_names(record, features)
         stages = [self._stage(stage, rows, [features[name] for name in names]) for stage in record.stages]
-        head = RecordedRoIHead(self.model.roi_heads, record, stages, rows)
+        head = RecordedRoIHead(self.model.roi_heads, record, stages, rows, rule)
         everything = tuple(range(len(stages)))
         trace = DetectionTrace(
             instances=results,
@@ -106,19 +105,21 @@ class MatchedRCNN:
             head=head,
             compute_features=partial(self.model.backbone, images),
             sources={"score": everything, "logit": everything} | dict.fromkeys((*SIDES, *CORNERS), everything[-1:]),
-            others=[{k: v for k, v in one.items() if k != "instances"} for one in outputs],
+            others=read_others(outputs, len(batched_inputs)),
         )
         if instances is not None:
             write_scores(trace, head.predict(trace.features, trace).scores)
         return trace
 
     @staticmethod
-    def _matched(record: Recording, results: list[Instances], image_sizes: list[tuple[int, int]]) -> list[Tensor]:
+    def _matched(
+        record: Recording, results: list[Instances], image_sizes: list[tuple[int, int]], rule: type[ScoreRule]
+    ) -> list[Tensor]:
         stages = [
             (stage.predictor, stage.outputs, [one.proposal_boxes.tensor for one in stage.proposals])
             for stage in record.stages
         ]
-        said = zip(results, *read_stages(stages, record.arguments[0][2]), image_sizes, strict=True)
+        said = zip(results, *read_stages(stages, record.arguments[0][2], rule), image_sizes, strict=True)
         return [match_rows(*one) for one in said]
 
     @staticmethod
@@ -140,3 +141,17 @@ class MatchedRCNN:
         )
         chosen = [box[row] for box, row in zip(everyone, rows, strict=True)]
         return PooledStage(stage.pooler, chosen, partial(stage.pooler, levels), pooled, everyone, tuple(outputs))
+
+
+def _in_place_of(proposals: Instances, boxes: Tensor) -> Instances:
+    """(r, 4) boxes as proposals of an image; what else a proposal has, each takes from the one that fits it best.
+
+    Heads of one's own may read it, such as the proposal's score.
+    """
+    if len(proposals) == 0 or len(boxes) == 0:
+        nothing = boxes.new_zeros(len(boxes))
+        return Instances(proposals.image_size, proposal_boxes=Boxes(boxes), objectness_logits=nothing)
+    # Generalised, so that it also tells boxes apart that overlap none.
+    nearest = generalized_box_iou(boxes, proposals.proposal_boxes.tensor).argmax(1)
+    fields = {**proposals[nearest].get_fields(), "proposal_boxes": Boxes(boxes)}
+    return Instances(proposals.image_size, **fields)

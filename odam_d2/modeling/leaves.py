@@ -5,11 +5,12 @@ Shape letters: N images, C channels, (H, W) the grid of a map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ..utils.threads import in_this_thread
@@ -64,10 +65,22 @@ def graph_in_place() -> Iterator[None]:
     """
 
     def pack(tensor: Tensor) -> Tensor:
-        return tensor if tensor.is_leaf and tensor.requires_grad else tensor.detach().clone()
+        # `detach_` in the end: `detach` may be without effect here, see `WholeGraph`.
+        return tensor if tensor.is_leaf and tensor.requires_grad else tensor.clone().detach_()
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
         yield
+
+
+def find_backbone(model: nn.Module) -> nn.Module | None:
+    """Where a detector's maps come from: its ``backbone``, else the outermost one of Detectron2's kind, else None.
+
+    Some wrap the whole network, which has the backbone, for Detectron2's sake.
+    """
+    own = getattr(model, "backbone", None)
+    if isinstance(own, nn.Module):
+        return own
+    return next((module for module in model.modules() if isinstance(module, Backbone) and module is not model), None)
 
 
 def _join(name: str, key: Any) -> str:
@@ -75,17 +88,14 @@ def _join(name: str, key: Any) -> str:
 
 
 @contextmanager
-def leaves_at(
-    modules: Mapping[str, nn.Module], num_images: int, replacement: Mapping[str, Tensor] | None = None
-) -> Iterator[Leaves]:
+def leaves_at(modules: Mapping[str, nn.Module], leaves: Leaves, quiet: Iterable[nn.Module] = ()) -> Iterator[Leaves]:
     """Inside, the modules give leaves, and run without a graph themselves; the hooks go when the block ends.
 
     Args:
         modules: prefix of the maps' names -> module.
-        num_images: N.
-        replacement: name -> (N, C, H, W) that is given instead; with it nothing is made a leaf.
+        leaves: new, to be filled.
+        quiet: other modules that run without a graph, being in front of these.
     """
-    leaves = Leaves(num_images, replacement)
     modes: list[bool] = []
 
     def before(_module: nn.Module, inputs: Any) -> None:
@@ -105,12 +115,15 @@ def leaves_at(
 
         return hook
 
+    def again(*_: Any) -> None:
+        torch.set_grad_enabled(modes.pop())
+
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))  # as it was, also after an error inside
+        for module in {*quiet, *modules.values()}:
+            stack.callback(module.register_forward_pre_hook(in_this_thread(before)).remove)
+        for module in {*quiet} - {*modules.values()}:
+            stack.callback(module.register_forward_hook(in_this_thread(again)).remove)
         for name, module in modules.items():
-            for handle in (
-                module.register_forward_pre_hook(in_this_thread(before)),
-                module.register_forward_hook(in_this_thread(after(name))),
-            ):
-                stack.callback(handle.remove)
+            stack.callback(module.register_forward_hook(in_this_thread(after(name))).remove)
         yield leaves

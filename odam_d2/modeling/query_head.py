@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ..structures import DetectionTrace, Predictions
 from ..utils.threads import in_this_thread
 from .query_architecture import STAGES, QueryArchitecture
+from .whole_graph import WholeGraph
 
 # Held while modules have answers in the place of their `forward`, which one thread at a time puts there and takes away.
 _ANSWERING = threading.RLock()
@@ -113,14 +112,6 @@ def _answer_here(answer: Any, forward: Callable[..., Any]) -> Callable[..., Any]
         return answer if threading.get_ident() == owner else forward(*args, **kwargs)
 
     return give
-
-
-class WholeGraph(TorchFunctionMode):
-    """``tensor.detach()`` gives the tensor itself inside the block, in this thread alone."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """See :class:`torch.overrides.TorchFunctionMode`."""
-        return args[0] if func is torch.Tensor.detach else func(*args, **(kwargs or {}))
 
 
 class TracedQueryHead:

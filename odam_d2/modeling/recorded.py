@@ -21,6 +21,7 @@ from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
 from .instance_wise import unknown_types
 from .pooled import ALONE_TOLERANCE, BoxStage, PooledStage
+from .score_rules import MeanScore, ScoreRule
 
 
 class UnmatchedError(ValueError):
@@ -36,6 +37,7 @@ class Recording:
 
     Attributes:
         arguments: N images, features, N Instances of proposals, as the heads were called.
+        others: what else they were given, by name; the same in each run.
         stages: one for each time a predictor ran, with the features that its pooler read.
         levels: for each stage what its pooler read.
         between: the modules that ran from a pooler to the end of its predictor.
@@ -43,17 +45,22 @@ class Recording:
 
     def __init__(self, pooled: list[Tensor] | None = None):
         self.arguments: list[tuple[Any, Any, list[Instances]]] = []
+        self.others: dict[str, Any] = {}
         self.stages: list[BoxStage] = []
         self.levels: list[list[Tensor]] = []
         self.between: dict[nn.Module, None] = {}
         self.replacement = pooled
         self._open: list[tuple[UntypedModule, list[Tensor], list[Boxes], Tensor]] = []
+        self._ran: dict[nn.Module, None] = {}
 
     def called(self, _heads: nn.Module, inputs: tuple, named: dict) -> None:
         """The heads begin."""
-        names = ("images", "features", "proposals")
+        names = ("images", "features", "proposals", "targets")
         given = dict(zip(names, inputs, strict=False)) | named
-        self.arguments.append((given["images"], given["features"], given["proposals"]))
+        if len(inputs) > len(names) or not {"images", "features", "proposals"} <= set(given):
+            raise UnmatchedError("its RoI heads don't take images, features and proposals")
+        self.arguments.append((given.pop("images"), given.pop("features"), given.pop("proposals")))
+        self.others = given
 
     def has_pooled(self, pooler: UntypedModule, inputs: tuple, output: Tensor) -> Tensor | None:
         """A pooler is done; its output gives way to what is to stand there."""
@@ -61,39 +68,45 @@ class Recording:
         if self.replacement is not None and number < len(self.replacement):
             output = self.replacement[number]
         self._open.append((pooler, list(inputs[0]), list(inputs[1]), output))
+        self._ran = {}
         return output if self.replacement is not None else None
 
     def ran(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
         """Some module is done."""
         if self._open:
-            self.between[module] = None
+            self._ran[module] = None
 
     def predicted(self, predictor: UntypedModule, _inputs: Any, output: Any) -> None:
         """A predictor is done."""
         if not self.arguments:
             raise UnmatchedError("its RoI heads are not called as a whole")
-        if len(self._open) != 1 or not isinstance(output, tuple) or len(output) != 2:
+        if len(self._open) != 1 or not isinstance(output, list | tuple) or len(output) < 2:
             raise UnmatchedError("a predictor does not read one pooler, or gives no logits and deltas")
         pooler, levels, boxes, pooled = self._open.pop()
+        self.between |= self._ran
         sizes = [one.image_size for one in self.arguments[-1][2]]
         rois = [Instances(size, proposal_boxes=box) for size, box in zip(sizes, boxes, strict=True)]
-        self.stages.append(BoxStage(pooler, rois, pooled, predictor, output))
+        # What a predictor of one's own says besides, behind logits and deltas, is for training.
+        self.stages.append(BoxStage(pooler, rois, pooled, predictor, (output[0], output[1])))
         self.levels.append(levels)
         if self.replacement is not None and len(self.stages) == len(self.replacement):
             raise _EnoughError
 
 
 @contextmanager
-def recording(roi_heads: nn.Module, pooled: list[Tensor] | None = None) -> Iterator[Recording]:
+def recording(
+    roi_heads: nn.Module, pooled: list[Tensor] | None = None, within: nn.Module | None = None
+) -> Iterator[Recording]:
     """Records what RoI heads do inside the block; the hooks go at its end.
 
     Args:
         roi_heads: the detector's.
         pooled: for each stage what its pooler is to give instead; the run ends with the last predictor.
+        within: the detector, where the heads may run parts of it that are not their own.
     """
     record = Recording(pooled)
     handles = [roi_heads.register_forward_pre_hook(in_this_thread(record.called), with_kwargs=True)]
-    for module in roi_heads.modules():
+    for module in (within or roi_heads).modules():
         if isinstance(module, ROIPooler):
             handles.append(module.register_forward_hook(in_this_thread(record.has_pooled)))
         elif not any(isinstance(module, ROIPooler) for module in module.modules()):
@@ -115,10 +128,19 @@ class RecordedRoIHead:
     Attributes:
         stages: the S places where detections were pooled.
         num_box_stages: S.
+        rule: from what the stages say to the score that is reported.
     """
 
-    def __init__(self, roi_heads: UntypedModule, record: Recording, stages: list[PooledStage], rows: list[Tensor]):
+    def __init__(
+        self,
+        roi_heads: UntypedModule,
+        record: Recording,
+        stages: list[PooledStage],
+        rows: list[Tensor],
+        rule: type[ScoreRule] = MeanScore,
+    ):
         self.roi_heads = roi_heads
+        self.rule = rule
         self.record = record
         self.stages = stages
         self.num_box_stages = len(stages)
@@ -186,7 +208,7 @@ class RecordedRoIHead:
         images, features, proposals = self.record.arguments[-1]
         chosen = [one[row] for one, row in zip(proposals, rows, strict=True)]
         with recording(self.roi_heads, pooled) as record:
-            self.roi_heads(images, features, chosen)
+            self.roi_heads(images, features, chosen, **self.record.others)
         return [stage.outputs for stage in record.stages]
 
     def _decode(
@@ -201,7 +223,7 @@ class RecordedRoIHead:
         chosen = [one[row] for one, row in zip(proposals, rows, strict=True)]
         predictors = [stage.predictor for stage in self.record.stages]
         stages = list(zip(predictors, said, boxes, strict=True))
-        per_image_boxes, per_image_scores = read_stages(stages, chosen)
+        per_image_boxes, per_image_scores = read_stages(stages, chosen, self.rule)
         decoded, scores = torch.cat(per_image_boxes), torch.cat(per_image_scores)
         logits = torch.stack([output[0] for output in said]).mean(0)
         if picked is not None:
@@ -213,13 +235,16 @@ class RecordedRoIHead:
 
 
 def read_stages(
-    stages: list[tuple[UntypedModule, tuple[Tensor, Tensor], list[Tensor]]], proposals: list[Instances]
+    stages: list[tuple[UntypedModule, tuple[Tensor, Tensor], list[Tensor]]],
+    proposals: list[Instances],
+    rule: type[ScoreRule] = MeanScore,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What box stages together say: boxes of the last one, the mean of all scores, as Detectron2's cascade does.
+    """What box stages together say: boxes of the last one, and scores by a rule from the mean of all.
 
     Args:
         stages: for each its predictor, its outputs, and its RoIs, N times (r, 4).
         proposals: N Instances that the first stage began with; their other fields are handed on.
+        rule: Detectron2's is the mean itself.
 
     Returns:
         N times (r, K or 1, 4) boxes in model-input pixels, not clipped; N times (r, K + 1) scores.
@@ -232,7 +257,8 @@ def read_stages(
         scores.append(predictor.predict_probs(outputs, rois))
     decoded = predictor.predict_boxes(outputs, rois)
     mean = [sum(list(one)) * (1.0 / len(scores)) for one in zip(*scores, strict=True)]
-    return [box.view(len(box), box.shape[1] // 4, 4) for box in decoded], mean
+    reported = [rule.scores(one, begun) for one, begun in zip(mean, proposals, strict=True)]
+    return [box.view(len(box), box.shape[1] // 4, 4) for box in decoded], reported
 
 
 def match_rows(found: Instances, boxes: Tensor, scores: Tensor, image_size: tuple[int, int]) -> Tensor:

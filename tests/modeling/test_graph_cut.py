@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from odam_d2.modeling.graph_cut import find_cut, guard_roots, reached, tensors_in
-from odam_d2.modeling.leaves import graph_in_place, leaves_at
+from odam_d2.modeling.leaves import Leaves, graph_in_place, leaves_at
 
 
 def test_what_is_reached():
@@ -66,14 +66,14 @@ def test_where_it_is_cut():
 
 def test_leaves_stand_where_the_maps_were_and_the_mode_comes_back():
     net = Net("")
-    with torch.enable_grad(), leaves_at(sources(net), 1) as kept:
+    with torch.enable_grad(), leaves_at(sources(net), Leaves(1)) as kept:
         out = net(INPUTS)
         assert torch.is_grad_enabled()
     (leaf,) = kept.maps.values()
     assert leaf.is_leaf and leaf.requires_grad and kept.padded_size == (2, 2) and kept.calls == {"": 1}
     assert reached([out], kept.maps) == [""]
     assert not net.backbone._forward_hooks and not net.backbone._forward_pre_hooks
-    with torch.no_grad(), leaves_at(sources(net), 1, {"": torch.zeros(1, 1, 2, 2)}):
+    with torch.no_grad(), leaves_at(sources(net), Leaves(1, {"": torch.zeros(1, 1, 2, 2)})):
         changed = net(INPUTS)
         assert not torch.is_grad_enabled()
     assert torch.equal(changed, net.last(net.head(torch.zeros(1, 1, 2, 2))))
