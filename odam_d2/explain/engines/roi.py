@@ -52,7 +52,8 @@ class RoIEngine(SmoothingEngine):
         if not hasattr(trace.head, "stages"):
             return f"{type(trace.head).__name__} pools no RoIs"
         head = _head_of(trace)
-        for stage in head.stages:
+        read = {source for name in attributes for source in trace.sources_of(name)}
+        for stage in (head.stages[number] for number in sorted(read or range(head.num_box_stages))):
             if type(stage.pooler) is not ROIPooler:
                 return f"the pooler {type(stage.pooler).__name__} is not ROIPooler"
             for level in stage.pooler.level_poolers:
@@ -109,7 +110,7 @@ class RoIEngine(SmoothingEngine):
         """For each source (D, K, C, P, Q): one backward pass an attribute, of the sum over detections."""
         head = _head_of(trace)
         with torch.enable_grad(), contiguous_norm_gradients(self.model):
-            # The mask branch pools when it is first asked for, so only if it is.
+            # A branch pools when it is first asked for, so only if it is.
             asked = {*range(head.num_box_stages), *sources}
             pooled = {number: head.stages[number].pooled.detach().requires_grad_() for number in asked}
             predictions = head.predict_pooled(pooled, trace)
