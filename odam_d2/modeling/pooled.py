@@ -126,8 +126,8 @@ class TracedRoIHead:
     def why_not_instance_wise(self, attributes: Collection[str]) -> str | None:
         """In a few words, why what the attributes read of a RoI may depend on other RoIs; None if it does not.
 
-        Heads of masks and keypoints count for their own attributes alone. A head of one's own that is made of known parts is asked for one RoI
-        alone: what it says then must be what it said among the others.
+        Heads of masks and keypoints count for their own attributes alone. A head of one's own that is made of known
+        parts is asked for one RoI alone: what it says then must be what it said among the others.
         """
         opaque, composed = unknown_types(self.roi_heads.modules_on_rois())
         if opaque:

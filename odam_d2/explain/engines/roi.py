@@ -49,7 +49,7 @@ class RoIEngine(SmoothingEngine):
         """Names what is not known to be linear, separable and instance-wise."""
         if self.layer is not None:
             return f"layer {self.layer!r} does not feed the pooler directly"
-        if not hasattr(trace.head, "stages"):
+        if not self.recognises(trace):
             return f"{type(trace.head).__name__} pools no RoIs"
         head = _head_of(trace)
         read = {source for name in attributes for source in trace.sources_of(name)}
@@ -60,6 +60,10 @@ class RoIEngine(SmoothingEngine):
                 if type(level) is not ROIAlign:
                     return f"the pooler {type(level).__name__} is not RoIAlign"
         return head.why_not_instance_wise(attributes)
+
+    def recognises(self, trace: DetectionTrace) -> bool:
+        """Two-stage detectors."""
+        return hasattr(trace.head, "stages")
 
     def gradient_windows(
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0
