@@ -31,7 +31,8 @@ def add_odam_config(cfg: CN) -> None:
     # keys below that the method has no use for are ignored.
     cfg.ODAM.METHOD = "odam"
     # Scalars to explain, y in the paper: "score" (in [0, 1]), "logit", the sides "left", "top", "right", "bottom"
-    # (outward, model-input pixels), the corners "x1", "y1", "x2", "y2" (model-input pixels), "combined".
+    # (outward, model-input pixels), the corners "x1", "y1", "x2", "y2" (model-input pixels), "combined"; "mask" and
+    # keypoints such as "keypoint_nose" where the detector has them.
     cfg.ODAM.ATTRIBUTES = ("score", "left", "top", "right", "bottom")
     # Width of the Gaussian Phi that smooths the gradient, as a fraction of the box's side on the feature grid,
     # >= 0; 0 leaves the gradient as it is (Phi = identity).
@@ -44,8 +45,8 @@ def add_odam_config(cfg: CN) -> None:
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
-    # Odam-NMS, in place of the non-max suppression of two-stage detectors, RetinaNet and FCOS. Query
-    # detectors, which suppress nothing, and region proposals, which have no class, ignore it.
+    # Odam-NMS, in place of the non-max suppression of two-stage detectors, RetinaNet and FCOS. Query detectors, which
+    # suppress nothing, and region proposals, which have no class, ignore it.
     cfg.ODAM.NMS = CN()
     # Whether Odam-NMS is used.
     cfg.ODAM.NMS.ENABLED = False
@@ -155,7 +156,8 @@ def add_odam_config(cfg: CN) -> None:
     # Further arguments of the architecture's own config, by their names there.
     cfg.ODAM.DETR.EXTRA = CN(new_allowed=True)
 
-    # Odam-Train: losses on the heat maps of training positives, for OdamRCNN, OdamPanopticFPN, OdamRetinaNet and OdamFCOS.
+    # Odam-Train: losses on the heat maps of training positives, for OdamRCNN, OdamPanopticFPN, OdamRetinaNet and
+    # OdamFCOS.
     cfg.ODAM.TRAIN = CN()
     # Factor on both losses, lambda in the paper, >= 0; published: 0.2 for two-stage, 0.5 for one-stage detectors. 0 is
     # the stock training step.

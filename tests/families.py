@@ -84,6 +84,11 @@ FAMILIES = [
     Family("faster_rcnn_c4", "COCO-Detection/faster_rcnn_R_50_C4_3x.yaml"),
     Family("mask_rcnn_c4", "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x.yaml"),
     Family("mask_rcnn_fpn", "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"),
+    Family(
+        "keypoint_rcnn", "COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x.yaml",
+        (*R18, "MODEL.ROI_HEADS.NUM_CLASSES", 5, "MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS", (16, 16),
+         "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", 3), lacks="mask",
+    ),
     Family("panoptic_fpn", "COCO-PanopticSegmentation/panoptic_fpn_R_50_3x.yaml", (*R18, *_SMALL_SEGMENTS)),
     Family("cascade", _MASKED_CASCADE, (*R18, "MODEL.MASK_ON", False), lacks="mask"),
     Family("cascade_mask", _MASKED_CASCADE),

@@ -76,6 +76,11 @@ class GradientEngine(ABC):
     def unsupported(self, trace: DetectionTrace, attributes: Sequence[str] = ()) -> str | None:
         """Why this engine can't explain these attributes of the trace, in a few words; None if it can."""
 
+    def recognises(self, trace: DetectionTrace) -> bool:
+        """Whether the trace is of the kind of detector that the engine is for; else nobody is told what it lacks."""
+        del trace
+        return True
+
     def approximation(self, trace: DetectionTrace) -> str | None:
         """What is not exact in this engine's maps of the trace, in a few words; None if all is."""
         del trace

@@ -65,7 +65,8 @@ class EngineChoice:
         """
         if self.automatic and hasattr(trace.head, "recorded"):
             return self.fallback  # the graph is all there is, and that was said of the model
-        reasons = []
+        reasons: list[str] = []
+        own: list[str] = []  # of engines for this kind of detector
         for candidate in self.candidates:
             reason = (
                 candidate.unsupported(trace, self.attributes) or self._not_smoothed(candidate) or self._mixed(trace)
@@ -75,10 +76,11 @@ class EngineChoice:
                     self._say(f"maps are approximate, since {approximation}; engine='autograd' is exact")
                 return candidate
             reasons.append(reason)
+            own += [reason] if candidate.recognises(trace) else []
         if reasons and not self.automatic:
             raise ValueError(f"`engine` must be able to explain this detector exactly; {reasons[0]}: say engine='auto'")
         if reasons:
-            self._say(f"explaining by plain autograd, exact but slow, since {'; '.join(dict.fromkeys(reasons))}")
+            self._say(f"explaining by plain autograd, exact but slow, since {'; '.join(dict.fromkeys(own or reasons))}")
         return self.fallback
 
     def _not_smoothed(self, candidate: GradientEngine) -> str | None:

@@ -28,17 +28,6 @@ TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
 }
 
 
-def _extra(predictions: Predictions, name: str) -> Tensor:
-    value = predictions.extras[name]
-    return value if isinstance(value, Tensor) else value()
-
-
-# Scalars that only some families have; a detector names those it has in `extra_attributes`.
-EXTRA_TARGETS: dict[str, Callable[[Predictions], Tensor]] = {
-    "centerness": lambda p: _extra(p, "centerness"),
-    "objectness": lambda p: _extra(p, "objectness"),
-    "mask": lambda p: _extra(p, "mask"),
-}
 # Maps that are put together from others when they are asked for.
 COMPOSED = {"combined": COMBINED_PARTS}
 
@@ -64,9 +53,17 @@ def expand_attributes(attributes: Sequence[str], model: nn.Module) -> tuple[str,
         attributes = (attributes,)
     known = known_attributes(model)
     if not attributes or any(name not in known for name in attributes):
-        raise ValueError(f"`attributes` must be among {known}; got {list(attributes)}: choose from these")
+        why = _why_refused(attributes, model)
+        raise ValueError(f"`attributes` must be among {known}; got {list(attributes)}{why}: choose from these")
     parts = [part for name in attributes for part in COMPOSED.get(name, (name,))]
     return tuple(dict.fromkeys(parts))
+
+
+def _why_refused(attributes: Sequence[str], model: nn.Module) -> str:
+    """Why a branch that the detector has can't be explained, where one of the attributes is of such a branch."""
+    refused = getattr(as_traced(unwrap_detector(model)), "refused_attributes", {})
+    reasons = (reason for branch, reason in refused.items() if any(name.startswith(branch) for name in attributes))
+    return "".join(f", and {reason}" for reason in reasons)
 
 
 def target_scalars(predictions: Predictions, attributes: Sequence[str]) -> list[Tensor]:
@@ -75,11 +72,16 @@ def target_scalars(predictions: Predictions, attributes: Sequence[str]) -> list[
     Raises:
         FloatingPointError: if one of them is NaN or inf.
     """
-    functions = TARGETS | EXTRA_TARGETS
-    scalars = [functions[name](predictions) for name in attributes]
+    scalars = [TARGETS[name](predictions) if name in TARGETS else _extra(predictions, name) for name in attributes]
     for name, values in zip(attributes, scalars, strict=True):
         finite = torch.isfinite(values)
         if not bool(finite.all()):
             index = int((~finite).nonzero()[0, 0])
             raise FloatingPointError(f"{name!r} of box {index} must be finite; got {float(values[index].detach())}")
     return scalars
+
+
+def _extra(predictions: Predictions, name: str) -> Tensor:
+    """A scalar that only some families have; a detector names those it has in ``extra_attributes``."""
+    value = predictions.extras[name]
+    return value if isinstance(value, Tensor) else value()

@@ -113,6 +113,11 @@ class BuiltDetector(nn.Module):
         return tuple(getattr(self.form(), "extra_attributes", ()))
 
     @property
+    def refused_attributes(self) -> dict[str, str]:
+        """See :attr:`odam_d2.meta_arch.OdamRCNN.refused_attributes`."""
+        return dict(getattr(self.form(), "refused_attributes", {}))
+
+    @property
     def missing_attributes(self) -> tuple[str, ...]:
         """What other detectors can be asked for, and this one can't."""
         return tuple(getattr(self.form(), "missing_attributes", ()))

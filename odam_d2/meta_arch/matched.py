@@ -12,14 +12,16 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou
 
+from ..modeling.box_branches import BoxBranch, box_branches, branch_sources
 from ..modeling.pooled import BoxStage, PooledStage, assign_levels
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..modeling.recorded import RecordedRoIHead, Recording, UnmatchedError, match_rows, read_stages, recording
 from ..modeling.results import read_others, read_results
 from ..modeling.score_rules import ScoreRule, find_score_rule
-from ..structures import CORNERS, SIDES, DetectionTrace
+from ..structures import DetectionTrace
 from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
+from .rcnn import box_sources
 
 
 def why_not_matched(model: UntypedModule) -> str | None:
@@ -71,8 +73,9 @@ class MatchedRCNN:
         image_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in proposals)]
         output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
         rule = find_score_rule(self.model.roi_heads, proposals)
-        rows = self._matched(record, results, image_sizes, rule)
-        if instances is not None:
+        if instances is None:
+            rows, boxes = self._matched(record, results, image_sizes, rule)
+        else:
             heads, device = self.model.roi_heads, record.stages[0].pooled.device
             boxes, labels = given_boxes(instances, image_sizes, output_sizes, heads.num_classes, device)
             results = given_results(instances, labels, output_sizes)
@@ -82,9 +85,11 @@ class MatchedRCNN:
                 heads(arguments[0], arguments[1], rois, **others)
             rows = [torch.arange(len(box), device=device) for box in boxes]
         names = self._level_names(record, features)
-        stages = [self._stage(stage, rows, [features[name] for name in names]) for stage in record.stages]
-        head = RecordedRoIHead(self.model.roi_heads, record, stages, rows, rule)
-        everything = tuple(range(len(stages)))
+        levels = [features[name] for name in names]
+        stages = [self._stage(stage, rows, levels) for stage in record.stages]
+        branches, num_box_stages = self._branches()[0], len(stages)
+        stages += [PooledStage(one.pooler, boxes, partial(one.pooler, levels)) for one in branches]
+        head = RecordedRoIHead(self.model.roi_heads, record, stages, rows, rule, branches)
         trace = DetectionTrace(
             instances=results,
             features={name: features[name] for name in names},
@@ -104,23 +109,43 @@ class MatchedRCNN:
             output_sizes=output_sizes,
             head=head,
             compute_features=partial(self.model.backbone, images),
-            sources={"score": everything, "logit": everything} | dict.fromkeys((*SIDES, *CORNERS), everything[-1:]),
+            sources=box_sources(num_box_stages) | branch_sources(branches, num_box_stages),
             others=read_others(outputs, len(batched_inputs)),
         )
         if instances is not None:
             write_scores(trace, head.predict(trace.features, trace).scores)
         return trace
 
+    @property
+    def extra_attributes(self) -> tuple[str, ...]:
+        """See :attr:`odam_d2.meta_arch.OdamRCNN.extra_attributes`."""
+        return tuple(name for branch in self._branches()[0] for name in branch.attributes)
+
+    @property
+    def refused_attributes(self) -> dict[str, str]:
+        """See :attr:`odam_d2.meta_arch.OdamRCNN.refused_attributes`."""
+        return self._branches()[1]
+
+    def _branches(self) -> tuple[list[BoxBranch], dict[str, str]]:
+        return box_branches(self.model.roi_heads, getattr(self.model, "keypoint_names", ()))
+
     @staticmethod
     def _matched(
         record: Recording, results: list[Instances], image_sizes: list[tuple[int, int]], rule: type[ScoreRule]
-    ) -> list[Tensor]:
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """For each image, the proposals' rows of the detections, and their boxes in model-input pixels."""
         stages = [
             (stage.predictor, stage.outputs, [one.proposal_boxes.tensor for one in stage.proposals])
             for stage in record.stages
         ]
+        rows, boxes = [], []
         said = zip(results, *read_stages(stages, record.arguments[0][2], rule), image_sizes, strict=True)
-        return [match_rows(*one) for one in said]
+        for found, box, score, size in said:
+            rows.append(match_rows(found, box, score, size))
+            chosen = Boxes(box[rows[-1], found.pred_classes % box.shape[1]])
+            chosen.clip(size)
+            boxes.append(chosen.tensor)
+        return rows, boxes
 
     @staticmethod
     def _level_names(record: Recording, features: Any) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The two-stage detector that remembers where its detections came from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,6 +10,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
 
 from ..config import TRACED_ROI_HEADS
+from ..modeling.box_branches import BoxBranch, box_branches, branch_sources
+from ..modeling.class_names import known_keypoint_names
 from ..modeling.pooled import BoxStage, PooledStage, TracedRoIHead, TracedROIHeads, assign_levels
 from ..modeling.provenance import (
     BOX_FIELD,
@@ -33,6 +36,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
 
     Args:
         odam_nms: takes the place of non-max suppression; None leaves the stock detector's.
+        keypoint_names: of the keypoints, by number, for their attributes; without, these have numbers.
         kwargs: those of ``GeneralizedRCNN`` and of ``RCNNTrainingMixin``.
 
     Raises:
@@ -40,9 +44,10 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
     """
 
     @configurable
-    def __init__(self, *, odam_nms: OdamNMS | None = None, **kwargs):
+    def __init__(self, *, odam_nms: OdamNMS | None = None, keypoint_names: Sequence[str] = (), **kwargs):
         super().__init__(**kwargs)
         self.odam_nms = odam_nms
+        self.keypoint_names = tuple(keypoint_names)
         if odam_nms is not None:
             self.require_traceable()
             reason = self.roi_heads.why_suppresses_itself()
@@ -55,7 +60,8 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg) -> dict:
         """Arguments from a yaml config."""
-        return {**super().from_config(cfg), **odam_nms_arguments(cfg, TWO_STAGE)}
+        names = known_keypoint_names(cfg) if cfg.MODEL.KEYPOINT_ON else ()
+        return {**super().from_config(cfg), **odam_nms_arguments(cfg, TWO_STAGE), "keypoint_names": names}
 
     def inference(
         self, batched_inputs: list[dict], detected_instances: list[Instances] | None = None, do_postprocess: bool = True
@@ -98,7 +104,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             else:
                 results, rows, stages = self._given(instances, features, image_sizes, output_sizes)
             num_box_stages = len(stages)
-            stages += self._mask_stages(features, results, stages)
+            stages += self._branch_stages(features, results)
             trace = self._remember(images, features, results, rows, stages, num_box_stages, output_sizes)
             trace.others = self.segments(batched_inputs, images, features, results if instances is None else None)
             if instances is not None:
@@ -177,8 +183,13 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
 
     @property
     def extra_attributes(self) -> tuple[str, ...]:
-        """``mask`` where there is a mask branch on the levels that boxes read."""
-        return () if self.roi_heads.mask_pooler_or_none() is None else ("mask",)
+        """``mask`` and ``keypoint_...`` where there are branches on the levels that boxes read."""
+        return tuple(name for branch in self._branches() for name in branch.attributes)
+
+    @property
+    def refused_attributes(self) -> dict[str, str]:
+        """Attribute -> why it can't be asked for, of branches that the detector has."""
+        return box_branches(self.roi_heads, self.keypoint_names)[1]
 
     def _detections(self, batched_inputs, images, features, image_sizes):
         """Results as those of inference, and for each image the proposals' rows and the box stages behind them."""
@@ -236,6 +247,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         """The trace of results that are in the frame of `output_sizes`, with their proposals' rows and their stages."""
         in_features, shapes = tuple(self.roi_heads.box_in_features), self.backbone.output_shape()
         image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
+        branches = self._branches() if len(stages) > num_box_stages else []
         first = torch.tensor([0, *(len(p) for p in stages[0].everyone)][:-1], device=self.device).cumsum(0)
         all_rows, image_index = torch.cat(rows), image_index_of([len(row) for row in rows], self.device)
         # Boxes that the caller gave came from no proposal.
@@ -254,9 +266,9 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             image_sizes=image_sizes,
             padded_size=tuple(images.tensor.shape[-2:]),
             output_sizes=output_sizes,
-            head=TracedRoIHead(self.roi_heads, stages, num_box_stages, batch_rows),
+            head=TracedRoIHead(self.roi_heads, stages, num_box_stages, batch_rows, branches),
             compute_features=partial(self.backbone, images.tensor),
-            sources=_sources(num_box_stages),
+            sources=box_sources(num_box_stages) | branch_sources(branches, num_box_stages),
         )
 
     def _given(self, instances, features, image_sizes, output_sizes):
@@ -284,13 +296,16 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         )
         return PooledStage(stage.pooler, chosen, pool, pooled, everyone, tuple(outputs))
 
-    def _mask_stages(self, features, results, stages) -> list[PooledStage]:
-        """The mask branch, which pools the detected boxes; none where there is none that can be explained."""
+    def _branch_stages(self, features, results) -> list[PooledStage]:
+        """One stage for each branch: they pool the detected boxes."""
         boxes = take_field(results, BOX_FIELD)
-        pooler = self.roi_heads.mask_pooler_or_none()
-        if pooler is None:
-            return []
-        return [PooledStage(pooler, boxes, partial(self.roi_heads.pool, features, pooler=pooler))]
+        return [
+            PooledStage(one.pooler, boxes, partial(self.roi_heads.pool, features, pooler=one.pooler))
+            for one in self._branches()
+        ]
+
+    def _branches(self) -> list[BoxBranch]:
+        return box_branches(self.roi_heads, self.keypoint_names)[0]
 
     def _propose(self, batched_inputs, images, features) -> list[Instances]:
         if self.proposal_generator is None:
@@ -298,7 +313,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         return self.proposal_generator(images, features, None)[0]
 
 
-def _sources(num_box_stages: int) -> dict[str, tuple[int, ...]]:
-    """Which stages an attribute depends on: the score on all box stages, the box on the last, the mask on its own."""
+def box_sources(num_box_stages: int) -> dict[str, tuple[int, ...]]:
+    """Which box stages an attribute depends on: the score on all of them, the box on the last."""
     score, box = tuple(range(num_box_stages)), (num_box_stages - 1,)
-    return {"score": score, "logit": score, "mask": (num_box_stages,)} | dict.fromkeys((*SIDES, *CORNERS), box)
+    return {"score": score, "logit": score} | dict.fromkeys((*SIDES, *CORNERS), box)

@@ -47,7 +47,7 @@ _OURS: dict[type[nn.Module], tuple[type[nn.Module], tuple[str, ...], tuple[str, 
     RPN: (OdamRPN, ("forward", "predict_proposals"), ()),
 }
 # What ours add to the state of a detector that is built by their own constructors.
-_DEFAULTS = {"odam_nms": None, "odam_losses": None}
+_DEFAULTS = {"odam_nms": None, "odam_losses": None, "keypoint_names": ()}
 _VIEW_CLASSES: dict[type, type] = {}
 
 

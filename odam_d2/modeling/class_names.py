@@ -1,4 +1,4 @@
-"""What a detector's classes are called, as far as its config tells."""
+"""What a detector's classes and keypoints are called, as far as its config tells."""
 
 import torch
 from detectron2.config import CfgNode
@@ -32,3 +32,14 @@ def known_class_names(cfg: CfgNode, model: torch.nn.Module) -> tuple[str, ...] |
     fitting = [names for names in named if len(names) == number]
     require_fitting_names((fitting or named)[0], number)
     return fitting[0]
+
+
+def known_keypoint_names(cfg: CfgNode) -> tuple[str, ...]:
+    """Names of a detector's keypoints, by number: those of the first data set in the config that has as many.
+
+    Args:
+        cfg: the detector's config.
+    """
+    catalogued = [MetadataCatalog.get(dataset) for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
+    found = (tuple(one.get("keypoint_names") or ()) for one in catalogued)
+    return next((names for names in found if len(names) == cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS), ())

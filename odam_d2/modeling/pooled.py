@@ -3,19 +3,20 @@
 Shape letters: D detections over the batch, R RoIs over the batch, N images, K classes, C channels, P pooled cells.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
-from detectron2.modeling.roi_heads import BaseMaskRCNNHead, FastRCNNOutputLayers
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
+from .box_branches import BoxBranch, branch_scalars, why_branch_not_instance_wise
 from .instance_wise import unknown_types
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
 from .repeats import RepeatsInference
@@ -97,18 +98,25 @@ class TracedRoIHead:
 
     Attributes:
         roi_heads: the detector's own RoI heads.
-        stages: the S sources of a detection: the box stages and, where there are masks, the mask branch behind them.
+        stages: the S sources of a detection: the box stages, and behind them one of each branch.
         num_box_stages: how many of them are box stages.
         rows: (D,) int64, which of all proposals of the batch each detection is; None where the caller gave the boxes.
+        box_branches: what pools detected boxes; none where candidates are traced.
     """
 
     def __init__(
-        self, roi_heads: "TracedROIHeads", stages: list[PooledStage], num_box_stages: int, rows: Tensor | None
+        self,
+        roi_heads: "TracedROIHeads",
+        stages: list[PooledStage],
+        num_box_stages: int,
+        rows: Tensor | None,
+        box_branches: Sequence[BoxBranch] = (),
     ):
         self.roi_heads = roi_heads
         self.stages = stages
         self.num_box_stages = num_box_stages
         self.rows = rows
+        self.box_branches = box_branches
 
     @property
     def instance_wise(self) -> bool:
@@ -118,19 +126,15 @@ class TracedRoIHead:
     def why_not_instance_wise(self, attributes: Collection[str]) -> str | None:
         """In a few words, why what the attributes read of a RoI may depend on other RoIs; None if it does not.
 
-        The mask head counts for ``mask`` alone. A head of one's own that is made of known parts is asked for one RoI
-        alone: what it says then must be what it said among the others.
+        Heads of masks and keypoints count for their own attributes alone. A head of one's own that is made of known
+        parts is asked for one RoI alone: what it says then must be what it said among the others.
         """
         opaque, composed = unknown_types(self.roi_heads.modules_on_rois())
         if opaque:
             return f"{opaque[0]} is not known to treat each RoI on its own"
         if composed and not self._says_the_same_alone:
             return f"{composed[0]} does not treat each RoI on its own"
-        if "mask" in attributes:
-            opaque, composed = unknown_types([self.roi_heads.mask_head])
-            if opaque or composed:
-                return f"{[*opaque, *composed][0]} is not known to treat each RoI on its own"
-        return None
+        return why_branch_not_instance_wise(self.box_branches, attributes)
 
     @cached_property
     def _says_the_same_alone(self) -> bool:
@@ -156,7 +160,7 @@ class TracedRoIHead:
         """Predictions of the traced detections from pooled features.
 
         Args:
-            pooled: stage -> (D, C, P, P); the mask branch may be missing if its attribute is not asked for.
+            pooled: stage -> (D, C, P, P); a branch may be missing if none of its attributes is asked for.
             trace: the detections.
         """
         rows = torch.arange(len(trace), device=trace.rows.device)
@@ -202,23 +206,15 @@ class TracedRoIHead:
         decoded = decoded.view(len(decoded), decoded.shape[1] // 4, 4)[rows]
         which = classes if decoded.shape[1] > 1 else torch.zeros_like(classes)
         class_scores = torch.stack(scores).mean(0)
+        rois = [torch.cat(box) for box in boxes]
         instances = torch.arange(len(rows), device=rows.device)
         return Predictions(
             scores=class_scores[instances, classes],
             logits=torch.stack(logits).mean(0),
             boxes=decoded[instances, which],
-            extras={"mask": lambda: self._mean_mask_logit(pooled(self.num_box_stages), classes)},
+            extras=dict(branch_scalars(self.box_branches, self.num_box_stages, pooled, rois, classes)),
             class_scores=class_scores,
         )
-
-    def _mean_mask_logit(self, pooled: Tensor, classes: Tensor) -> Tensor:
-        """(D,) mean over the cells that the mask head takes for the object; over all cells where it takes none."""
-        logits = self.roi_heads.mask_head.layers(self.roi_heads.before_mask_head(pooled))
-        which = classes if logits.shape[1] > 1 else torch.zeros_like(classes)
-        logits = logits[torch.arange(len(classes), device=classes.device), which].flatten(1)
-        inside = logits.detach() > 0
-        inside = inside | ~inside.any(1, keepdim=True)
-        return (logits * inside).sum(1) / inside.sum(1)
 
 
 class TracedROIHeads(RepeatsInference):
@@ -293,16 +289,6 @@ class TracedROIHeads(RepeatsInference):
         last = stages[-1]
         said = (last.outputs, last.proposals)
         return list(last.predictor.predict_boxes(*said)), list(last.predictor.predict_probs(*said))
-
-    def mask_pooler_or_none(self) -> ROIPooler | None:
-        """What the mask branch pools with; None without masks, or where it is not one that can be explained."""
-        if not self.mask_on or not isinstance(self.mask_head, BaseMaskRCNNHead):
-            return None
-        return self.mask_pooler if list(self.mask_in_features) == list(self.box_in_features) else None
-
-    def before_mask_head(self, pooled: Tensor) -> Tensor:
-        """What the mask head is given for pooled features."""
-        return pooled
 
     def detect(
         self, features: Mapping[str, Tensor], proposals: list[Instances]

@@ -6,8 +6,9 @@ P pooled cells.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from ..structures import DetectionTrace, Predictions
 from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
+from .box_branches import BoxBranch, branch_scalars, why_branch_not_instance_wise
 from .instance_wise import unknown_types
 from .pooled import ALONE_TOLERANCE, BoxStage, PooledStage
 from .score_rules import MeanScore, ScoreRule
@@ -51,7 +53,8 @@ class Recording:
         self.between: dict[nn.Module, None] = {}
         self.replacement = pooled
         self._open: list[tuple[UntypedModule, list[Tensor], list[Boxes], Tensor]] = []
-        self._ran: dict[nn.Module, None] = {}
+        # What ran since the latest pooler, which counts once a predictor comes: behind others come masks and the like.
+        self._since: dict[nn.Module, None] = {}
 
     def called(self, _heads: nn.Module, inputs: tuple, named: dict) -> None:
         """The heads begin."""
@@ -67,14 +70,14 @@ class Recording:
         number = len(self.stages) + len(self._open)
         if self.replacement is not None and number < len(self.replacement):
             output = self.replacement[number]
+        self._since = {}
         self._open.append((pooler, list(inputs[0]), list(inputs[1]), output))
-        self._ran = {}
         return output if self.replacement is not None else None
 
     def ran(self, module: nn.Module, _inputs: Any, _output: Any) -> None:
         """Some module is done."""
         if self._open:
-            self._ran[module] = None
+            self._since[module] = None
 
     def predicted(self, predictor: UntypedModule, _inputs: Any, output: Any) -> None:
         """A predictor is done."""
@@ -83,7 +86,7 @@ class Recording:
         if len(self._open) != 1 or not isinstance(output, list | tuple) or len(output) < 2:
             raise UnmatchedError("a predictor does not read one pooler, or gives no logits and deltas")
         pooler, levels, boxes, pooled = self._open.pop()
-        self.between |= self._ran
+        self.between |= self._since
         sizes = [one.image_size for one in self.arguments[-1][2]]
         rois = [Instances(size, proposal_boxes=box) for size, box in zip(sizes, boxes, strict=True)]
         # What a predictor of one's own says besides, behind logits and deltas, is for training.
@@ -126,9 +129,10 @@ class RecordedRoIHead:
     """Re-runs recorded RoI heads on the traced detections, by calling the heads themselves.
 
     Attributes:
-        stages: the S places where detections were pooled.
+        stages: the S places where detections were pooled, and behind them one for each branch.
         num_box_stages: S.
         rule: from what the stages say to the score that is reported.
+        box_branches: what pools detected boxes as Detectron2's masks and keypoints do.
     """
 
     def __init__(
@@ -138,24 +142,27 @@ class RecordedRoIHead:
         stages: list[PooledStage],
         rows: list[Tensor],
         rule: type[ScoreRule] = MeanScore,
+        box_branches: Sequence[BoxBranch] = (),
     ):
         self.roi_heads = roi_heads
         self.rule = rule
         self.record = record
         self.stages = stages
-        self.num_box_stages = len(stages)
+        self.num_box_stages = len(record.stages)
         self.rows = rows
+        self.box_branches = box_branches
         self._alone: bool | None = None
 
     def why_not_instance_wise(self, attributes: Collection[str]) -> str | None:
         """See :meth:`odam_d2.modeling.pooled.TracedRoIHead.why_not_instance_wise`."""
-        del attributes
         opaque, _ = unknown_types(module for module in self.record.between if not list(module.children()))
         if opaque:
             return f"{opaque[0]} is not known to treat each RoI on its own"
         if self._alone is None:
             self._alone = self._says_the_same_alone()
-        return None if self._alone else f"{type(self.roi_heads).__name__} does not treat each RoI on its own"
+        if not self._alone:
+            return f"{type(self.roi_heads).__name__} does not treat each RoI on its own"
+        return why_branch_not_instance_wise(self.box_branches, attributes)
 
     def _says_the_same_alone(self) -> bool:
         if not sum(len(rows) for rows in self.rows):
@@ -164,10 +171,10 @@ class RecordedRoIHead:
         alone = [rows[:1] if number == first else rows[:0] for number, rows in enumerate(self.rows)]
         try:
             with torch.no_grad():
-                said = self._say([stage.pooled[:1] for stage in self.stages], alone)
+                said = self._say([stage.pooled[:1] for stage in self.stages[: self.num_box_stages]], alone)
         except (RuntimeError, ValueError):  # statistics of one RoI, for one
             return False
-        for found, stage in zip(said, self.stages, strict=True):
+        for found, stage in zip(said, self.stages, strict=False):
             for output, recorded in zip(found, stage.outputs, strict=True):
                 if not bool((output - recorded[:1]).abs().amax() <= ALONE_TOLERANCE * recorded[:1].abs().amax()):
                     return False
@@ -175,27 +182,46 @@ class RecordedRoIHead:
 
     def predict_pooled(self, pooled: Mapping[int, Tensor], trace: DetectionTrace) -> Predictions:
         """See :meth:`odam_d2.modeling.pooled.TracedRoIHead.predict_pooled`."""
-        values = [pooled[number] for number in range(self.num_box_stages)]
+        return self._predict_alone(pooled.__getitem__, trace)
+
+    def _predict_alone(self, pooled: Callable[[int], Tensor], trace: DetectionTrace) -> Predictions:
+        values = [pooled(number) for number in range(self.num_box_stages)]
         if len(trace) == 0:
             nothing = sum(one.sum() for one in values) * values[0].new_zeros(0)
-            return Predictions(nothing, nothing, nothing[:, None] * nothing.new_zeros(4))
-        boxes = [stage.split_boxes for stage in self.stages]
-        return self._decode(self._say(values, self.rows), boxes, self.rows, None, trace.classes)
+            extras = {name: nothing for branch in self.box_branches for name in branch.attributes}
+            return Predictions(nothing, nothing, nothing[:, None] * nothing.new_zeros(4), dict(extras))
+        boxes = [stage.split_boxes for stage in self.stages[: self.num_box_stages]]
+        said = self._decode(self._say(values, self.rows), boxes, self.rows, None, trace.classes)
+        return self._with_branches(said, pooled, trace)
 
     def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
         """See :meth:`odam_d2.modeling.pooled.TracedRoIHead.predict`."""
         alone = self.why_not_instance_wise(()) is None or len(trace) == 0
-        boxes = [stage.split_boxes if alone else stage.everyone or [] for stage in self.stages]
         levels = [features[name] for name in trace.level_names]
-        pairs = zip(self.stages, boxes, strict=True)
+        box_stages = self.stages[: self.num_box_stages]
+        boxes = [stage.split_boxes if alone else stage.everyone or [] for stage in box_stages]
+        pairs = zip(box_stages, boxes, strict=True)
         pooled = [stage.pooler(levels, [Boxes(box) for box in split]) for stage, split in pairs]
+
+        def pool(number: int) -> Tensor:
+            if number < self.num_box_stages:
+                return pooled[number]
+            stage = self.stages[number]
+            return stage.pooler(levels, [Boxes(box) for box in stage.split_boxes])
+
         if alone:
-            return self.predict_pooled(dict(enumerate(pooled)), trace)
+            return self._predict_alone(pool, trace)
         counts = [len(box) for box in boxes[0]]
         everyone = [torch.arange(count, device=trace.rows.device) for count in counts]
         first = torch.tensor([0, *counts][:-1], device=trace.rows.device).cumsum(0)
         rows = torch.cat([row + begin for row, begin in zip(self.rows, first, strict=True)])
-        return self._decode(self._say(pooled, everyone), boxes, everyone, rows, trace.classes)
+        said = self._decode(self._say(pooled, everyone), boxes, everyone, rows, trace.classes)
+        return self._with_branches(said, pool, trace)
+
+    def _with_branches(self, said: Predictions, pooled: Callable[[int], Tensor], trace: DetectionTrace) -> Predictions:
+        rois = [stage.boxes for stage in self.stages]
+        extras = branch_scalars(self.box_branches, self.num_box_stages, pooled, rois, trace.classes)
+        return replace(said, extras=dict(extras))
 
     @torch.no_grad()
     def class_vectors(self, trace: DetectionTrace) -> Tensor:

@@ -6,8 +6,7 @@ Shape letters: R RoIs over the batch, N images, C channels, P pooled cells.
 from collections.abc import Mapping
 
 from detectron2.modeling import ROI_HEADS_REGISTRY
-from detectron2.modeling.poolers import ROIPooler
-from detectron2.modeling.roi_heads import BaseMaskRCNNHead, Res5ROIHeads
+from detectron2.modeling.roi_heads import Res5ROIHeads
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
@@ -40,11 +39,3 @@ class OdamRes5ROIHeads(TracedROIHeads, Res5ROIHeads):
         """See :meth:`TracedROIHeads.run_box_stages`."""
         pooled = self.pool(features, [p.proposal_boxes for p in proposals], self.pooler)
         return [BoxStage(self.pooler, proposals, pooled, *self.run_box_stage(0, pooled))]
-
-    def mask_pooler_or_none(self) -> ROIPooler | None:
-        """See :meth:`TracedROIHeads.mask_pooler_or_none`."""
-        return self.pooler if self.mask_on and isinstance(self.mask_head, BaseMaskRCNNHead) else None
-
-    def before_mask_head(self, pooled: Tensor) -> Tensor:
-        """See :meth:`TracedROIHeads.before_mask_head`."""
-        return self.res5(pooled)

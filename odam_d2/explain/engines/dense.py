@@ -57,7 +57,7 @@ class DenseEngine(SmoothingEngine):
         del attributes
         if self.layer is not None:
             return f"layer {self.layer!r} is not what the head reads"
-        if not hasattr(trace.head, "branches"):
+        if not self.recognises(trace):
             return f"{type(trace.head).__name__} is no dense head"
         head = _head_of(trace)
         if head.unreadable is None:
@@ -65,6 +65,10 @@ class DenseEngine(SmoothingEngine):
                 if any(len(layer.masks) != len(trace.level_names) for layer in branch.layers):
                     return "the head does not run its layers once a level"
         return head.unreadable
+
+    def recognises(self, trace: DetectionTrace) -> bool:
+        """One-stage detectors and proposal networks."""
+        return hasattr(trace.head, "branches")
 
     def approximation(self, trace: DetectionTrace) -> str | None:
         """Group norm's statistics are taken as constants, unless ``exact`` is asked for."""

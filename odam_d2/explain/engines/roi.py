@@ -49,16 +49,21 @@ class RoIEngine(SmoothingEngine):
         """Names what is not known to be linear, separable and instance-wise."""
         if self.layer is not None:
             return f"layer {self.layer!r} does not feed the pooler directly"
-        if not hasattr(trace.head, "stages"):
+        if not self.recognises(trace):
             return f"{type(trace.head).__name__} pools no RoIs"
         head = _head_of(trace)
-        for stage in head.stages:
+        read = {source for name in attributes for source in trace.sources_of(name)}
+        for stage in (head.stages[number] for number in sorted(read or range(head.num_box_stages))):
             if type(stage.pooler) is not ROIPooler:
                 return f"the pooler {type(stage.pooler).__name__} is not ROIPooler"
             for level in stage.pooler.level_poolers:
                 if type(level) is not ROIAlign:
                     return f"the pooler {type(level).__name__} is not RoIAlign"
         return head.why_not_instance_wise(attributes)
+
+    def recognises(self, trace: DetectionTrace) -> bool:
+        """Two-stage detectors."""
+        return hasattr(trace.head, "stages")
 
     def gradient_windows(
         self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0
@@ -109,7 +114,7 @@ class RoIEngine(SmoothingEngine):
         """For each source (D, K, C, P, Q): one backward pass an attribute, of the sum over detections."""
         head = _head_of(trace)
         with torch.enable_grad(), contiguous_norm_gradients(self.model):
-            # The mask branch pools when it is first asked for, so only if it is.
+            # A branch pools when it is first asked for, so only if it is.
             asked = {*range(head.num_box_stages), *sources}
             pooled = {number: head.stages[number].pooled.detach().requires_grad_() for number in asked}
             predictions = head.predict_pooled(pooled, trace)
