@@ -15,8 +15,9 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..data.coco import CocoFile, records_from_dataset
+from ..data.coco import CocoFile
 from ..data.inputs import ImageInputs, InputMaker
+from ..data.records import records_from_dataset
 from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
 from ..evaluation.runs.timing import TimedComparison

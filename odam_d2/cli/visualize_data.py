@@ -19,10 +19,10 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.structures import BoxMode
-from pycocotools import mask as mask_util
 
 from ..data import register_datasets
 from ..data.images import read_image_bgr
+from ..data.segmentations import decode_segmentation
 from ..utils.files import atomic_write
 from ..utils.imports import import_file_or_module
 from .arguments import add_config, command_parser, count, failure
@@ -47,8 +47,8 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
     for number, annotation in enumerate(annotations):
         ignored = annotation.get("iscrowd", 0) == 1
         color = _GREY if ignored else _color(number)
-        mask = decode_mask(annotation.get("segmentation"), *image.shape[:2])
-        if mask is not None:
+        if annotation.get("segmentation"):
+            mask = decode_segmentation(annotation["segmentation"], image.shape[:2])
             share = 0.6 if ignored else 0.1
             canvas[mask] = (canvas[mask] * (1 - share) + np.array(color) * share).astype(np.uint8)
             contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -77,15 +77,6 @@ def _color(number: int) -> tuple[int, int, int]:
     hue = int(180 * (number * _HUE_STEP % 1))
     blue, green, red = cv2.cvtColor(np.array([[[hue, 190, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0]
     return int(blue), int(green), int(red)
-
-
-def decode_mask(segmentation, height: int, width: int) -> np.ndarray | None:
-    """RLE or polygons -> (height, width) bool; None where there is no mask."""
-    if not segmentation:
-        return None
-    if isinstance(segmentation, list):
-        segmentation = mask_util.merge(mask_util.frPyObjects(segmentation, height, width))
-    return mask_util.decode(segmentation).astype(bool)
 
 
 def dashed_box(canvas: np.ndarray, box, color, dash: int = 6) -> None:

@@ -4,9 +4,13 @@ This is decided in one place only, because a category taken for another class is
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
+
+_LOGGER = logging.getLogger(__name__)
+# What tools call a category that isn't one.
+_NO_OBJECTS = ("background", "ignore", "none")
 
 
 def require_fitting_names(class_names: Sequence[str] | None, num_classes: int) -> None:
@@ -26,12 +30,14 @@ def class_numbers(
     class_names: Sequence[str] | None,
     num_classes: int,
     file: str,
+    groups: Collection[Any] = (),
+    say: Callable[[str], None] = _LOGGER.warning,
 ) -> dict[Any, int]:
     """The detector's class of each category that is one of its classes.
 
     With names, categories are found by name. Without, they are taken by rising id, as Detectron2 numbers them for
-    training, and must be as many as there are classes; a category 0 without annotations, which groups the others in
-    the files of some tools, is left out where that makes them as many.
+    training, and must be as many as there are classes; categories without annotations that group the others or stand
+    for the background, in the files of some tools, are left out where that makes them as many: category 0 and `groups`.
 
     Args:
         categories: id -> name.
@@ -39,6 +45,8 @@ def class_numbers(
         class_names: of the detector, by number; None where they aren't known.
         num_classes: of the detector.
         file: what errors call the annotations.
+        groups: ids of categories that by their names stand for others or for the background.
+        say: is told which categories are left out; default a warning in the log.
 
     Returns:
         Category id -> class; a category that isn't a class of the detector is missing.
@@ -51,18 +59,35 @@ def class_numbers(
     if class_names is not None:
         numbers = {name: number for number, name in enumerate(class_names)}
         return {key: numbers[name] for key, name in categories.items() if name in numbers}
-    ids = sorted(categories)
-    if len(ids) == num_classes + 1 and ids[0] == 0 and 0 not in annotated:
-        logger = logging.getLogger(__name__)
-        logger.warning(f"Category 0, {categories[0]!r}, of {file!r} is left out: it has no objects")
-        ids = ids[1:]
-    if len(ids) == num_classes:
-        return {key: number for number, key in enumerate(ids)}
+    ids = sorted(categories, key=by_rising_id)
+    idle = [key for key in ids if key not in annotated]
+    by_name = [key for key in idle if key in groups]
+    for spare in ([], [key for key in idle if key == 0 or key in groups], by_name, [key for key in idle if key == 0]):
+        if len(ids) - len(spare) == num_classes:
+            for key in spare:
+                say(f"Category {key!r}, {categories[key]!r}, of {file!r} is left out: it has no objects")
+            return {key: number for number, key in enumerate(key for key in ids if key not in spare)}
     raise ValueError(
         f"categories of `annotations` must be classes of the detector; {file!r} has {len(categories)}, "
         f"{list(categories.values())}, the detector {num_classes} classes without names: leave other categories out of "
         "the file, or name a data set of the detector's classes in DATASETS.TEST"
     )
+
+
+def by_rising_id(key: int | str) -> tuple[bool, int | str]:
+    """Sorts ids: numbers by value, text after them."""
+    return isinstance(key, str), key
+
+
+def grouping_categories(names: Mapping[Any, str], supercategories: Mapping[Any, str]) -> set[Any]:
+    """Ids of categories that by their names are no objects: the background, or what other categories belong to.
+
+    Args:
+        names: id -> name.
+        supercategories: id -> the group that it belongs to, where the file tells.
+    """
+    above = {key: {group for other, group in supercategories.items() if other != key} for key in names}
+    return {key for key, name in names.items() if name in above[key] or name.strip("_ ").casefold() in _NO_OBJECTS}
 
 
 def require_known_categories(

@@ -1,47 +1,32 @@
-"""Annotations as records: COCO files, read once and checked, and data sets of Detectron2's catalog.
+"""COCO files as records: the one place where annotations are read and judged.
 
 Records are Detectron2's standard dicts: ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations`` with
-``bbox``, ``bbox_mode``, ``category_id`` (the detector's number) and, where known, ``id``, ``segmentation``, ``iscrowd``
-and ``ignore``.
+``bbox``, ``bbox_mode``, ``category_id`` (the detector's number) and, where known, ``id``, ``area``, ``segmentation``,
+``iscrowd`` and ``ignore``.
+
+What can be understood is repaired, what can't is left out, and both are counted: see
+:class:`odam_d2.data.account.Account`. What contradicts itself is an error.
 """
 
-import json
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
-
-from .categories import class_numbers, require_fitting_names, require_known_categories
+from .account import ANNOTATIONS, IMAGES, MASKS, Account
+from .boxes import check_box
+from .categories import class_numbers, grouping_categories, require_fitting_names, require_known_categories
+from .coco_content import annotated_categories, read_categories, read_content, told_once
+from .entries import Entry, attributes_without_use, read_annotation, read_reference
+from .images_of_file import SIZE, FileImages, name_of
+from .records import without_bad_mask
+from .values import UnusableError, shown
 
 # In place of a class: the annotated category is none of the detector's.
 UNKNOWN_CLASS = -1
-
-
-def corners(annotation: dict) -> tuple[float, float, float, float]:
-    """The box of a record's annotation, XYXY in pixels of the original image."""
-    box = BoxMode.convert(list(annotation["bbox"]), annotation.get("bbox_mode", BoxMode.XYXY_ABS), BoxMode.XYXY_ABS)
-    x1, y1, x2, y2 = box
-    return x1, y1, x2, y2
-
-
-def why_no_object(annotation: dict) -> str | None:
-    """Why a record's annotation is no object to find: the one rule for reports and metrics.
-
-    Returns:
-        ``crowd`` for a group, ``ignored`` where it is marked with ``ignore``, ``empty`` for a box without a size, else
-        None.
-    """
-    if annotation.get("iscrowd", 0):
-        return "crowd"
-    if annotation.get("ignore", 0):
-        return "ignored"
-    x1, y1, x2, y2 = corners(annotation)
-    return None if x2 > x1 and y2 > y1 else "empty"
+_IDS = "ids as text or with a decimal point"
 
 
 class CocoFile:
@@ -56,13 +41,18 @@ class CocoFile:
             categories by rising id, which is how Detectron2 numbers them for training.
         num_classes: how many classes the detector has, which names and categories are checked against; None where
             there is no detector.
-        images: folder that the file names are in; None to leave them as they are.
+        images: folder that the file names are in, also where their folders or prefixes differ; None to leave names as
+            they are.
 
     Attributes:
         class_names: the name of each class, by its number.
         strangers: names of annotated categories that the detector has no class for.
-        records: of each image, in the order of the file. ``height`` and ``width`` are missing where the file doesn't
-            have them. An annotation of a stranger has the ``category_id`` UNKNOWN_CLASS and its name as ``category``.
+        records: of each image, in the order of the file. ``height`` and ``width`` are missing where neither the file
+            nor the image tells them. An annotation of a stranger has the ``category_id`` UNKNOWN_CLASS and its name as
+            ``category``.
+        account: what became of the entries.
+        sound: whether every entry is used as it is, and ids of annotations are as COCO's evaluation needs them:
+            different, and none is 0, which it takes for "not matched".
 
     Raises:
         ValueError: if the file can't be read, isn't in the COCO format or contradicts itself, or its categories or
@@ -77,61 +67,148 @@ class CocoFile:
         images: str | os.PathLike | None = None,
     ):
         self._path, self._given_names = str(path), class_names
+        self.account = Account(self._path)
         if num_classes is not None:
             require_fitting_names(class_names, num_classes)
         with _reading(path):
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            self._categories = _categories(content)
-            self._annotated = {item["category_id"] for item in content["annotations"]}
+            content = read_content(path, self.account.notes.append)
+            self._categories, above = read_categories(content["categories"], self.account.notes.append)
+            self._annotated = annotated_categories(content["annotations"])
         if num_classes is None:
             num_classes = len(self._categories) if class_names is None else len(class_names)
-        self._numbers = class_numbers(self._categories, self._annotated, class_names, num_classes, self._path)
+        groups = grouping_categories(self._categories, above)
+        about = (self._categories, self._annotated, class_names, num_classes, self._path)
+        self._numbers = class_numbers(*about, groups, self.account.notes.append)
         by_number = {number: self._categories[key] for key, number in self._numbers.items()}
         self.class_names = tuple(class_names or (by_number[number] for number in range(num_classes)))
         self.strangers = [
             name for key, name in self._categories.items() if key in self._annotated and key not in self._numbers
         ]
+        self._images = FileImages(self.account)
+        self._places: dict[int | str, list[int]] = {}  # of the annotations of an image, in the file
+        self._matched: dict[Path, dict] = {}
         with _reading(path):
-            by_id = self._read_images(content["images"], images)
-            for item in content["annotations"]:
-                self._add_annotation(item, by_id)
-        self.records = list(by_id.values())
+            self._images.read(content["images"])
+            if images is not None:
+                self._images.locate(images)
+            self._read_annotations(content["annotations"])
+        if images is not None:
+            self._images.tell_of_folder()
+        self.records = list(self._images.by_id.values())
 
-    def _read_images(self, images: list[dict], folder: str | os.PathLike | None) -> dict[Any, dict]:
-        """Records without annotations, by id; also notes them by their file's name for :meth:`find`."""
-        by_id: dict[Any, dict] = {}
-        self._named: dict[str, list[tuple[PurePosixPath, dict]]] = {}
-        for image in images:
-            if image["id"] in by_id:
-                raise ValueError(f"two images have the id {image['id']!r}")
-            name = image["file_name"]
-            size = {side: int(image[side]) for side in ("height", "width") if side in image}
-            record = {
-                "file_name": name if folder is None else str(Path(folder) / name),
-                "image_id": image["id"],
-                **size,
-            }
-            by_id[image["id"]] = {**record, "annotations": []}
-            own = PurePosixPath(name)
-            self._named.setdefault(own.name, []).append((own, by_id[image["id"]]))
-        return by_id
+    @property
+    def sound(self) -> bool:
+        """See the class."""
+        counts = [self.account.count(kind) for kind in (IMAGES, ANNOTATIONS, MASKS)]
+        return self._sound_ids and all(count["all"] == count["as_they_are"] for count in counts)
 
-    def _add_annotation(self, item: dict, by_id: dict[Any, dict]) -> None:
-        name, box = item.get("id"), [float(side) for side in item["bbox"]]
-        if len(box) != 4 or not all(map(math.isfinite, box)):
-            raise ValueError(f"the bbox of annotation {name!r} must be four finite numbers; got {item['bbox']}")
-        for key, known in (("image_id", by_id), ("category_id", self._categories)):
-            if item[key] not in known:
-                raise ValueError(f"annotation {name!r} has the {key} {item[key]!r}, which the file doesn't have")
-        kept = {key: item[key] for key in ("id", "segmentation", "iscrowd", "ignore") if key in item}
-        number = self._numbers.get(item["category_id"], UNKNOWN_CLASS)
-        kept |= {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": number}
+    def _read_annotations(self, items: list) -> None:
+        without_use: Counter[str] = Counter()
+        seen: dict[int | str, list[dict]] = {}
+        self._sound_ids = True
+        for place, item in enumerate(items):
+            name, image = name_of(item, place), None
+            try:
+                record, repaired = self._record_of(item)
+                image = self._images.names[record["image_id"]].file_name
+                entry, mask = self._judge(item, record)
+                if repaired:
+                    entry.repairs.append(_IDS)
+                self._note_id(item, entry, seen)
+            except UnusableError as error:
+                self.account.leave_out(ANNOTATIONS, name, image, error)
+                continue
+            self.account.add(ANNOTATIONS, place, name, dict.fromkeys(entry.repairs))
+            without_use += attributes_without_use(item)
+            if isinstance(mask, UnusableError):
+                self.account.leave_out(MASKS, name, image, mask)
+            elif mask is not None:
+                entry.values |= mask.values
+                self.account.add(MASKS, place, name, mask.repairs)
+            record["annotations"].append(entry.values)
+            self._places.setdefault(record["image_id"], []).append(place)
+        self.account.notes += told_once(without_use)
+
+    def _record_of(self, item: Any) -> tuple[dict, bool]:
+        image_id, repaired = read_reference(item, "image_id")
+        if image_id not in self._images.by_id:
+            raise UnusableError("its image is none that was read", f"image_id {shown(image_id)}")
+        return self._images.by_id[image_id], repaired
+
+    def _judge(self, item: dict, record: dict) -> tuple[Entry, Entry | UnusableError | None]:
+        category, repaired = read_reference(item, "category_id")
+        if category not in self._categories:
+            raise UnusableError("its category is none of the file's", f"category_id {shown(category)}")
+        entry, mask = read_annotation(item, _size(record))
+        if repaired:
+            entry.repairs.append(_IDS)
+        number = self._numbers.get(category, UNKNOWN_CLASS)
+        entry.values["category_id"] = number
         if number == UNKNOWN_CLASS:
-            kept["category"] = self._categories[item["category_id"]]
-        by_id[item["image_id"]]["annotations"].append(kept)
+            entry.values["category"] = self._categories[category]
+        return entry, mask
+
+    def _note_id(self, item: dict, entry: Entry, seen: dict[int | str, list[dict]]) -> None:
+        """Notes an annotation's id; raises UnusableError for one that is there a second time, value by value."""
+        ident = entry.values.get("id")
+        self._sound_ids &= ident not in (None, 0)
+        if ident is None:
+            return
+        if any(item == other for other in seen.get(ident, ())):
+            raise UnusableError("the same entry again")
+        if ident in seen:
+            entry.repairs.append("an id that another annotation has too; both are kept")
+        seen.setdefault(ident, []).append(item)
+
+    def match(self, paths: Iterable[Path]) -> int:
+        """Finds the records of the images of a run, for :meth:`use`, and tells the account what isn't used.
+
+        Args:
+            paths: all images of the run.
+
+        Returns:
+            How many of them have a record.
+
+        Raises:
+            ValueError: if it can't be told which image an entry means; the message names both.
+        """
+        self._matched = self._images.match(paths)
+        return len(self._matched)
+
+    def use(self, path: Path, height: int, width: int, strict: bool = False) -> dict | None:
+        """The record of an image of the run, see :meth:`match`.
+
+        Args:
+            path: one of those that were matched.
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+            strict: whether annotations of another size are an error.
+
+        Returns:
+            Its record; None if the file doesn't know the image, or knows it with another size: then its annotations
+            are left out, and the account says so.
+
+        Raises:
+            ValueError: if the image is of another size, where that is an error.
+        """
+        record = self._matched.get(path)
+        if record is None:
+            return None
+        try:
+            return self._fitted(record, path, height, width)
+        except ValueError:
+            if strict:
+                raise
+        error = UnusableError("the image has another size than the file says", f"{width} x {height}, width x height")
+        image = self._images.names[record["image_id"]].file_name
+        places = self._places.pop(record["image_id"], [])
+        for place, item in zip(places, record["annotations"], strict=True):
+            self.account.take_back(ANNOTATIONS, place, item.get("id", place), image, error)
+        record["annotations"] = []
+        return None
 
     def find(self, path: str | os.PathLike, height: int, width: int) -> dict | None:
-        """The record of an image.
+        """The record of one image.
 
         Args:
             path: the image; found by its file name, and by its folders where several images share that.
@@ -144,40 +221,50 @@ class CocoFile:
         Raises:
             ValueError: if several images could be meant, or the annotated image is of another size.
         """
-        parts, named = Path(path).resolve().parts, self._named.get(Path(path).name, [])
-        fitting = [one for one in named if _is_tail(one[0].parts, parts)] or named
-        if not fitting:
-            return None
-        longest = max(len(name.parts) for name, _ in fitting)
-        best = [(name, record) for name, record in fitting if len(name.parts) == longest]
-        if len(best) > 1:
-            raise ValueError(
-                f"the annotations must name an image once; got {[str(name) for name, _ in best]} for {str(path)!r}: "
-                "give file names with their folders"
-            )
-        ((_, record),) = best
-        size = (record.get("height", height), record.get("width", width))
-        if size != (height, width):
+        record = self._images.find_one(Path(path))
+        return None if record is None else self._fitted(record, path, height, width)
+
+    def _fitted(self, record: dict, path: str | os.PathLike, height: int, width: int) -> dict:
+        """The record, its annotations judged by the image's size where the file didn't tell it."""
+        size = _size(record)
+        if size is None:
+            record |= dict(zip(SIZE, (height, width), strict=True))
+            self._judge_again(record)
+        elif size != (height, width):
             raise ValueError(
                 f"the image must have its annotated size of {size[1]} x {size[0]}; got {width} x {height} for "
                 f"{str(path)!r}: its boxes would lie elsewhere"
             )
         return record
 
+    def _judge_again(self, record: dict) -> None:
+        ident, size, kept = record["image_id"], _size(record), []
+        image = self._images.names[ident].file_name
+        for place, item in zip(self._places.get(ident, []), record["annotations"], strict=True):
+            name = item.get("id", place)
+            try:
+                check_box(item["bbox"], size)
+            except UnusableError as error:
+                self.account.take_back(ANNOTATIONS, place, name, image, error)
+                continue
+            kept.append((place, without_bad_mask(item, size, place, name, image, self.account, counted=True)))
+        self._places[ident], record["annotations"] = [place for place, _ in kept], [item for _, item in kept]
+
     def known_records(self) -> list[dict]:
-        """All records, of classes that the detector knows and with sizes.
+        """All records, of classes that the detector knows and with sizes; images without are left out.
 
         Raises:
-            ValueError: if an object is of a category that the detector doesn't know, or an image has no size.
+            ValueError: if an object is of a category that the detector doesn't know.
         """
         require_known_categories(self._categories, self._numbers, self._annotated, self._given_names, self._path)
-        sizeless = [record["image_id"] for record in self.records if not {"height", "width"} <= record.keys()]
-        if sizeless:
-            raise ValueError(
-                f"`annotations` must tell height and width of each image; got {self._path!r}, where image "
-                f"{sizeless[0]!r} lacks them: add them"
-            )
-        return self.records
+        sized = [record for record in self.records if _size(record) is not None]
+        for record in self.records if len(sized) < len(self.records) else ():
+            if _size(record) is None:
+                ident, error = record["image_id"], UnusableError("no size, and the image can't be read")
+                name = self._images.names[ident].file_name
+                self.account.take_back(IMAGES, self._images.places[ident], ident, name, error)
+        self.records = sized
+        return sized
 
 
 def records_from_coco(
@@ -197,67 +284,22 @@ def records_from_coco(
     return CocoFile(annotations, class_names, num_classes, images).known_records()
 
 
-def records_from_dataset(name: str, class_names: Sequence[str] | None, num_classes: int) -> list[dict]:
-    """Records of a data set of Detectron2's catalog; arguments and errors as of :func:`records_from_coco`."""
-    if name not in DatasetCatalog.list():
-        raise ValueError(
-            f"`dataset` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, import the "
-            "file that registers it, or give annotations and images"
-        )
-    require_fitting_names(class_names, num_classes)
-    try:
-        records = DatasetCatalog.get(name)
-    # Anyone can register a data set, and each fails in its own way; Detectron2's own asserts that nothing is ignored.
-    except Exception as error:
-        raise ValueError(
-            f"`dataset` must be one that can be read; got {name!r}, which failed with {type(error).__name__}: {error}: "
-            "mend it, or give a COCO file by --annotations and --images, which may hold what is marked with `ignore`"
-        ) from error
-    own = MetadataCatalog.get(name).get("thing_classes")
-    if own is None:
-        return records
-    categories = dict(enumerate(own))
-    annotated = {item["category_id"] for record in records for item in record.get("annotations", ())}
-    numbers = class_numbers(categories, annotated, class_names, num_classes, name)
-    require_known_categories(categories, numbers, annotated, class_names, name)
-    return [
-        {
-            **record,
-            "annotations": [
-                {**item, "category_id": numbers[item["category_id"]]} for item in record.get("annotations", ())
-            ],
-        }
-        for record in records
-    ]
-
-
 def category_names(path: str | os.PathLike) -> tuple[str, ...]:
     """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read."""
     try:
-        return tuple(_categories(json.loads(Path(path).read_text(encoding="utf-8"))).values())
-    except (OSError, ValueError, KeyError, TypeError):
+        return tuple(read_categories(read_content(path)["categories"])[0].values())
+    except ValueError:
         return ()
 
 
-def _categories(content: dict) -> dict[Any, str]:
-    """Id -> name of each category, by rising id."""
-    found = {one["id"]: str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
-    if len(found) < len(content["categories"]):
-        raise ValueError("two categories have the same id")
-    return found
+def _size(record: dict) -> tuple[int, int] | None:
+    return (record["height"], record["width"]) if all(side in record for side in SIZE) else None
 
 
 @contextmanager
 def _reading(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what goes wrong with a file that isn't COCO's into one error that says so."""
+    """Names the file, and what it must be, in what is wrong with it."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"`annotations` must be a json file in the COCO format; got {str(path)!r}: {reason}"
-        ) from error
-
-
-def _is_tail(tail: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    return parts[len(parts) - len(tail) :] == tail
+    except ValueError as error:
+        raise ValueError(f"`annotations` must be a json file in the COCO format; got {str(path)!r}: {error}") from error

@@ -1,7 +1,8 @@
 """What a user who evaluates explanations or detections of crowds needs; everything else is in its own module."""
 
-from ..data.coco import records_from_coco, records_from_dataset
+from ..data.coco import records_from_coco
 from ..data.matching import match_detections
+from ..data.records import records_from_dataset
 from .bootstrap import bootstrap_interval
 from .crowd.evaluator import CrowdHumanEvaluator
 from .crowd.table import crowd_table

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as mask_util
 from torch import Tensor
 
-from ..data.coco import corners, why_no_object
+from ..data.boxes import corners, why_no_object
+from ..data.segmentations import decode_segmentation
+from ..data.values import UnusableError
 from .metrics.localization import inside_boxes
 
 
@@ -72,7 +73,8 @@ class TrueObjects:
         """(G, h, w) bool, empty for an object without a mask.
 
         Raises:
-            ValueError: if a mask can't be decoded, or is of another size than the image.
+            ValueError: if a mask can't be drawn, or is of another size than the image; records that this package reads
+                have none of these.
         """
         masks = np.zeros((len(self.boxes), *self.size), dtype=bool)
         for number, segmentation in enumerate(self.segmentations):
@@ -84,21 +86,9 @@ class TrueObjects:
 def _decode(segmentation: Any, size: tuple[int, int], name: Any) -> np.ndarray:
     """(h, w) bool from COCO's polygons, or its run lengths, as numbers or packed."""
     try:
-        if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str | bytes):
-            packed = segmentation
-        else:
-            packed = mask_util.frPyObjects(segmentation, *size)
-            packed = mask_util.merge(packed) if isinstance(packed, list) else packed
-        mask = mask_util.decode(packed).astype(bool)
-    # pycocotools says "input type is not supported" with a bare Exception.
-    except Exception as error:
+        return decode_segmentation(segmentation, size)
+    except UnusableError as error:
         raise ValueError(
-            f"the mask of annotation {name} must be COCO's polygons or run lengths; got something else ({error}): mend "
-            "the annotations, or leave the mask out"
+            f"the mask of annotation {name} must be COCO's polygons or run lengths for an image of {size[1]} x "
+            f"{size[0]}; but {error}: mend the annotations, or leave the mask out"
         ) from error
-    if mask.shape != tuple(size):
-        raise ValueError(
-            f"the mask of annotation {name} must be of the image's size {size[1]} x {size[0]}; got {mask.shape[1]} x "
-            f"{mask.shape[0]}: it is of another image"
-        )
-    return mask

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
 
-from ..data.coco import UNKNOWN_CLASS, corners, why_no_object
+from ..data.boxes import corners, why_no_object
+from ..data.coco import UNKNOWN_CLASS
 from ..data.matching import match_greedily
 from .storage import class_name
 

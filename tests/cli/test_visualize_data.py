@@ -66,12 +66,6 @@ def test_draws_boxes_where_they_are(tool):
     assert (xs.min(), ys.min(), xs.max(), ys.max()) == (4, 6, 23, 15)
 
 
-def test_reads_polygons_and_rle_alike(tool):
-    square = tool.decode_mask([[2, 1, 6, 1, 6, 4, 2, 4]], 8, 10)
-    assert square.shape == (8, 10) and square[1:4, 2:6].all() and square.sum() == 12
-    assert tool.decode_mask(None, 8, 10) is None
-
-
 def test_wants_somewhere_to_write_to(tool, capsys):
     with pytest.raises(SystemExit, match="2"):
         tool.main(["--num", "1"])

@@ -15,7 +15,7 @@ def truth_of(tmp_path, *annotations):
 def test_what_does_not_count_is_left_out_and_counted(tmp_path):
     crowd = {"iscrowd": 1, "segmentation": {"size": [4, 6], "counts": [0, 24]}}
     truth = truth_of(tmp_path, crowd, {"ignore": 1}, {"bbox": [0, 0, 0, 3]}, {"bbox": [1.5, 1, 2, 2]})
-    assert truth.dropped == {"crowd": 1, "ignored": 1, "empty": 1}
+    assert truth.dropped == {"crowd": 1, "ignored": 1, "empty": 0}  # the reader leaves that one out
     assert truth.ids == [3] and truth.boxes.tolist() == [[1.5, 1, 3.5, 3]] and truth.classes.tolist() == [1]
     assert truth.size == (4, 6)
 
@@ -41,13 +41,17 @@ def test_masks_of_every_kind(tmp_path):
 @pytest.mark.parametrize(
     "segmentation, message",
     [
-        ({"size": [3, 6], "counts": [0, 18]}, "must be of the image's size 6 x 4; got 6 x 3"),
-        ("what", "must be COCO's polygons or run lengths"),
+        ({"size": [3, 6], "counts": [0, 18]}, "of another size than the image .6 x 3 instead of 6 x 4"),
+        ("what", "must be COCO's polygons or run lengths for an image of 6 x 4; but"),
+        ([[0, 0, float("nan"), 1, 1, 1]], "is not finite"),
+        ({"size": [4, 6], "counts": [10, 5]}, "don't add up"),
     ],
 )
-def test_masks_that_can_not_be_used(tmp_path, segmentation, message):
-    with pytest.raises(ValueError, match=message):
-        _ = truth_of(tmp_path, {"segmentation": segmentation}).masks
+def test_masks_that_can_not_be_used(segmentation, message):
+    """Records of a reader of one's own; those of this package hold no such masks."""
+    item = {"bbox": [0, 0, 2, 2], "category_id": 0, "id": 7, "segmentation": segmentation}
+    with pytest.raises(ValueError, match=f"the mask of annotation 7 .*{message}"):
+        _ = TrueObjects.of({"height": 4, "width": 6, "annotations": [item]}).masks
 
 
 def test_a_image_without_annotations(tmp_path):
