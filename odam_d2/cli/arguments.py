@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ..utils.files import OutputError, disk_error
+from ..utils.files import FULL, OutputError
 
 # Scripts in tools/ that are not called like their command.
 _SCRIPTS = {"train": "train_net.py", "summarize": "summarize_runs.py"}
@@ -63,9 +63,8 @@ def script_parser(doc: str | None) -> argparse.ArgumentParser:
 
 def failure(error: Exception) -> int:
     """Prints one sentence about a run that can't be set up or finished, and returns the exit code for it."""
-    said = disk_error(error)
-    if said is not None and said is error and not isinstance(error, OutputError):
-        error = OutputError(said.filename or "the output", said)
+    if isinstance(error, OSError) and error.errno in FULL and not isinstance(error, OutputError):
+        error = OutputError(error.filename or "the output", error)
     print(f"error: {error}", file=sys.stderr)
     return 1
 

@@ -8,12 +8,11 @@ Exit code: 0, also without a detection; 1 if an image or the set-up failed; 2 if
 
 import argparse
 import datetime
-import os
 import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from ..explain import Explainer, build_explainer, explainer_options
 from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
-from ..utils.files import atomic_write, distinct_names, safe_name, write_json
+from ..utils.files import OutputError, atomic_write, distinct_names, safe_name, write_json
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
 from ..visualize.report import failure_entry, image_entry, write_report
@@ -52,6 +51,7 @@ from .arguments import (
     whole,
 )
 from .config import build_detector, read_run_config
+from .finished_images import FOLDER, FinishedImages, names_in_report, settings_of
 
 JPEG_QUALITY = 90
 OUR_FILES = ("overlay.jpg", "heatmaps.npz", "det_*.jpg")
@@ -91,12 +91,13 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--strips", type=whole, default=3, metavar="N",
         help="draw all maps of the N best boxes of each image side by side, as files; the report has those of every "
         "box (default: 3)")  # fmt: skip
+    add("--resume", action="store_true", help="keep the finished images in --output and explain the others")
     return parser
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
     """A folder name for each image: its stem, numbered where several images share it (``cat``, ``cat-2``)."""
-    return distinct_names((path.stem for path in paths), taken=("report.html", "run.json"))
+    return distinct_names((path.stem for path in paths), taken=("report.html", "run.json", FOLDER))
 
 
 class ImageExplainer:
@@ -142,8 +143,8 @@ class ImageExplainer:
         rgb: np.ndarray,
         instances: Instances,
         truth: list[Annotation] | None,
-    ) -> dict[str, Any]:
-        """Writes the files of an image that was explained.
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Writes the files of an image that was explained, and removes those that an earlier run wrote.
 
         Args:
             path: the image.
@@ -154,8 +155,12 @@ class ImageExplainer:
             truth: its annotated objects.
 
         Returns:
-            Its entry in the report.
+            Its entry in the report, and the names of its files.
+
+        Raises:
+            OutputError: if they can't be written; those of an earlier run then stay.
         """
+        written = ["heatmaps.npz", "overlay.jpg"]
         save_heatmaps(folder / "heatmaps.npz", instances, self.class_names, str(path))
         _save_jpeg(folder / "overlay.jpg", draw_detections(rgb, instances, self.class_names, rgb=True))
         best = instances.scores.argsort(descending=True, stable=True)[: self.args.strips]
@@ -163,9 +168,11 @@ class ImageExplainer:
             label, score = int(instances.pred_classes[k]), float(instances.scores[k])
             safe = safe_name(class_name(label, self.class_names)).replace(" ", "_")
             strip = draw_attribute_panel(rgb, instances, k, class_names=self.class_names, rgb=True)
-            _save_jpeg(folder / f"det_{k:03d}_{safe}_{score:.2f}.jpg", strip)
+            written.append(f"det_{k:03d}_{safe}_{score:.2f}.jpg")
+            _save_jpeg(folder / written[-1], strip)
+        remove_old_files(folder, written)
         judge = self.args.explain == "detections"
-        return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True)
+        return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True), written
 
     def _explain(self, image, path, truth):
         given = None
@@ -218,7 +225,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError) as error:
             parser.error(str(error))
         load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
-        output.mkdir(parents=True, exist_ok=True)
+        folders = dict(zip(folder_names(paths), paths, strict=True))
+        finished = FinishedImages(output)
+        finished.start(settings_of(args, cfg, options, class_names), args.resume, folders)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
 
@@ -241,20 +250,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     start = time.perf_counter()
     explain = ImageExplainer(explainer, cfg, annotations, class_names, args)
-    entries, images, failures = explain_all(explain, paths, output)
+    try:
+        images, failures, failed = explain_all(explain, folders, finished)
+    except OutputError as error:
+        return failure(error)
     run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
     report = output / "report.html"
     annotated = args.explain == "annotations"
-    write_report(
-        report,
-        entries,
-        explainer.attributes,
-        run,
-        noun="annotated box" if annotated else "detection",
-        empty="No annotated boxes in these images." if annotated
-        else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
-    )  # fmt: skip
-    write_json(output / "run.json", {**run, "images": images, "failures": failures})
+    try:
+        write_report(
+            report,
+            finished.entries(names_in_report(folders), failed),
+            explainer.attributes,
+            run,
+            noun="annotated box" if annotated else "detection",
+            empty="No annotated boxes in these images." if annotated
+            else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
+        )  # fmt: skip
+        write_json(output / "run.json", {**run, "images": images, "failures": failures})
+    except OutputError as error:
+        return failure(error)
     boxes = sum(image["detections"] for image in images)
     print(f"Report: {report.resolve()}")
     print(f"{len(paths)} images, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")
@@ -262,55 +277,78 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def explain_all(
-    explain: ImageExplainer, paths: Sequence[Path], output: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Explains every image; one that fails is reported and the others are still explained.
+    explain: ImageExplainer, folders: Mapping[str, Path], finished: FinishedImages
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Explains every image that isn't finished; one that fails is reported and the others are still explained.
 
     While one image is explained, a thread writes the files of those before it.
 
-    Returns:
-        Entries for the report, and for run.json what was done and what failed.
-    """
-    root = os.path.commonpath([p.resolve().parent for p in paths])
-    entries, images, failures = [], [], []
-    waiting: deque[tuple[Path, str, str, Future]] = deque()
+    Args:
+        explain: what explains.
+        folders: name of each image's folder -> the image.
+        finished: knows those that are finished, and keeps the others.
 
-    def finish(path: Path, name: str, folder: str, written: Future) -> None:
+    Returns:
+        For run.json what was done and what failed; entries of the report for what failed, by folder.
+
+    Raises:
+        OutputError: if the files of an image can't be written; nothing is explained after it.
+    """
+    counts: dict[str, int] = {}
+    failures, failed = [], {}
+    waiting: deque[tuple[str, Future]] = deque()
+    names = names_in_report(folders)
+
+    def write(folder: str, *explained: Any) -> int:
+        entry, written = explain.write(folders[folder], names[folder], finished.output / folder, *explained)
+        finished.keep(folder, entry, written)
+        return len(entry["detections"])
+
+    def finish(folder: str, written: Future) -> None:
         try:
-            entry = written.result()
+            counts[folder] = written.result()
+        except OutputError:
+            raise
         except Exception as error:
             reason = str(error) or type(error).__name__
-            tqdm.write(f"failed: {path}: {reason}", file=sys.stderr)
-            entry = failure_entry(name, reason)
-            failure = {"file": str(path), "error": reason, "type": type(error).__name__}
+            tqdm.write(f"failed: {folders[folder]}: {reason}", file=sys.stderr)
+            remove_old_files(finished.output / folder)
+            failed[folder] = failure_entry(names[folder], reason)
+            failure = {"file": str(folders[folder]), "error": reason, "type": type(error).__name__}
             if not isinstance(error, ValueError | FloatingPointError | OSError):
                 failure["traceback"] = "".join(traceback.format_exception(error))
             failures.append(failure)
-        else:
-            images.append({"file": str(path), "folder": folder, "detections": len(entry["detections"])})
-        entries.append(entry)
         progress.update()
 
-    with ThreadPoolExecutor(1) as writer, tqdm(total=len(paths), desc="explaining", unit="image") as progress:
-        for path, folder in zip(paths, folder_names(paths), strict=True):
-            name = os.path.relpath(path.resolve(), root)
-            remove_old_files(output / folder)
+    with ThreadPoolExecutor(1) as writer, tqdm(total=len(folders), desc="explaining", unit="image") as progress:
+        for folder, path in folders.items():
+            known = finished.count(folder)
+            if known is not None:
+                counts[folder] = known
+                progress.update()
+                continue
             try:
-                written = writer.submit(explain.write, path, name, output / folder, *explain.explain(path))
+                written = writer.submit(write, folder, *explain.explain(path))
             except Exception as error:
                 written = Future()
                 written.set_exception(error)
-            waiting.append((path, name, folder, written))
+            waiting.append((folder, written))
             # Images wait in memory; with more than this, writing is the bottleneck.
             while len(waiting) > MOST_WAITING:
                 finish(*waiting.popleft())
         while waiting:
             finish(*waiting.popleft())
-    return entries, images, failures
+    images = [
+        {"file": str(path), "folder": folder, "detections": counts[folder]}
+        for folder, path in folders.items()
+        if folder in counts
+    ]
+    return images, failures, failed
 
 
-def remove_old_files(folder: Path) -> None:
-    """Removes what an earlier run wrote for an image, and nothing else."""
+def remove_old_files(folder: Path, but: Sequence[str] = ()) -> None:
+    """Removes what an earlier run wrote for an image, and nothing else; the files called `but` stay."""
     for pattern in OUR_FILES:
         for old in folder.glob(pattern):
-            old.unlink()
+            if old.name not in but:
+                old.unlink()

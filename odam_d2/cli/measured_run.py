@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from ..modeling import inference_copy
 from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
+from ..utils.files import file_checksum
 from .arguments import (
     add_config,
     add_machines,
@@ -204,7 +204,7 @@ class MeasuredRun:
             "config": config.dump(),
             "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
-            "imports": [_content(name) if name.endswith(".py") else name for name in self.args.imports],
+            "imports": [file_checksum(name) if name.endswith(".py") else name for name in self.args.imports],
             "methods": self.methods,
             **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
         }
@@ -212,10 +212,6 @@ class MeasuredRun:
     def files(self) -> dict[Any, str]:
         """Image id -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
         return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
-
-
-def _content(path: str | os.PathLike) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _file(path: str, folder: str | None) -> str:

@@ -7,7 +7,6 @@ for ``DetectionCheckpointer``. The checkpoint lies in the path manager's cache f
 """
 
 import functools
-import hashlib
 import logging
 import os
 import tempfile
@@ -19,7 +18,7 @@ import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 
 from ..utils.checkpoint import split_address
-from ..utils.files import atomic_write
+from ..utils.files import atomic_write, file_checksum
 from ..utils.packed import unpack
 
 PREFIX = "odam://"
@@ -60,7 +59,7 @@ class BundledWeights(PathHandler):
         self._check_kwargs(kwargs)
         packed = self.packed_file(path)
         # Another version of the package has other weights under the same name.
-        name = f"{packed.stem}-{_checksum(packed)[:16]}.pth"
+        name = f"{packed.stem}-{file_checksum(packed)[:16]}.pth"
         cached = _cache_folder() / name
         if force or not _is_whole(cached):
             try:
@@ -115,10 +114,6 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _checksum(path: str | os.PathLike) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 BUNDLED = BundledWeights(WEIGHTS)
 PathManager.register_handler(BUNDLED, allow_override=True)
 
@@ -128,5 +123,5 @@ def weights_checksum(weights: str) -> str:
     place, queries = split_address(weights)
     chosen = "".join(f"?{name}={value}" for name, value in sorted(queries.items()))
     if place.startswith(PREFIX):
-        return _checksum(BUNDLED.packed_file(place)) + chosen
-    return (_checksum(place) if os.path.isfile(place) else place) + chosen
+        return file_checksum(BUNDLED.packed_file(place)) + chosen
+    return (file_checksum(place) if os.path.isfile(place) else place) + chosen

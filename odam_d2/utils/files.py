@@ -20,10 +20,11 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{device}{number}" for device in ("C
 
 # A writer's file before it is complete; see `atomic_write`.
 _UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.tmp", re.DOTALL)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What the system says where there is no room left.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 # What a disk says to a writer; other errors of a body aren't about what is written.
-_OF_DISKS = (*_FULL, *_FORBIDDEN, errno.EIO, errno.ESTALE)
+_OF_DISKS = (*FULL, *_FORBIDDEN, errno.EIO, errno.ESTALE)
 
 
 class OutputError(OSError):
@@ -36,13 +37,13 @@ class OutputError(OSError):
 
     def __init__(self, path: str | os.PathLike, cause: OSError):
         remedy = "choose another folder"
-        if cause.errno in _FULL:
+        if cause.errno in FULL:
             remedy = "free some space or choose another folder"
         elif cause.errno in _FORBIDDEN:
             remedy = "choose another folder or change its permissions"
         super().__init__(
-            f"{os.fspath(path)!r} must be writable; got {cause.strerror or cause!r}: {remedy}, and run this again, with "
-            "--resume where the command has it; what was finished is kept"
+            f"{os.fspath(path)!r} must be writable; got {cause.strerror or cause!r}: {remedy}, and run this again, "
+            "with --resume where the command has it; what was finished is kept"
         )
         self.errno = cause.errno
 
@@ -50,7 +51,7 @@ class OutputError(OSError):
 def disk_error(error: BaseException | None) -> OSError | None:
     """What a disk said that can't be written to, if that is the cause of an error; else None."""
     while error is not None:
-        if isinstance(error, OSError) and (error.errno in _OF_DISKS):
+        if isinstance(error, OSError) and error.errno in _OF_DISKS:
             return error
         error = error.__cause__ or error.__context__
     return None
@@ -113,6 +114,15 @@ def distinct_names(texts: Iterable[str], taken: Iterable[str] = ()) -> list[str]
 def checksum(text: str) -> str:
     """SHA-256 of any text in hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_checksum(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes in hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _is_refused(letter: str) -> bool:

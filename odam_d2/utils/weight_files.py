@@ -127,7 +127,7 @@ def _read(path: Path, head: bytes, shown: str | os.PathLike) -> Any:
             shown, "is a tar archive", "unpack it, or save a very old checkpoint again with a newer torch"
         )
     # What pickles of protocols 2 to 5 begin with, and what those before do.
-    if head[:1] == b"\x80" or head[:1] in b"(}]c" or path.suffix == ".pkl":
+    if head[:1] == b"\x80" or head[:1] in b"(}]c":
         with path.open("rb") as file:
             return load_arrays(file)
     raise cannot_read(shown, f"begins with {head[:16]!r}", f"name a file that torch.save wrote, or one of {SUFFIXES}")
@@ -145,6 +145,8 @@ def _check_archive(path: Path, shown: str | os.PathLike) -> None:
 def _read_torch(path: Path, shown: str | os.PathLike) -> Any:
     try:
         content, strangers = load_torch_file(path)
+    except CarriesCode:
+        raise
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split("WeightsUnpickler error:")[-1].split())[:150]
         raise cannot_read(shown, f"holds what isn't read without running code ({reason})", _SAVE_WEIGHTS) from error

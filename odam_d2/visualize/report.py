@@ -5,14 +5,14 @@ image by the rule of :meth:`HeatMaps.to_image`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detectron2.structures import Instances
 
 from ..data.images import ImageLike
 from ..structures import COMBINED_PARTS, HeatMaps
-from ..utils.files import write_text
+from ..utils.files import atomic_write
 from .encoding import eight_bit_maps
 from .ground_truth import Annotation, judge_detections
 from .overlay import COLORMAP, OPAQUE_FROM, color_table, instance_color
@@ -21,6 +21,7 @@ from .pixels import fitting_rgb
 from .storage import class_name, known_names
 
 _COLORMAPS = (COLORMAP, "inferno", "viridis")
+_ENTRIES = "the entries of images"  # stands for them in a page that is written in pieces
 _IMAGE_SIDE, _IMAGE_QUALITY = 1280, 85  # longest side in pixels, JPEG quality
 _THUMBNAIL_SIDE, _THUMBNAIL_QUALITY = 128, 70
 
@@ -94,7 +95,7 @@ def failure_entry(name: str, reason: str) -> dict[str, Any]:
 
 def write_report(
     path: str | os.PathLike,
-    entries: Sequence[Mapping[str, Any]],
+    entries: Iterable[Mapping[str, Any]],
     attributes: Sequence[str],
     run: Mapping[str, Any] | None = None,
     title: str = "ODAM report",
@@ -105,7 +106,8 @@ def write_report(
 
     Args:
         path: the html file.
-        entries: results of :func:`image_entry` and :func:`failure_entry`, in the order to show.
+        entries: results of :func:`image_entry` and :func:`failure_entry`, in the order to show. They are taken one at a
+            time, so that they needn't all be in memory.
         attributes: the stored attributes of the heat maps, in their order (``heatmaps.attributes``); ``combined`` is
             added where its parts are among them.
         run: facts about the run: texts, numbers and lists by name, or dicts of these as sections.
@@ -113,7 +115,14 @@ def write_report(
         noun: what one explained box is called, singular.
         empty: the message if there is not a single detection.
     """
-    write_text(path, render_report(entries, attributes, run, title, noun, empty))
+    place: Any = _ENTRIES
+    page = render_report([place], attributes, run, title, noun, empty)
+    head, _, tail = page.partition(script_json(_ENTRIES))
+    with atomic_write(path) as file:
+        file.write(head)
+        for k, entry in enumerate(entries):
+            file.write(("," if k else "") + script_json(entry))
+        file.write(tail)
 
 
 def render_report(

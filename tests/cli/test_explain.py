@@ -82,7 +82,7 @@ def left_overs(folder):
 def test_one_image(run, tmp_path, capsys):
     code, output = run(image(tmp_path / "cat.jpg"))
     assert code == 0
-    assert sorted(p.name for p in output.iterdir()) == ["cat", "report.html", "run.json"]
+    assert sorted(p.name for p in output.iterdir()) == ["cat", "report.html", "resume", "run.json"]
     names = sorted(p.name for p in (output / "cat").iterdir())
     instances = load_heatmaps(output / "cat" / "heatmaps.npz")
     assert len(instances) == 2 and instances.image_size == (40, 60)
@@ -187,7 +187,7 @@ def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, r
     assert code == 0 and [path.read_text() for path in kept] == ["somebody's own"] * 3
     folders = {told["folder"] for told in run_json(output)["images"]}
     assert folders >= {"_", "_-2", "_jpg", "_-3", "_CON", "a_b"} and len(folders) == 7
-    assert {p.name for p in output.iterdir()} == {*folders, "report.html", "run.json"}
+    assert {p.name for p in output.iterdir()} == {*folders, "report.html", "resume", "run.json"}
     assert {p.name for p in tmp_path.iterdir()} == {"odd", "out", *(path.name for path in kept)}
     for folder in folders:
         found = sorted(p.name for p in (output / folder).iterdir())

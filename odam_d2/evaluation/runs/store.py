@@ -92,9 +92,10 @@ class ResultStore:
             keys = {*before, *settings} - {_FILES}
             different = sorted(key for key in keys if before.get(key) != settings.get(key))
             if different:
+                told = "; ".join(_compare(key, before.get(key), settings.get(key)) for key in different[:3])
                 raise ValueError(
                     f"`output` must hold results of the same settings to resume; {str(self.settings.parent)!r} differs "
-                    f"in {different}: choose another folder, or leave --resume out to start anew"
+                    f"in {different} ({told}): choose another folder, or leave --resume out to start anew"
                 )
             self._check_files(before.get(_FILES, {}), settings[_FILES])
             write_json(self.settings, settings)
@@ -114,6 +115,19 @@ class ResultStore:
                 f"them, the first is {now[first]!r} in place of {before.get(first)!r}: give the images that it began "
                 "with, or leave --resume out to start anew"
             )
+
+
+def _compare(key: str, before: Any, now: Any) -> str:
+    """Both values of a setting, shortened: of texts with lines, the first that differ; of long ones, the checksums."""
+    if isinstance(before, str) and isinstance(now, str) and "\n" in before + now:
+        both = before.splitlines(), now.splitlines()
+        before, now = ([line.strip() for line in one if line not in other] for one, other in (both, both[::-1]))
+        before, now = before[:1], now[:1]
+    texts = [one if isinstance(one, str) else json.dumps(one) for one in (before, now)]
+    there, here = (text if len(text) <= 64 else checksum(text)[:12] for text in texts)
+    # Checksums are long already, and their beginnings tell them apart.
+    there, here = (text[:12] if len(text) == 64 and " " not in text else text for text in (there, here))
+    return f"{key}: {there} there, {here} here"
 
 
 def _read_whole(file: Path) -> Any:

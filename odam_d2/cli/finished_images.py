@@ -1,0 +1,101 @@
+"""What ``odam explain`` has finished, on disk, so that an interrupted run can go on."""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from .. import __version__
+from ..evaluation.runs.store import ResultStore
+from ..model_zoo.addresses import weights_checksum
+from ..utils.files import file_checksum, remove_unfinished
+
+FOLDER = "resume"  # below --output, beside the folders of images
+
+
+class FinishedImages:
+    """The report's entry of each image whose files are written.
+
+    Args:
+        output: folder of the run.
+    """
+
+    def __init__(self, output: str | os.PathLike):
+        self.output = Path(output)
+        self.store = ResultStore(self.output / FOLDER)
+
+    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> None:
+        """Makes the folder ready: for going on, or else without old entries.
+
+        Args:
+            settings: whatever an image's files depend on, as JSON can hold it.
+            resume: go on with the images that are finished.
+            folders: name of each image's folder -> the image.
+
+        Raises:
+            ValueError: if those were made with other settings, or of other files.
+        """
+        for folder in (self.output, *(self.output / name for name in folders)):
+            remove_unfinished(folder)
+        self.store.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
+
+    def keep(self, folder: str, entry: Mapping[str, Any], written: Sequence[str]) -> None:
+        """Keeps the entry of an image, once its files are written: `written` in its folder."""
+        boxes = len(entry["detections"])
+        self.store.images.write(folder, {"boxes": boxes, "written": list(written), "entry": entry})
+
+    def count(self, folder: str) -> int | None:
+        """Explained boxes of an image that is finished; None if it isn't, or its files are gone."""
+        kept = self.store.images.read(folder)
+        if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
+            return None
+        return kept["boxes"]
+
+    def entries(self, names: Mapping[str, str], failed: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Entries of the report, read one at a time: a long run's don't fit into memory.
+
+        Args:
+            names: folder of each image -> what the report calls it, in the report's order.
+            failed: entries of those that could not be explained, likewise.
+        """
+        for folder, name in names.items():
+            if folder in failed:
+                yield failed[folder]
+            else:
+                yield {**self.store.images.read(folder)["entry"], "name": name}
+
+
+def _told_apart(path: Path) -> str:
+    """What tells an image's file from others of the same name."""
+    try:
+        return f"{path.name} ({path.stat().st_size} bytes)"
+    except OSError:
+        return f"{path.name} (missing)"
+
+
+def settings_of(
+    args: argparse.Namespace, cfg: CfgNode, options: Mapping[str, Any], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that an image's files depend on, but the image: runs with others can't be mixed."""
+    config = cfg.clone()
+    config.defrost()
+    config.MODEL.WEIGHTS = ""  # by content, not by path
+    return {
+        "config": config.dump(),
+        "weights": weights_checksum(cfg.MODEL.WEIGHTS),
+        "annotations": file_checksum(args.annotations) if args.annotations else None,
+        "imports": [file_checksum(name) if os.path.isfile(name) else name for name in args.imports],
+        "options": {name: str(value) for name, value in sorted(options.items())},
+        "class_names": list(class_names),
+        **{name: getattr(args, name) for name in ("explain", "score_threshold", "max_detections", "strips")},
+        "version": __version__,
+    }
+
+
+def names_in_report(folders: Mapping[str, Path]) -> dict[str, str]:
+    """What the report calls the image of each folder: its path from the folder that all of them share."""
+    root = os.path.commonpath([path.resolve().parent for path in folders.values()])
+    return {folder: os.path.relpath(path.resolve(), root) for folder, path in folders.items()}
