@@ -219,6 +219,64 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.SOLVER.BACKBONE_MULTIPLIER = 1.0
 
 
+# Nodes of a yaml's ODAM that describe detectors to be built; a LazyConfig describes them itself, in `model`.
+BUILDING_NODES = ("FCOS", "COMPACT_RESNET", "DETR")
+
+
+def odam_node(cfg: CN | DictConfig) -> CN:
+    """The options of this project in a config of either kind, as ``cfg.ODAM`` with its defaults has them.
+
+    A LazyConfig has them in a top-level ``odam``, its keys in small letters and optional: ``odam = dict(method="drise",
+    nms=dict(enabled=True))`` in the file, ``odam.method=drise odam.nms.enabled=True`` on a command line.
+
+    Args:
+        cfg: a yaml config, whose own node is returned, or a LazyConfig, from which a new one is made.
+
+    Raises:
+        ValueError: if ``odam`` has a key that isn't one of ODAM's, or one that describes a detector to be built from
+            yaml, or a value of another type than the default's.
+    """
+    if not isinstance(cfg, DictConfig):
+        return cfg.ODAM
+    full = CN()
+    add_odam_config(full)
+    given = OmegaConf.to_container(cfg.odam, resolve=True) if cfg.get("odam") is not None else {}
+    if not isinstance(given, dict):
+        raise ValueError(f"`odam` of a LazyConfig must hold keys; got {given!r}: write odam = dict(method=...)")
+    _merge_lazy(given, full.ODAM, "odam")
+    return full.ODAM
+
+
+def _merge_lazy(given: dict, node: CN, path: str) -> None:
+    for key, value in given.items():
+        name, where = str(key).upper(), f"{path}.{key}"
+        if path == "odam" and name in BUILDING_NODES:
+            raise ValueError(
+                f"`{where}` must be left out of a LazyConfig; got {value!r}: it builds detectors from yaml, so "
+                "describe this one in `model`"
+            )
+        if name not in node:
+            known = [one.lower() for one in node if not (path == "odam" and one in BUILDING_NODES)]
+            raise ValueError(f"`{where}` must be an option of ODAM; there is none: choose among {known}")
+        if isinstance(node[name], CN):
+            if not isinstance(value, dict):
+                raise ValueError(f"`{where}` must hold keys; got {value!r}: give {[k.lower() for k in node[name]]}")
+            _merge_lazy(value, node[name], where)
+            continue
+        node[name] = _of_the_type_of(node[name], value, where)
+
+
+def _of_the_type_of(default: Any, value: Any, where: str) -> Any:
+    """`value`, where it is of the default's type or a whole number for a fraction; lists stand for tuples."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if default is None or type(default) is type(value):
+        return value
+    raise ValueError(f"`{where}` must be a {type(default).__name__}; got {value!r}: its default is {default!r}")
+
+
 # Stock names in a config -> our subclasses with the same weights and the same detections.
 TRACED_META_ARCHITECTURES = {
     "FCOS": "OdamFCOS",

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from . import model_zoo
-from .config import use_traced_architectures
 from .data.images import ImageLike, to_bgr
 from .data.inputs import InputMaker
-from .explain import Explainer, build_explainer, explainer_from_config
+from .explain import Explainer, build_explainer
 from .explain.checks import unwrap_detector
-from .modeling.class_names import known_class_names
+from .loading import read_detector_config
+from .loading.read import of_node
+from .meta_arch.padded import with_padding
 from .modeling.num_classes import count_classes
 from .utils.checkpoint import OdamCheckpointer
+from .utils.downloads import fetch_weights
 
 
 class OdamPredictor:
@@ -30,9 +33,13 @@ class OdamPredictor:
     are bit for bit those of ``DefaultPredictor``; ``heatmaps`` is one more field.
 
     Args:
-        cfg: a config with the node ``ODAM``; in a copy of it, stock detectors are replaced by their twins that can be
-            explained. ``MODEL.WEIGHTS`` is loaded.
-        options: arguments of :func:`odam_d2.explain.build_explainer`, e.g. ``attributes``; they override ``cfg.ODAM``.
+        cfg: a yaml config with the node ``ODAM``, a LazyConfig, or the path or name of either (see
+            :func:`odam_d2.loading.read_detector_config`); in a copy of it, stock detectors are replaced by their twins
+            that can be explained. ``MODEL.WEIGHTS``, or ``train.init_checkpoint``, is loaded.
+        class_names: the name of each class, by its number; None for those of the config's data sets.
+        score_threshold: lowest score of a detection, in [0, 1]; None for the config's.
+        options: arguments of :func:`odam_d2.explain.build_explainer`, e.g. ``attributes``; they override ``cfg.ODAM``,
+            or a LazyConfig's ``odam`` (:func:`odam_d2.config.odam_node`).
 
     Raises:
         ValueError: if the weights can't be read, or none of them fits; where some don't, the log names them.
@@ -55,18 +62,25 @@ class OdamPredictor:
             predictor("street.jpg", boxes=[[10, 20, 110, 220]], classes=["dog"])        # boxes that you name
     """
 
-    def __init__(self, cfg: CfgNode, **options: Any):
-        cfg = cfg.clone()
-        cfg.defrost()
-        use_traced_architectures(cfg)
-        model = build_model(cfg).eval()
-        OdamCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    def __init__(
+        self,
+        cfg: CfgNode | DictConfig | str | os.PathLike,
+        class_names: Sequence[str] | None = None,
+        score_threshold: float | None = None,
+        **options: Any,
+    ):
+        read = read_detector_config(cfg) if isinstance(cfg, str | os.PathLike) else of_node(cfg)
+        if class_names is not None:
+            read.given_class_names = tuple(class_names)
+        read.limit(score_threshold, None)
+        model = read.build()
+        if read.weights:
+            fetch_weights(read.weights, read.weights_key)
+        OdamCheckpointer(model).load(read.weights)
         self._setup(
-            model,
-            explainer_from_config(model, cfg, **options),
-            InputMaker.from_config(cfg),
-            known_class_names(cfg, model) or (),
-        )
+            model, build_explainer(model, **read.explainer_options(**options)), read.make_input(),
+            read.class_names(model) or (),
+        )  # fmt: skip
 
     def _setup(
         self,
@@ -85,19 +99,16 @@ class OdamPredictor:
         """Builds a detector of a model zoo with its trained weights, on a GPU if there is one.
 
         Args:
-            name: a bundled detector, e.g. ``synthetic/faster_rcnn_compact_FPN``, or a yaml of Detectron2's model zoo,
-                e.g. ``COCO-Detection/faster_rcnn_R_50_FPN_3x``, whose weights Detectron2 downloads.
+            name: a bundled detector, e.g. ``synthetic/faster_rcnn_compact_FPN``, or a yaml or LazyConfig of
+                Detectron2's model zoo, e.g. ``COCO-Detection/faster_rcnn_R_50_FPN_3x``, whose weights Detectron2
+                downloads.
             score_threshold: lowest score of a detection, in [0, 1]; default the config's.
             options: see the class.
 
         Raises:
             ValueError: if neither model zoo has the name, or trained weights for it; lists the known names.
         """
-        cfg = model_zoo.get_config(name)
-        if score_threshold is not None:
-            for node in (cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.ODAM.FCOS, cfg.ODAM.DETR):
-                node.SCORE_THRESH_TEST = score_threshold
-        return cls(cfg, **options)
+        return cls(model_zoo.get_config(name), score_threshold=score_threshold, **options)
 
     @classmethod
     def of(
@@ -107,6 +118,7 @@ class OdamPredictor:
         max_size: int = 1333,
         input_format: str = "BGR",
         class_names: Sequence[str] = (),
+        augmentations: Sequence[Any] | None = None,
         **options: Any,
     ) -> OdamPredictor:
         """Wraps a detector that is already built. It is in eval mode while it explains, and as before afterwards.
@@ -116,8 +128,10 @@ class OdamPredictor:
                 (``DistributedDataParallel``, ``torch.compile``, ``DefaultPredictor``).
             min_size: length that an image's shorter side is resized to, in pixels; 0 to leave images as they are.
             max_size: length that its longer side must not exceed, in pixels.
-            input_format: the channel order that the detector takes, ``BGR`` or ``RGB``.
+            input_format: what the detector takes: ``BGR``, ``RGB``, ``L`` (grey) or ``YUV-BT.601``.
             class_names: the name of each class, by its number.
+            augmentations: what its test mapper does to images in place of that resizing, as Detectron2's augmentations:
+                they may scale images, and pad them on the right and below.
             options: arguments of :func:`odam_d2.explain.build_explainer`.
 
         Raises:
@@ -126,7 +140,8 @@ class OdamPredictor:
         """
         predictor = cls.__new__(cls)
         model = unwrap_detector(model)
-        make_input = InputMaker(min_size, max_size, input_format)
+        make_input = InputMaker(min_size, max_size, input_format, augmentations)
+        model = with_padding(model, make_input.padding)
         predictor._setup(model, build_explainer(model, **options), make_input, class_names)
         return predictor
 

@@ -143,7 +143,7 @@ def option_of(owners: Collection[str]) -> Callable[[str], tuple[str, str, Any]]:
 
 
 def add_config(parser: argparse.ArgumentParser, default: str | None = None, required: bool = True) -> None:
-    """Adds ``--config-file``, ``--import`` and the options at the end, which :mod:`odam_d2.cli.config` reads.
+    """Adds ``--config-file``, what belongs to it and the options at the end, which :mod:`odam_d2.cli.config` reads.
 
     Args:
         parser: gets them.
@@ -155,13 +155,34 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None, requ
         default=default,
         required=required and default is None,
         metavar="CONFIG",
-        help="a yaml file; a name of this project's model zoo, e.g. synthetic/faster_rcnn_compact_FPN; or a name of "
-        "Detectron2's, e.g. COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
+        help="a yaml file or a LazyConfig (.py); a name of this project's model zoo, e.g. "
+        "synthetic/faster_rcnn_compact_FPN; or a name of Detectron2's, e.g. "
+        "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml or COCO-Detection/fcos_R_50_FPN_1x.py"
         + (f" (default: {default})" if default else ""),
     )
     add_imports(parser)
     parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="changes to the config, at the end"
+        "--config-hook",
+        dest="config_hooks",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="call this with the config before the yaml is read, e.g. a project's add_x_config; MODULE may be a .py "
+        "file too; may be repeated",
+    )
+    parser.add_argument(
+        "--class-names",
+        nargs="+",
+        metavar="NAME",
+        help="the detector's classes in the order of its numbers; or a text file with one a line, or a COCO file, "
+        "whose categories count by rising id (default: those of the config's data set)",
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the config, at the end; KEY=VALUE for a LazyConfig",
     )
 
 

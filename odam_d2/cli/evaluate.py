@@ -56,15 +56,15 @@ def measure(setup: MeasuredRun, command: str) -> None:
     # The main process decides, since machines may not share the folder.
     done = set(comm.all_gather(list(finished))[0])
     rest = [record for record in records if record["image_id"] not in done]
-    rgb = setup.cfg.INPUT.FORMAT == "RGB"
     methods, metrics = list(setup.methods), args.metrics
     loader = torch.utils.data.DataLoader(
         setup.inputs(rest[comm.get_rank() :: comm.get_world_size()]),
         batch_size=1,
         collate_fn=trivial_batch_collator,
-        num_workers=0 if setup.cfg.MODEL.DEVICE == "cpu" else setup.cfg.DATALOADER.NUM_WORKERS,
+        num_workers=0 if setup.config.device == "cpu" else setup.config.num_workers,
     )
-    keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, rgb)
+    input_format = setup.config.make_input().input_format
+    keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, input_format)
     evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
     # No masks of D-RISE for images where nothing matches.
     setup.comparison.wanted = evaluator.wants
@@ -118,8 +118,8 @@ def write_results(
         "command": command,
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "config_file": args.config_file,
-        "weights": setup.cfg.MODEL.WEIGHTS,
-        "device": setup.cfg.MODEL.DEVICE,
+        "weights": setup.config.weights,
+        "device": setup.config.device,
         "dataset": args.dataset or args.annotations,
         "methods": setup.methods,
         **{key: getattr(args, key) for key in kept},
@@ -184,13 +184,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup = MeasuredRun(args)
     try:
         # What is wrong shows here, before processes start.
-        if wrong := wrong_processes(args, setup.cfg.MODEL.DEVICE):
+        if wrong := wrong_processes(args, setup.config.device):
             parser.error(wrong)
         settings, _, _ = {**setup.settings(), "version": __version__}, setup.comparison, setup.measuring
         if args.machine_rank == 0:
             ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)
             (output / "metrics.json").unlink(missing_ok=True)
-        use_gpus = setup.cfg.MODEL.DEVICE != "cpu"
+        use_gpus = setup.config.device != "cpu"
         if use_gpus and args.num_gpus * args.num_machines > 1:
             shared = (args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
             launch(measure_in_process, *shared, args=(args, command), timeout=datetime.timedelta(days=7))

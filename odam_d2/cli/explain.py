@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from PIL import Image
 from tqdm import tqdm
@@ -29,10 +28,8 @@ from ..data.coco import CocoFile
 from ..data.images import find_images, read_image_bgr
 from ..data.inputs import InputMaker
 from ..env import collect_versions
-from ..explain import Explainer, build_explainer, explainer_options
-from ..modeling.class_names import known_class_names
+from ..explain import Explainer, build_explainer
 from ..modeling.num_classes import count_classes
-from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.files import OutputError, atomic_write, distinct_names, safe_name, write_json
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
@@ -50,7 +47,7 @@ from .arguments import (
     typed_command,
     whole,
 )
-from .config import build_detector, read_run_config
+from .config import read_run_config
 from .finished_images import FOLDER, FinishedImages, names_in_report, settings_of
 
 JPEG_QUALITY = 90
@@ -105,7 +102,7 @@ class ImageExplainer:
 
     Args:
         explainer: what explains.
-        cfg: the config of its detector.
+        make_input: makes the detector's input of an image.
         annotations: file of the annotated boxes, if there is one.
         class_names: by the detector's numbers.
         args: the command line.
@@ -114,13 +111,13 @@ class ImageExplainer:
     def __init__(
         self,
         explainer: Explainer,
-        cfg: CfgNode,
+        make_input: InputMaker,
         annotations: CocoFile | None,
         class_names: Sequence[str],
         args: argparse.Namespace,
     ):
         self.explainer, self.annotations, self.class_names, self.args = explainer, annotations, class_names, args
-        self.make_input = InputMaker.from_config(cfg)
+        self.make_input = make_input
 
     def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None]:
         """Explains one image.
@@ -213,21 +210,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output)
     try:
         paths = find_images(args.input)
-        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections, args.imports)
+        config = read_run_config(args, args.score_threshold, args.max_detections)
         given = {name: getattr(args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
-        options = explainer_options(cfg, **given) | dict(args.method_options)
-        model = build_detector(cfg)
-        class_names = known_class_names(cfg, model)
+        options = config.explainer_options(**given) | dict(args.method_options)
+        model = config.build()
+        class_names = config.class_names(model)
         annotations = read_annotations(args.annotations, class_names, model) if args.annotations else None
         class_names = annotations.class_names if annotations else class_names or ()
         try:
             explainer = build_explainer(model, **options)
         except (ValueError, TypeError) as error:
             parser.error(str(error))
-        load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
+        config.load_weights(model)
         folders = dict(zip(folder_names(paths), paths, strict=True))
         finished = FinishedImages(output)
-        finished.start(settings_of(args, cfg, options, class_names), args.resume, folders)
+        finished.start(settings_of(args, config, options, class_names), args.resume, folders)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
 
@@ -238,9 +235,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": typed_command("explain", argv),
         "config_file": args.config_file,
-        "weights": cfg.MODEL.WEIGHTS,
-        "architecture": cfg.MODEL.META_ARCHITECTURE,
-        "device": cfg.MODEL.DEVICE,
+        "weights": config.weights,
+        "architecture": config.architecture,
+        "device": config.device,
         "attributes": list(explainer.attributes),
         **{name: options.get(name) for name in ("engine", "layer", "group_norm", "smoothing")},
         "score_threshold": args.score_threshold,
@@ -249,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "annotations": args.annotations,
     }
     start = time.perf_counter()
-    explain = ImageExplainer(explainer, cfg, annotations, class_names, args)
+    explain = ImageExplainer(explainer, config.make_input(), annotations, class_names, args)
     try:
         images, failures, failed = explain_all(explain, folders, finished)
     except OutputError as error:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import CfgNode
-
 from .. import __version__
 from ..evaluation.runs.store import ResultStore
+from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
 from ..utils.files import file_checksum, remove_unfinished
 
@@ -77,17 +76,15 @@ def _told_apart(path: Path) -> str:
 
 
 def settings_of(
-    args: argparse.Namespace, cfg: CfgNode, options: Mapping[str, Any], class_names: Sequence[str]
+    args: argparse.Namespace, config: DetectorConfig, options: Mapping[str, Any], class_names: Sequence[str]
 ) -> dict[str, Any]:
     """Everything that an image's files depend on, but the image: runs with others can't be mixed."""
-    config = cfg.clone()
-    config.defrost()
-    config.MODEL.WEIGHTS = ""  # by content, not by path
     return {
-        "config": config.dump(),
-        "weights": weights_checksum(cfg.MODEL.WEIGHTS),
+        "config": config.text(),
+        "weights": weights_checksum(config.weights),
         "annotations": file_checksum(args.annotations) if args.annotations else None,
         "imports": [file_checksum(name) if os.path.isfile(name) else name for name in args.imports],
+        "config_hooks": args.config_hooks,
         "options": {name: str(value) for name, value in sorted(options.items())},
         "class_names": list(class_names),
         **{name: getattr(args, name) for name in ("explain", "score_threshold", "max_detections", "strips")},

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..data.coco import CocoFile
-from ..data.inputs import ImageInputs, InputMaker
+from ..data.inputs import ImageInputs
 from ..data.records import records_from_dataset
 from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
 from ..evaluation.runs.timing import TimedComparison
-from ..explain import METHODS, MethodComparison, comparison_from_config
+from ..explain import METHODS, MethodComparison
+from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy
-from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
-from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.files import file_checksum
 from .arguments import (
     add_config,
@@ -38,7 +37,7 @@ from .arguments import (
     overlap,
     share,
 )
-from .config import build_detector, read_run_config
+from .config import read_run_config
 
 # Measured on request only: it changes from run to run and makes a run longer.
 ON_REQUEST = ("runtime",)
@@ -95,15 +94,12 @@ class MeasuredRun:
     args: argparse.Namespace
 
     @cached_property
-    def cfg(self) -> CfgNode:
+    def config(self) -> DetectorConfig:
         """The detector's config."""
-        args = self.args
-        cfg = read_run_config(args.config_file, args.opts, args.score_threshold, args.max_detections, args.imports)
-        if torch.cuda.is_available() and args.num_processes > 1:
-            cfg = cfg.clone()
-            cfg.defrost()
-            cfg.MODEL.DEVICE = "cpu"
-        return cfg
+        config = read_run_config(self.args, self.args.score_threshold, self.args.max_detections)
+        if torch.cuda.is_available() and self.args.num_processes > 1:
+            config.device = "cpu"
+        return config
 
     @cached_property
     def methods(self) -> dict[str, dict[str, Any]]:
@@ -122,17 +118,17 @@ class MeasuredRun:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The detector with its weights."""
-        if self.cfg.MODEL.DEVICE == "cpu":  # sums depend on how many threads share them; processes share images
+        if self.config.device == "cpu":  # sums depend on how many threads share them; processes share images
             torch.set_num_threads(1)
-        model = build_detector(self.cfg)
-        load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
+        model = self.config.build()
+        self.config.load_weights(model)
         return model
 
     @cached_property
     def comparison(self) -> MethodComparison:
         """The explainers; they also measure time if the metric runtime is wanted."""
         try:
-            comparison = comparison_from_config(self.model, self.cfg, self.methods, (self.args.attribute,))
+            comparison = self.config.comparison(self.model, self.methods, (self.args.attribute,))
         except TypeError as error:
             raise ValueError(str(error)) from error
         return TimedComparison.of(comparison) if "runtime" in self.args.metrics else comparison
@@ -140,7 +136,7 @@ class MeasuredRun:
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:
         """Names by the detector's numbers, or None where they aren't known."""
-        return known_class_names(self.cfg, self.model)
+        return self.config.class_names(self.model)
 
     @cached_property
     def shown_names(self) -> tuple[str, ...]:
@@ -156,7 +152,7 @@ class MeasuredRun:
         """Number of the detector's classes."""
         number = count_classes(self.model)
         if number is None:
-            kind = self.cfg.MODEL.META_ARCHITECTURE
+            kind = self.config.architecture
             raise ValueError(
                 f"`--config-file` must be of a detector that tells classes apart; got a {kind}, whose regions are of "
                 "no class: measure a detector that reads them"
@@ -190,21 +186,19 @@ class MeasuredRun:
 
     def inputs(self, records: Sequence[dict]) -> ImageInputs:
         """The detector's inputs for some records."""
-        return ImageInputs(records, InputMaker.from_config(self.cfg))
+        return ImageInputs(records, self.config.make_input())
 
     def settings(self) -> dict[str, Any]:
         """Everything that results depend on, but not the number of images: a run can be made longer."""
-        config = self.cfg.clone()
-        config.defrost()
-        # Identified by content, not by path.
-        config.MODEL.WEIGHTS = ""
         kept = ("image_id", "height", "width", "annotations")
         records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
         return {
-            "config": config.dump(),
-            "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
+            "config": self.config.text(),
+            "weights": weights_checksum(self.config.weights),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
-            "imports": [file_checksum(name) if name.endswith(".py") else name for name in self.args.imports],
+            "imports": [file_checksum(name) if os.path.isfile(name) else name for name in self.args.imports],
+            "config_hooks": self.args.config_hooks,
+            "class_names": list(self.class_names or ()),
             "methods": self.methods,
             **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
         }

@@ -29,7 +29,7 @@ from ..utils.checkpoint import OdamCheckpointer, split_address
 from ..utils.processes import launch_on_cpu
 from ..utils.weight_files import CheckpointError
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
-from .config import read_config
+from .config import read_config, require_yaml
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def training_config(args: argparse.Namespace) -> CfgNode:
         ImportError: if an import of the command line fails.
         ValueError: if the config can't be read, or names data sets or weights that don't exist.
     """
-    cfg = read_config(args.config_file, args.opts, args.imports, trained=args.eval_only, traced=False)
+    cfg = require_yaml(read_config(args, trained=args.eval_only, traced=False))
     if cfg.ODAM.TRAIN.WEIGHT > 0:  # which a stock detector can't
         use_traced_architectures(cfg)
     cfg.freeze()

@@ -17,6 +17,7 @@ Exit code: 0; 1 if an image can't be read, or the set-up failed; 2 if an argumen
 """
 
 import argparse
+import copy
 import json
 import sys
 from collections.abc import Sequence
@@ -26,12 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
-from ..data.inputs import ImageInputs, InputMaker
-from ..engine import OdamTrainer
+from ..data.inputs import ImageInputs
 from ..engine.evaluators import CROWDS
 from ..env import collect_versions
 from ..evaluation.crowd.protocol import PROTOCOLS
@@ -52,10 +51,9 @@ from ..evaluation.nms_tuning.tuning import (
     score_settings,
 )
 from ..evaluation.runs.store import ResultStore
+from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
-from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
-from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.clock import now
 from ..utils.files import write_json, write_text
 from ..utils.untyped import UntypedModule
@@ -71,7 +69,7 @@ from .arguments import (
     typed_command,
     whole,
 )
-from .config import build_detector, read_run_config
+from .config import read_run_config
 
 # Thresholds are chosen by the first of these that the evaluator gives; the table and the chart show all of them.
 METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
@@ -127,25 +125,31 @@ class Setup:
     args: argparse.Namespace
 
     @cached_property
-    def cfg(self) -> CfgNode:
+    def config(self) -> DetectorConfig:
         """The detector's config, with Odam-NMS."""
-        args = self.args
-        opts = [*args.opts, "ODAM.NMS.ENABLED", "True"]
-        if args.protocol:
-            opts += ["ODAM.TEST.CROWD_PROTOCOL", args.protocol]
-        return read_run_config(args.config_file, opts, args.score_threshold, args.max_detections, args.imports)
+        config = read_run_config(self.args, self.args.score_threshold, self.args.max_detections)
+        config.odam.NMS.ENABLED = True
+        if self.args.protocol:
+            config.odam.TEST.CROWD_PROTOCOL = self.args.protocol
+        return config
 
     @cached_property
     def model(self) -> UntypedModule:
         """The detector with its weights."""
-        model = build_detector(self.cfg)
+        model = self.config.build()
         if getattr(model, "odam_nms", None) is None:
             raise ValueError(
                 f"`config_file` must be of a detector that suppresses duplicates; got {type(model).__name__}: choose a "
                 "two-stage detector, RetinaNet or FCOS"
             )
-        load_checkpoint_strictly(model, self.cfg.MODEL.WEIGHTS)
+        self.config.load_weights(model)
         return model
+
+    @property
+    def most_detections(self) -> int:
+        """The most detections of an image."""
+        limit = self.config.most_detections if self.model is not None else None
+        return self.args.max_detections if limit is None else min(limit, self.args.max_detections)
 
     @cached_property
     def records(self) -> list[dict]:
@@ -171,7 +175,7 @@ class Setup:
         own = catalogued.get("thing_classes")
         if own is None or catalogued.get("evaluator_type") == "crowdhuman":  # which looks at class 0, people, alone
             return
-        names, number = known_class_names(self.cfg, self.model), count_classes(self.model)
+        names, number = self.config.class_names(self.model), count_classes(self.model)
         if number != len(own) or (names is not None and list(names) != list(own)):
             raise ValueError(
                 f"`dataset` must have the detector's classes; got {self.args.dataset!r} with {list(own)}, and the "
@@ -183,13 +187,13 @@ class Setup:
     def protocol(self) -> str | None:
         """The rules of the crowd's figures; None where the data set has none."""
         kind = MetadataCatalog.get(self.args.dataset).get("evaluator_type")
-        return self.cfg.ODAM.TEST.CROWD_PROTOCOL if kind in CROWDS else None
+        return self.config.odam.TEST.CROWD_PROTOCOL if kind in CROWDS else None
 
     @cached_property
     def score(self) -> Score:
         """The data set's own evaluator."""
         folder = str(Path(self.args.output) / "evaluator")
-        return EvaluatorScore(OdamTrainer.build_evaluator(self.cfg, self.args.dataset, folder))
+        return EvaluatorScore(self.config.evaluator(self.args.dataset, folder))
 
     def stock_threshold(self) -> float:
         """The IoU threshold that the detector's config has for NMS."""
@@ -226,13 +230,12 @@ class Setup:
 
     def dependencies(self) -> dict[str, Any]:
         """Everything that the candidates of an image depend on: neither the other images nor the thresholds."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.ODAM.NMS.IOU_THRESH = cfg.ODAM.NMS.LOW = cfg.ODAM.NMS.HIGH = None
-        del cfg.ODAM["TEST"]
+        config = copy.deepcopy(self.config)
+        config.odam.NMS.IOU_THRESH = config.odam.NMS.LOW = config.odam.NMS.HIGH = None
+        del config.odam["TEST"]
         return {
-            "config": cfg.dump(),
-            "weights": weights_checksum(self.cfg.MODEL.WEIGHTS),
+            "config": config.text(),
+            "weights": weights_checksum(self.config.weights),
             "dataset": self.args.dataset,
         }
 
@@ -259,7 +262,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
     run_store.start(setup.dependencies(), args.resume)
-    images = ImageInputs(setup.records, InputMaker.from_config(setup.cfg))
+    images = ImageInputs(setup.records, setup.config.make_input())
     found = []
     for number in tqdm(range(len(images)), desc="candidates", unit="image"):
         one = store.read(args.skip_images + number)
@@ -293,10 +296,10 @@ def run(setup: Setup, command: str) -> None:
     settings, records, score = setup.settings(), setup.records, setup.score
     candidates = find_candidates(setup)
     begin = now()
-    rows = score_settings(settings, records, candidates, score, setup.cfg.TEST.DETECTIONS_PER_IMAGE)
+    rows = score_settings(settings, records, candidates, score, setup.most_detections)
     seconds = now() - begin
     truths = [TrueObjects.of(record) for record in records]
-    rows.append(score_best_choice(records, truths, candidates, score, setup.cfg.TEST.DETECTIONS_PER_IMAGE))
+    rows.append(score_best_choice(records, truths, candidates, score, setup.most_detections))
     metric = choose_metric(args.metric, rows)
     shown = list(dict.fromkeys([metric, *(name for name in METRICS if any(name in row["figures"] for row in rows))]))
     best = best_rows(rows, metric)
@@ -307,10 +310,10 @@ def run(setup: Setup, command: str) -> None:
         "command": command,
         "dataset": args.dataset,
         "skip_images": args.skip_images,
-        "most": setup.cfg.TEST.DETECTIONS_PER_IMAGE,
+        "most": setup.most_detections,
         "images": len(candidates),
         "candidates_per_image": sum(len(one.boxes) for one in candidates) / len(candidates),
-        "weights": setup.cfg.MODEL.WEIGHTS,
+        "weights": setup.config.weights,
         "scoring_seconds": seconds,
         "metric": metric,
         "protocol": setup.protocol,

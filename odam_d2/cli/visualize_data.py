@@ -12,16 +12,16 @@ Exit code: 0; 1 if a data set can't be read or a file can't be written; 2 if an 
 import argparse
 import os
 from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import islice
 
 import cv2
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
-from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ..data import register_datasets
 from ..data.images import read_image_bgr
+from ..data.inputs import shown
 from ..data.segmentations import decode_segmentation
 from ..utils.files import atomic_write
 from ..utils.imports import import_file_or_module
@@ -116,13 +116,13 @@ def from_annotations(name: str, num: int):
         yield os.path.basename(record["file_name"]), draw_annotations(image, record.get("annotations", []), classes)
 
 
-def from_dataloader(config_file: str, options: Sequence[str], num: int):
+def from_dataloader(args: argparse.Namespace):
     """Yields (file name, drawn image) of what a detector sees in training, flips and resizing included."""
-    cfg = read_config(config_file, [*options, "DATALOADER.NUM_WORKERS", "0"], traced=False)
-    classes = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
-    batches = chain.from_iterable(build_detection_train_loader(cfg))
-    for number, sample in enumerate(islice(batches, num)):
-        image = convert_image_to_rgb(sample["image"].permute(1, 2, 0), cfg.INPUT.FORMAT)[:, :, ::-1]
+    config = read_config(args, traced=False)
+    names = config.given_class_names or MetadataCatalog.get(config.datasets("train")[0]).get("thing_classes", [])
+    classes, (samples, input_format) = list(names), config.train_samples()
+    for number, sample in enumerate(islice(samples, args.num)):
+        image = shown(sample["image"], input_format)[:, :, ::-1]
         annotations = [
             {"bbox": box.tolist(), "bbox_mode": BoxMode.XYXY_ABS, "category_id": int(category)}
             for box, category in zip(sample["instances"].gt_boxes.tensor, sample["instances"].gt_classes)
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_file_or_module(name)
         register_datasets()
         if args.source == "dataloader":
-            drawn = list(from_dataloader(args.config_file, args.opts, args.num))
+            drawn = list(from_dataloader(args))
         else:
             drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num)]
         for name, image in drawn if args.output_dir else ():

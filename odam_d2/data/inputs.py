@@ -2,36 +2,79 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
+from detectron2.data.detection_utils import convert_image_to_rgb, convert_PIL_to_numpy
+from PIL import Image
 
+from .augmentations import FixedAugmentations
 from .images import read_image_bgr
+
+# What Detectron2 can read images as: BGR and RGB, grey, and YUV with Y in [0, 1].
+FORMATS = ("BGR", "RGB", "L", "YUV-BT.601")
+
+
+def shown(pixels: Any, input_format: str) -> np.ndarray:
+    """A model input as (h, w, 3) uint8 RGB, to be looked at.
+
+    Args:
+        pixels: (c, h, w) tensor in `input_format`.
+        input_format: one of :data:`FORMATS`.
+    """
+    image = pixels.permute(1, 2, 0).cpu().numpy()
+    if input_format == "YUV-BT.601":
+        image = convert_image_to_rgb(image, input_format)
+    elif input_format == "L":
+        image = image.repeat(3, axis=2)
+    elif input_format == "BGR":
+        image = image[:, :, ::-1]
+    return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
 
 
 class InputMaker:
-    """Makes a detector's input from an image: resized, its channels in order, bit for bit as ``DefaultPredictor``.
+    """Makes a detector's input from an image: resized, in its format, bit for bit as Detectron2 does.
+
+    That is what ``DefaultPredictor`` makes of it for BGR and RGB, and a ``DatasetMapper`` for every format.
 
     Args:
         min_size: what the shorter side is brought to, in pixels; 0 to leave images as they are.
         max_size: what the longer side must not exceed, in pixels.
-        input_format: what the detector takes, ``BGR`` or ``RGB``.
+        input_format: what the detector takes, one of :data:`FORMATS`.
+        augmentations: what is done to images in place of that resizing: Detectron2's augmentations, see
+            :class:`FixedAugmentations`.
+
+    Attributes:
+        input_format: see there.
+        padding: what the augmentations add to images after all; it isn't added here, see :class:`FixedAugmentations`.
 
     Raises:
-        ValueError: if the format is another one.
+        ValueError: if the format is another one, or the augmentations can't be used.
     """
 
-    def __init__(self, min_size: int = 800, max_size: int = 1333, input_format: str = "BGR"):
-        if input_format not in ("BGR", "RGB"):
-            raise ValueError(f"`input_format` must be BGR or RGB; got {input_format!r}: say which the detector takes")
-        self.rgb = input_format == "RGB"
-        self.resize = T.ResizeShortestEdge([min_size] * 2, max_size)
+    def __init__(
+        self,
+        min_size: int = 800,
+        max_size: int = 1333,
+        input_format: str = "BGR",
+        augmentations: Sequence[Any] | None = None,
+    ):
+        if input_format not in FORMATS:
+            raise ValueError(
+                f"`input_format` must be one of {list(FORMATS)}; got {input_format!r}: say which the detector takes"
+            )
+        if augmentations is None:
+            augmentations = [T.ResizeShortestEdge([min_size] * 2, max_size)]
+        self.input_format = input_format
+        self.augment = FixedAugmentations(augmentations)
+        self.padding = self.augment.padding
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InputMaker":
-        """As the node ``INPUT`` says for testing."""
+        """As the node ``INPUT`` of a yaml config says for testing."""
         return cls(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, cfg.INPUT.FORMAT)
 
     def __call__(self, image: np.ndarray) -> dict:
@@ -41,13 +84,22 @@ class InputMaker:
             image: (h, w, 3) uint8, BGR.
 
         Returns:
-            ``image`` (3, h', w') float32; ``height`` and ``width``, of the original.
+            ``image`` (c, h', w') float32, of three channels, or one if the format is grey; ``height`` and ``width``,
+            of the original.
+
+        Raises:
+            ValueError: if the augmentations would move or cut the image.
         """
         height, width = image.shape[:2]
-        pixels = image[:, :, ::-1] if self.rgb else image
-        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        pixels = self.augment(self._in_format(image))
         tensor = torch.as_tensor(pixels.astype("float32").transpose(2, 0, 1))
         return {"image": tensor, "height": height, "width": width}
+
+    def _in_format(self, image: np.ndarray) -> np.ndarray:
+        if self.input_format == "BGR":
+            return image
+        rgb = image[:, :, ::-1]
+        return rgb if self.input_format == "RGB" else convert_PIL_to_numpy(Image.fromarray(rgb), self.input_format)
 
 
 class ImageInputs(torch.utils.data.Dataset):

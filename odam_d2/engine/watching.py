@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from ..data.categories import require_fitting_names
-from ..data.inputs import ImageInputs, InputMaker
+from ..data.inputs import ImageInputs, InputMaker, shown
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.metrics.discrimination import object_discrimination_index
 from ..explain import Explainer, build_explainer, explainer_options
@@ -148,8 +148,7 @@ class WatchExplanations(HookBase):
         """Puts the surroundings of an object, with its box and heat, into the storage."""
         height, width = truth.size
         pixels = torch.nn.functional.interpolate(entry["image"][None], (height, width), mode="bilinear")[0]
-        image = pixels.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
-        image = np.ascontiguousarray(image if self.inputs.make_input.rgb else image[:, :, ::-1])
+        image = shown(pixels, self.inputs.make_input.input_format)
         box = truth.boxes[row].numpy()
         seen = crop(image, region_around(box, height, width), box.tolist(), heat.clip(0.0, 1.0))
         name = f"odam/image_{entry['image_id']}_object_{truth.ids[row]}"

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
+from omegaconf import DictConfig
 from torch import nn
 
+from ..config import odam_node
 from .base import METHODS, Explainer, options_of
 from .build import build_comparison, build_explainer
 from .compare import MethodComparison
 
 
-def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
+def explainer_options(cfg: CfgNode | DictConfig, **given: Any) -> dict[str, Any]:
     """Arguments of :func:`build_explainer`: those given, and the config's for the rest.
 
     The config is for all methods, so what does not apply to the method is left out: smoothing for a method without
@@ -19,11 +21,11 @@ def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
     out; the method refuses what it can't do.
 
     Args:
-        cfg: a config with the node ``ODAM``.
+        cfg: a config with the node ``ODAM``, or a LazyConfig, see :func:`odam_d2.config.odam_node`.
         given: arguments of :func:`build_explainer`, options of the method included; None for what the config says.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    odam = cfg.ODAM
+    odam = odam_node(cfg)
     options: dict[str, Any] = {"method": odam.METHOD, "attributes": tuple(odam.ATTRIBUTES)}
     options |= {"engine": odam.ENGINE, "layer": odam.LAYER, "group_norm": odam.GROUP_NORM, "smoothing": odam.SMOOTHING}
     method = given.get("method", odam.METHOD)
@@ -38,12 +40,12 @@ def explainer_options(cfg: CfgNode, **given: Any) -> dict[str, Any]:
     return options | given
 
 
-def explainer_from_config(model: nn.Module, cfg: CfgNode, **given: Any) -> Explainer:
+def explainer_from_config(model: nn.Module, cfg: CfgNode | DictConfig, **given: Any) -> Explainer:
     """Builds what explains the detections of `model` as ``cfg.ODAM`` says.
 
     Args:
         model: see :func:`build_explainer`.
-        cfg: a config with the node ``ODAM``: METHOD, ATTRIBUTES, ENGINE, LAYER, GROUP_NORM, SMOOTHING.
+        cfg: a config with the node ``ODAM``, or a LazyConfig: METHOD, ATTRIBUTES, ENGINE, LAYER, GROUP_NORM, SMOOTHING.
         given: arguments of :func:`build_explainer` that override the config's; None for what the config says.
 
     Raises:
@@ -55,7 +57,7 @@ def explainer_from_config(model: nn.Module, cfg: CfgNode, **given: Any) -> Expla
 
 def comparison_from_config(
     model: nn.Module,
-    cfg: CfgNode,
+    cfg: CfgNode | DictConfig,
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
     attributes: Sequence[str] | None = None,
 ) -> MethodComparison:
@@ -63,7 +65,8 @@ def comparison_from_config(
 
     Args:
         model: see :func:`build_explainer`.
-        cfg: a config with the node ``ODAM``: ENGINE, LAYER, GROUP_NORM, and SMOOTHING for methods that smooth.
+        cfg: a config with the node ``ODAM``, or a LazyConfig: ENGINE, LAYER, GROUP_NORM, and SMOOTHING for
+            methods that smooth.
         methods: see :func:`build_comparison`; a method's own options override the config's.
         attributes: see :func:`build_comparison`.
 
@@ -71,7 +74,7 @@ def comparison_from_config(
         ValueError: as :func:`build_comparison`.
         TypeError: as :func:`build_comparison`.
     """
-    odam = cfg.ODAM
+    odam = odam_node(cfg)
     chosen = dict(methods) if isinstance(methods, Mapping) else {name: {} for name in methods}
     for name, options in chosen.items():
         if name in METHODS and "smoothing" in options_of(METHODS[name]):

@@ -3,17 +3,19 @@
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from omegaconf import DictConfig
 
 from ..data.categories import require_fitting_names
 from ..data.coco import category_names
+from ..data.dataset_names import dataset_names
 from .num_classes import count_classes
 
 
-def known_class_names(cfg: CfgNode, model: torch.nn.Module) -> tuple[str, ...] | None:
+def known_class_names(cfg: CfgNode | DictConfig, model: torch.nn.Module) -> tuple[str, ...] | None:
     """Names of a detector's classes, by number: those of the first data set in the config that has as many.
 
     Args:
-        cfg: the detector's config.
+        cfg: the detector's config, of either kind.
         model: the detector.
 
     Returns:
@@ -23,7 +25,8 @@ def known_class_names(cfg: CfgNode, model: torch.nn.Module) -> tuple[str, ...] |
         ValueError: if data sets have names, but none as many as the detector has classes.
     """
     number = count_classes(model)
-    catalogued = [MetadataCatalog.get(dataset) for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
+    datasets = (*dataset_names(cfg, "test"), *dataset_names(cfg, "train"))
+    catalogued = [MetadataCatalog.get(dataset) for dataset in datasets]
     # A COCO file that was not read so far keeps its names to itself.
     found = (one.get("thing_classes") or category_names(one.get("json_file") or "") for one in catalogued)
     named = [tuple(names) for names in found if names]

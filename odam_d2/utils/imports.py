@@ -2,20 +2,30 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 
+def look_in_working_directory() -> None:
+    """Lets modules be imported from the working directory, after all other places, as for ``python -m``."""
+    here = os.getcwd()
+    if here not in (os.path.abspath(place) for place in sys.path):
+        sys.path.append(here)
+
+
 def import_file_or_module(name: str) -> ModuleType:
     """Imports a Python file or a module, so that what it registers can be used.
 
-    A file becomes the module ``odam_d2_import_<stem>`` and is run once: naming it again gives the same module. It is
-    kept in ``sys.modules``, so objects of its classes can be pickled; a process that unpickles them must have imported
-    the file as well.
+    A file that lies in a package (a folder with ``__init__.py``) is imported as the package's module, so that its
+    relative imports work; so is the folder of a package itself. Any other file becomes the module
+    ``odam_d2_import_<stem>`` and is run once: naming it again gives the same module. It is kept in ``sys.modules``, so
+    objects of its classes can be pickled; a process that unpickles them must have imported the file as well.
 
     Args:
-        name: path of a ``.py`` file, or the dotted name of a module on ``sys.path``.
+        name: path of a ``.py`` file or of a package's folder, or the dotted name of a module on ``sys.path`` or in the
+            working directory.
 
     Returns:
         The module.
@@ -25,7 +35,13 @@ def import_file_or_module(name: str) -> ModuleType:
             reason, and what went wrong inside is its ``__cause__``.
     """
     try:
-        return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+        if _is_package(Path(name)):
+            return _import_from_package(Path(name).resolve())
+        if name.endswith(".py"):
+            file = Path(name).resolve()
+            return _import_from_package(file) if _is_package(file.parent) else _import_file(file)
+        look_in_working_directory()
+        return importlib.import_module(name)
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
         raise ImportError(
@@ -34,8 +50,29 @@ def import_file_or_module(name: str) -> ModuleType:
         ) from error
 
 
+def _is_package(folder: Path) -> bool:
+    return (folder / "__init__.py").is_file()
+
+
+def _import_from_package(path: Path) -> ModuleType:
+    """Imports a module of a package, or a package, by its name from the folder above the outermost package on."""
+    parts, above = [path.stem], path.parent
+    while _is_package(above):
+        parts.insert(0, above.name)
+        above = above.parent
+    if parts[-1] == "__init__":
+        parts.pop()
+    if str(above) not in sys.path:
+        sys.path.append(str(above))
+    name = ".".join(parts)
+    module = importlib.import_module(name)
+    found = Path(getattr(module, "__file__", None) or "").resolve()
+    if found not in (path, path / "__init__.py"):
+        raise ValueError(f"the name {name!r} stands for {found} already, so import that, or rename one of the two")
+    return module
+
+
 def _import_file(path: Path) -> ModuleType:
-    path = path.resolve()
     name = f"odam_d2_import_{path.stem}"
     if name in sys.modules:
         module = sys.modules[name]

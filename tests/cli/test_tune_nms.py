@@ -8,9 +8,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from detectron2.modeling import build_model
 
-from odam_d2.cli.config import read_run_config
 from odam_d2.data.inputs import ImageInputs, InputMaker
 from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS
+from odam_d2.loading import read_detector_config
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
 from tests.helpers import load_command, synthetic_dataset
 
@@ -51,7 +51,9 @@ def rows_of(output):
 def as_detected(suppressed):
     """COCO's figures of the detector itself on the first three images."""
     options = [*OPTIONS, "ODAM.NMS.ENABLED", str(suppressed)]
-    cfg = read_run_config(CONFIG, options, score_threshold=0.05, max_detections=100)
+    read = read_detector_config(CONFIG, options, trained=True)
+    read.limit(0.05, 100)
+    cfg = read.node
     model = build_model(cfg).eval()
     load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
     records = DatasetCatalog.get(NAME)[:3]

@@ -42,8 +42,8 @@ def compact_config():
 
 
 def test_orders_of_colours_that_images_are_not_read_in():
-    with pytest.raises(ValueError, match="`input_format` must be BGR or RGB; got 'L'"):
-        InputMaker(input_format="L")
+    with pytest.raises(ValueError, match="`input_format` must be one of .*'YUV-BT.601'.; got 'HSV'"):
+        InputMaker(input_format="HSV")
 
 
 @pytest.mark.parametrize("order, channel", [("RGB", 0), ("BGR", 2)])

@@ -19,13 +19,12 @@ from typing import Any
 
 import benchmarking
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Boxes
 from tabulate import tabulate
 
 from odam_d2.cli.arguments import count
-from odam_d2.cli.config import build_detector, read_config
-from odam_d2.explain import explainer_from_config
+from odam_d2.cli.config import read_config
+from odam_d2.loading import DetectorConfig
 from odam_d2.utils.calibration import calibrate_frozen_norms
 from odam_d2.utils.clock import now
 
@@ -54,9 +53,9 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def config_of(args: argparse.Namespace, traced: bool) -> CfgNode:
+def config_of(args: argparse.Namespace, traced: bool) -> DetectorConfig:
     """The config of the traced or of the stock detector."""
-    return read_config(args.config_file, args.opts, args.imports, traced=traced)
+    return read_config(args, traced=traced)
 
 
 def random_boxes(count: int, height: int, width: int, generator: torch.Generator) -> Boxes:
@@ -88,7 +87,7 @@ class Subjects:
         height, width = args.size
         self.inputs = benchmarking.model_input(benchmarking.blobs(height, width, generator))
         # Any RoI can be explained; a dense detector explains what fits an anchor.
-        draw = random_boxes if "RCNN" in config_of(args, traced=True).MODEL.META_ARCHITECTURE else random_objects
+        draw = random_boxes if "RCNN" in config_of(args, traced=True).architecture else random_objects
         drawn = [draw(number, height, width, generator) for number in (args.boxes, args.candidates)]
         self.boxes, self.candidates = (
             None if args.own else [benchmarking.instances_of(boxes, height, width, classes=20)] for boxes in drawn
@@ -97,7 +96,7 @@ class Subjects:
     def build(self, traced: bool) -> torch.nn.Module:
         """The traced or the stock detector."""
         torch.manual_seed(self.args.seed)
-        model = build_detector(config_of(self.args, traced))
+        model = config_of(self.args, traced).build()
         # On a corner of the image: statistics don't need more, and the peak of memory should be the job's own.
         calibrate_frozen_norms(model, [{"image": self.inputs[0]["image"][:, :256, :256]}])
         return model
@@ -112,11 +111,11 @@ def detect(model: torch.nn.Module, inputs: list[dict]) -> None:
 def memory_job(args: argparse.Namespace) -> torch.device:
     """Detects, or also explains, three times with one detector."""
     subjects, explain = Subjects(args), args.memory_job == "explain"
-    cfg, model = config_of(args, traced=explain), subjects.build(traced=explain)
+    config, model = config_of(args, traced=explain), subjects.build(traced=explain)
     for _ in range(3):
         detect(model, subjects.inputs)
         if explain:
-            explainer_from_config(model, cfg, attributes=ATTRIBUTES)(subjects.inputs, subjects.boxes)
+            config.explainer(model, attributes=ATTRIBUTES)(subjects.inputs, subjects.boxes)
     return model.device
 
 
@@ -124,9 +123,9 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
     """All rows of the benchmark, as they go to JSON."""
     subjects = Subjects(args)
     stock, model, inputs = subjects.build(traced=False), subjects.build(traced=True), subjects.inputs
-    cfg = config_of(args, traced=True)
-    full = explainer_from_config(model, cfg, attributes=ATTRIBUTES)
-    score = explainer_from_config(model, cfg, attributes=("score",))
+    config = config_of(args, traced=True)
+    full = config.explainer(model, attributes=ATTRIBUTES)
+    score = config.explainer(model, attributes=("score",))
     boxes, candidates = (model.trace(inputs, given) for given in (subjects.boxes, subjects.candidates))
 
     many = f"{len(boxes)} x {len(ATTRIBUTES)}"

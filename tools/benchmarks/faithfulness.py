@@ -49,8 +49,8 @@ class Subject:
         height, width = args.size
         self.image = benchmarking.blobs(height, width, generator)
         self.heat = torch.rand(args.objects, height, width, generator=generator)
-        cfg = read_config(args.config_file, args.opts, args.imports, trained=True)
-        self.model: Any = build_bundled_or_random(cfg, benchmarking.model_input(self.image))
+        config = read_config(args, trained=True)
+        self.model: Any = build_bundled_or_random(config, benchmarking.model_input(self.image))
         with torch.inference_mode():
             ((boxes, scores),) = self.model.candidates([{"image": self.image}])
         rows = scores.amax(1).topk(args.objects).indices

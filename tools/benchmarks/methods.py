@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from odam_d2.cli.arguments import count, whole
 from odam_d2.cli.config import build_bundled_or_random, read_config
-from odam_d2.explain import METHODS, comparison_from_config, explainer_from_config
+from odam_d2.explain import METHODS
 
 TOGETHER = "all gradient methods together"
 ATTRIBUTES = ("score",)
@@ -55,19 +55,17 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
     """All rows of the benchmark, as they go to JSON."""
     torch.manual_seed(args.seed)
     inputs, given = image_and_boxes(args)
-    cfg = read_config(args.config_file, args.opts, args.imports, trained=True)
-    model = build_bundled_or_random(cfg, inputs)
+    config = read_config(args, trained=True)
+    model = build_bundled_or_random(config, inputs)
     names = [name for name, cls in METHODS.items() if cls.uses_gradients]
-    explainers: dict[str, Any] = {
-        name: explainer_from_config(model, cfg, method=name, attributes=ATTRIBUTES) for name in names
-    }
-    explainers[TOGETHER] = comparison_from_config(model, cfg, names, attributes=ATTRIBUTES)
+    explainers: dict[str, Any] = {name: config.explainer(model, method=name, attributes=ATTRIBUTES) for name in names}
+    explainers[TOGETHER] = config.comparison(model, names, attributes=ATTRIBUTES)
     rows: dict[str, Any] = {}
     for name, explain in explainers.items():
         rows |= benchmarking.timed_in_turns({name: lambda explain=explain: explain(inputs, given)}, args.repeats, 1)
     if args.masks:
         masks = {"num_masks": args.masks, "batch_size": args.batch_size}
-        drise = explainer_from_config(model, cfg, method="drise", attributes=ATTRIBUTES, **masks)
+        drise = config.explainer(model, method="drise", attributes=ATTRIBUTES, **masks)
         rows |= benchmarking.timed_in_turns({"drise": lambda: drise(inputs, given)}, 1, 0)
     return {"rows": rows, "device": str(next(model.parameters()).device)}
 

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from odam_d2.cli.arguments import count, whole
-from odam_d2.cli.config import build_detector, read_config
+from odam_d2.cli.config import read_config
 from odam_d2.explain import build_explainer
 from odam_d2.ops.nms import odam_nms
 from odam_d2.structures import DetectionTrace
@@ -56,11 +56,11 @@ class Subjects:
 
     def build(self, suppressed: bool) -> torch.nn.Module:
         """The stock detector, or ours with Odam-NMS."""
-        cfg = read_config(self.args.config_file, self.args.opts, self.args.imports, traced=suppressed)
-        cfg.ODAM.NMS.ENABLED = suppressed
-        cfg.ODAM.NMS.MAX_CANDIDATES = max(self.args.candidates)
+        config = read_config(self.args, traced=suppressed)
+        config.odam.NMS.ENABLED = suppressed
+        config.odam.NMS.MAX_CANDIDATES = max(self.args.candidates)
         torch.manual_seed(self.args.seed)
-        model = build_detector(cfg)
+        model = config.build()
         calibrate_frozen_norms(model, [{"image": self.inputs[0]["image"][:, :256, :256]}])
         return model
 

@@ -24,12 +24,9 @@ from tqdm import tqdm
 
 from odam_d2.cli import explain as explain_command
 from odam_d2.cli.arguments import count, whole
-from odam_d2.cli.config import build_detector, read_run_config
+from odam_d2.cli.config import read_run_config, require_yaml
 from odam_d2.data.images import read_image_bgr
-from odam_d2.data.inputs import InputMaker
 from odam_d2.data.synthetic.scenes import SyntheticScenes
-from odam_d2.explain import explainer_from_config
-from odam_d2.utils.checkpoint import load_checkpoint_strictly
 
 ALONE, COMMAND = "detecting and explaining alone", "odam explain"
 
@@ -62,10 +59,11 @@ class Subject:
         # Every proposal for every class, and as many as are asked for of what is left.
         self.opts = ["MODEL.ROI_HEADS.NMS_THRESH_TEST", "1.0"] if args.detections > 100 else []
         self.opts += ["TEST.DETECTIONS_PER_IMAGE", str(args.detections), *args.opts]
-        cfg = read_run_config(args.config_file, self.opts, 0.0, args.detections, args.imports)
-        model = build_detector(cfg)
-        load_checkpoint_strictly(model, cfg.MODEL.WEIGHTS)
-        self.explainer, self.make_input = explainer_from_config(model, cfg), InputMaker.from_config(cfg)
+        config = read_run_config(argparse.Namespace(**{**vars(args), "opts": self.opts}), 0.0, args.detections)
+        require_yaml(config)
+        model = config.build()
+        config.load_weights(model)
+        self.explainer, self.make_input = config.explainer(model), config.make_input()
         self.boxes: dict[str, int] = {}
 
     def alone(self, paths: Sequence[Path]) -> None:

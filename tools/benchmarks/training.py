@@ -25,7 +25,7 @@ from detectron2.utils.events import EventStorage
 from tabulate import tabulate
 
 from odam_d2.cli.arguments import add_seed
-from odam_d2.cli.config import read_config
+from odam_d2.cli.config import read_config, require_yaml
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.engine import OdamTrainer
 from odam_d2.utils.checkpoint import OdamCheckpointer
@@ -58,7 +58,7 @@ def config_of(args: argparse.Namespace, way: str) -> CfgNode:
     Raises:
         ValueError: if it doesn't train by explanations.
     """
-    cfg = read_config(args.config_file, args.opts, args.imports)
+    cfg = require_yaml(read_config(args))
     if not cfg.ODAM.TRAIN.WEIGHT > 0:
         raise ValueError(f"`ODAM.TRAIN.WEIGHT` of {args.config_file} must be greater than 0; got 0: add it")
     _, share, cfg.ODAM.TRAIN.SECOND_ORDER = WAYS[way]

@@ -21,6 +21,7 @@ import numpy as np
 
 from odam_d2.cli.arguments import count, failure, script_parser, typed_arguments
 from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
+from odam_d2.data.inputs import shown
 from odam_d2.data.matching import match_detections
 from odam_d2.evaluation import METRICS
 from odam_d2.evaluation.ground_truth import TrueObjects
@@ -97,8 +98,7 @@ def draw_object(setup: MeasuredRun, one: dict[str, Any], methods: Sequence[str])
             f"{one['image_id']}, which it had matched: run odam evaluate again on this machine"
         )
     detection = found_by[0]
-    pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
-    image = np.ascontiguousarray(pixels if setup.cfg.INPUT.FORMAT == "RGB" else pixels[:, :, ::-1])
+    image = shown(entry["image"], setup.config.make_input().input_format)
     size = image.shape[:2]
     scale = np.array([size[1] / entry["width"], size[0] / entry["height"]] * 2)
     box = truth.boxes[row].numpy() * scale

@@ -23,7 +23,6 @@ import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
 
 # isort: split
 import torch
-from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from tabulate import tabulate
 from tqdm import tqdm
@@ -31,7 +30,8 @@ from tqdm import tqdm
 from odam_d2.cli.arguments import add_config, add_seed, count, failure, script_parser
 from odam_d2.cli.config import build_bundled_or_random, read_config
 from odam_d2.data.synthetic.scenes import SyntheticScenes
-from odam_d2.explain import TARGETS, explainer_from_config
+from odam_d2.explain import TARGETS
+from odam_d2.loading import DetectorConfig
 from odam_d2.model_zoo.addresses import PREFIX
 from odam_d2.modeling.provenance import UnreachedBoxError
 from odam_d2.structures import HeatMaps
@@ -55,18 +55,18 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, CfgNode, list[dict]]:
+def build_subject(args: argparse.Namespace) -> tuple[torch.nn.Module, DetectorConfig, list[dict]]:
     """The detector, its config and its images."""
     torch.manual_seed(args.seed)
-    cfg = read_config(args.config_file, args.opts, args.imports, trained=True)
-    if cfg.MODEL.WEIGHTS.startswith(PREFIX):
+    config = read_config(args, trained=True)
+    if config.weights.startswith(PREFIX):
         scenes = SyntheticScenes("scene", "val")
         images = [torch.as_tensor(scenes[k][0].transpose(2, 0, 1).astype("float32")) for k in range(args.images)]
     else:
         coarse = torch.rand(1, 3, args.size[0] // 16, args.size[1] // 16)
         images = [torch.nn.functional.interpolate(coarse, tuple(args.size), mode="bilinear")[0] * 255]
     inputs = [{"image": image, "height": image.shape[1], "width": image.shape[2]} for image in images]
-    return build_bundled_or_random(cfg, inputs), cfg, inputs
+    return build_bundled_or_random(config, inputs), config, inputs
 
 
 def boxes_everywhere(count: int, height: int, width: int) -> Instances:
@@ -102,11 +102,10 @@ def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor
     return (found - expected).abs().amax((1, 2)) / expected.amax((1, 2)).clamp(min=TINY)
 
 
-def group_norm_table(model: torch.nn.Module, cfg: CfgNode, inputs: list[dict], attributes: list[str]) -> str:
+def group_norm_table(model: torch.nn.Module, config: DetectorConfig, inputs: list[dict], attributes: list[str]) -> str:
     """How far frozen group norm is from exact, by the stride of the level, for what is detected in the images."""
     explainers = [
-        explainer_from_config(model, cfg, method="odam", attributes=attributes, group_norm=name)
-        for name in ("frozen", "exact")
+        config.explainer(model, method="odam", attributes=attributes, group_norm=name) for name in ("frozen", "exact")
     ]
     rows: dict[int, list[tuple[float, float]]] = {}
     for entry in tqdm(inputs, desc="images"):
@@ -138,17 +137,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(args: argparse.Namespace) -> None:
     """Prints the table that the arguments ask for."""
-    model, cfg, inputs = build_subject(args)
+    model, config, inputs = build_subject(args)
     attributes = list(TARGETS)
     if args.group_norm:
-        print(group_norm_table(model, cfg, inputs, attributes[:6]))
+        print(group_norm_table(model, config, inputs, attributes[:6]))
         return
     inputs = inputs[:1]
     drawn = boxes_everywhere(args.boxes, inputs[0]["height"], inputs[0]["width"])
     given = [reached(model, inputs[0], drawn)]
     explainers = (
-        explainer_from_config(model, cfg, method="odam", attributes=attributes, engine=engine)
-        for engine in ("auto", "autograd")
+        config.explainer(model, method="odam", attributes=attributes, engine=engine) for engine in ("auto", "autograd")
     )
     fast, plain = (explain(inputs, given)[0]["instances"].heatmaps for explain in explainers)
     rows = []

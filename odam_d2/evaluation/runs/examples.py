@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.inputs import shown
 from ...data.matching import Matches
 from ...visualize.crops import crop_uri, region_around
 from ...visualize.storage import class_name
@@ -25,11 +26,11 @@ class ExampleKeeper:
         method: the method whose maps say which objects are extreme.
         metrics: see :class:`ExtremeObjects`.
         attribute: the maps to draw.
-        rgb: whether the model input is RGB; else BGR.
+        input_format: of the model input, one of :data:`odam_d2.data.inputs.FORMATS`.
     """
 
-    def __init__(self, files: CheckedFiles, method: str, metrics: Sequence[str], attribute: str, rgb: bool):
-        self.files, self.method, self.attribute, self.rgb = files, method, attribute, rgb
+    def __init__(self, files: CheckedFiles, method: str, metrics: Sequence[str], attribute: str, input_format: str):
+        self.files, self.method, self.attribute, self.input_format = files, method, attribute, input_format
         self.extremes = ExtremeObjects(metrics)
 
     def __call__(self, number: int, result: dict, matches: Matches, entry: dict, output: dict) -> None:
@@ -37,8 +38,7 @@ class ExampleKeeper:
         rows = self.extremes.offer(number, result["values"].get(self.method, {}))
         if not rows:
             return
-        pixels = entry["image"].permute(1, 2, 0).cpu().numpy().clip(0, 255).astype(np.uint8)
-        image = np.ascontiguousarray(pixels if self.rgb else pixels[:, :, ::-1])
+        image = shown(entry["image"], self.input_format)
         scale = np.array([image.shape[1] / entry["width"], image.shape[0] / entry["height"]] * 2)
         detected = output["instances"].pred_boxes.tensor.cpu().numpy()
         for row in sorted(rows):

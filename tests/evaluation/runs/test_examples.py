@@ -12,7 +12,7 @@ METHODS = {"odam": [delta(0, 0), delta(2, 1)], "gradcam": [delta(3, 3), delta(3,
 def test_the_page_gets_the_maps_of_every_method(tmp_path):
     names = ("pointing_box", "untouched")
     files = ResultStore(tmp_path).examples
-    keeper = ExampleKeeper(files, "odam", names, "score", rgb=True)
+    keeper = ExampleKeeper(files, "odam", names, "score", "RGB")
     evaluator = ExplanationEvaluator([record(5)], list(METHODS), Measuring(("pointing_box",)), watch=keeper)
     one = entry(5)
     one["image"] = torch.full((3, 8, 8), 100.0)  # the model input is larger than the image
