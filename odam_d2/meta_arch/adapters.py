@@ -12,6 +12,7 @@ from ..utils.registry import NamedRegistry
 from ..utils.untyped import UntypedModule
 from .graph import GraphDetector
 from .matched import MatchedRCNN, why_not_matched
+from .queries import QueryDetector, why_no_queries
 from .views import as_ours, why_not_ours
 
 
@@ -80,6 +81,14 @@ class ByMatching(MatchedRCNN):
 
     how = "which finds its detections again"
     why_not = staticmethod(why_not_matched)
+
+
+@register_adapter("queries")
+class ByQueries(QueryDetector):
+    """Query detectors whose ``inference`` chooses among what all queries say."""
+
+    how = "through its queries"
+    why_not = staticmethod(why_no_queries)
 
 
 @register_adapter("stock")
