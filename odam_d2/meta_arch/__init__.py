@@ -7,8 +7,8 @@ from .detr import OdamDETR
 from .fcos import OdamFCOS
 from .graph import GraphDetector
 from .proposal_network import OdamProposalNetwork
-from .rcnn import OdamRCNN
 from .queries import QueryDetector
+from .rcnn import OdamRCNN
 from .retinanet import OdamRetinaNet
 
 __all__ = [

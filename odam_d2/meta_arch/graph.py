@@ -18,11 +18,11 @@ from ..explain.engines.autograd import find_layer
 from ..explain.engines.norm_gradients import contiguous_norm_gradients
 from ..modeling.callable import fitting_predictions
 from ..modeling.graph_cut import find_cut, guard_roots, reached
+from ..modeling.graph_modes import PartsAsCopies, WholeGraph
 from ..modeling.leaves import Leaves, find_backbone, graph_in_place, leaves_at
 from ..modeling.overheard import Call, overhearing
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..modeling.results import read_others, read_results, without_graph
-from ..modeling.graph_modes import PartsAsCopies, WholeGraph
 from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
 
