@@ -11,7 +11,9 @@ from ..structures import DetectionTrace
 from ..utils.registry import NamedRegistry
 from ..utils.untyped import UntypedModule
 from .graph import GraphDetector
+from .locations import LocationDetector, why_no_locations
 from .matched import MatchedRCNN, why_not_matched
+from .queries import QueryDetector, why_no_queries
 from .views import as_ours, why_not_ours
 
 
@@ -80,6 +82,22 @@ class ByMatching(MatchedRCNN):
 
     how = "which finds its detections again"
     why_not = staticmethod(why_not_matched)
+
+
+@register_adapter("queries")
+class ByQueries(QueryDetector):
+    """Query detectors whose ``inference`` chooses among what all queries say."""
+
+    how = "through its queries"
+    why_not = staticmethod(why_no_queries)
+
+
+@register_adapter("locations")
+class ByLocations(LocationDetector):
+    """One-stage detectors with a head like that of AdelaiDet's FCOS."""
+
+    how = "through the locations of its FCOS"
+    why_not = staticmethod(why_no_locations)
 
 
 @register_adapter("stock")

@@ -8,12 +8,11 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from ..modeling.provenance import (
     ROW_FIELD,
-    UnreachedBoxError,
     given_boxes,
     given_results,
     image_index_of,
@@ -25,6 +24,7 @@ from ..modeling.provenance import (
 from ..modeling.query_architecture import STAGES, NetworkSize, QueryArchitecture, find_architecture
 from ..modeling.query_backbone import Detectron2Backbone
 from ..modeling.query_head import TracedQueryHead, recording
+from ..modeling.query_rules import best_query
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
 
@@ -186,7 +186,7 @@ class OdamDETR(nn.Module):
             else:
                 given, classes = given_boxes(instances, image_sizes, output_sizes, self.num_classes, self.device)
                 results = given_results(instances, classes, output_sizes)
-                rows = [_best_query(*pair, number) for number, pair in enumerate(zip(given, boxes, strict=True))]
+                rows = [best_query(*pair, number) for number, pair in enumerate(zip(given, boxes, strict=True))]
                 for result, row in zip(results, rows, strict=True):
                     result.query_index = row
             image_index = image_index_of([len(row) for row in rows], self.device)
@@ -288,20 +288,6 @@ def pixel_mask(images: ImageList) -> Tensor:
     for one, (height, width) in zip(mask, images.image_sizes, strict=True):
         one[:height, :width] = 1
     return mask
-
-
-def _best_query(given: Tensor, boxes: Tensor, number: int) -> Tensor:
-    """(R,) int64: for each of the (R, 4) boxes given for image `number`, which of (Q, 4) boxes overlaps it most."""
-    overlap, best = pairwise_iou(Boxes(given), Boxes(boxes)).max(1)
-    none = (overlap <= 0).nonzero()[:, 0]
-    if len(none):
-        index = int(none[0])
-        raise UnreachedBoxError(
-            f"box {index} of `instances[{number}]` must overlap the box of a query; got "
-            f"{[round(v, 1) for v in given[index].tolist()]} in model-input pixels, which none of the {len(boxes)} "
-            "queries found: explain a box nearer to an object"
-        )
-    return best
 
 
 def _stride(padded_size: tuple[int, int], feature: Tensor) -> float:

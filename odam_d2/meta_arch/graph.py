@@ -18,11 +18,11 @@ from ..explain.engines.autograd import find_layer
 from ..explain.engines.norm_gradients import contiguous_norm_gradients
 from ..modeling.callable import fitting_predictions
 from ..modeling.graph_cut import find_cut, guard_roots, reached
+from ..modeling.graph_modes import PartsAsCopies, WholeGraph
 from ..modeling.leaves import Leaves, find_backbone, graph_in_place, leaves_at
 from ..modeling.overheard import Call, overhearing
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..modeling.results import read_others, read_results, without_graph
-from ..modeling.whole_graph import WholeGraph
 from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
 
@@ -138,7 +138,7 @@ class GraphDetector(nn.Module):
             image_sizes=image_sizes,
             padded_size=padded_size,
             output_sizes=output_sizes,
-            head=_OwnGraph(self, batched_inputs, said, rows, maps, image_sizes),
+            head=OwnGraph(self, batched_inputs, said, rows, maps, image_sizes),
             compute_features=self._refuse_another_layer,
             others=read_others(outputs, len(batched_inputs)),
         )
@@ -154,6 +154,7 @@ class GraphDetector(nn.Module):
             leaves_at(sources, self.new_leaves(len(batched_inputs), replacement), self.quiet(self.model)) as kept,
             contiguous_norm_gradients(self.model),
             graph_in_place(),
+            PartsAsCopies(),
             WholeGraph() if self.whole_graph else nullcontext(),
             overhearing(self.model, self.heard) as (model, heard),
         ):
@@ -220,10 +221,11 @@ class OwnPass:
     padded_size: tuple[int, int]
 
 
-class _OwnGraph:
+class OwnGraph:
     """Hands over the graph of the detector's own pass.
 
     Attributes:
+        known: what it can be asked for.
         detector: whose trace it is.
         batched_inputs: the images.
         said: N Instances with the graph.
@@ -232,11 +234,13 @@ class _OwnGraph:
         image_sizes: N times (h, w) of the model input.
     """
 
+    known: tuple[str, ...] = ("score", *SIDES, *CORNERS)
+
     def __init__(
         self,
         detector: GraphDetector,
         batched_inputs: list[dict],
-        said: list[Instances],
+        said: Any,
         rows: list[Tensor],
         maps: dict[str, Tensor],
         image_sizes: list[tuple[int, int]],
@@ -256,7 +260,7 @@ class _OwnGraph:
             ValueError: if what the attributes read has no graph to any map; says where it is cut. Or if one of them is
                 not there.
         """
-        missing = [name for name in attributes if name not in ("score", *SIDES, *CORNERS)]
+        missing = [name for name in attributes if name not in self.known]
         if missing:
             raise ValueError(
                 f"`attributes` must be there without knowledge of the detector's parts; got {missing} for "
@@ -265,6 +269,7 @@ class _OwnGraph:
         predictions = self._predictions(self.said)
         asked = {"boxes": predictions.boxes} if set(attributes) & {*SIDES, *CORNERS} else {}
         asked |= {"scores": predictions.scores} if "score" in attributes else {}
+        asked |= {"logits": predictions.logits} if "logit" in attributes else {}
         for name, values in asked.items():
             if len(values) and not reached([values], self.maps):
                 cut = find_cut(self.detector.model, self.detector.sources, self.batched_inputs)
@@ -274,7 +279,7 @@ class _OwnGraph:
                     "which needs no graph"
                 )
         if not self.guarded:
-            guard_roots([predictions.scores, predictions.boxes])
+            guard_roots([predictions.scores, predictions.logits, predictions.boxes])
             self.guarded = True
         return list(self.maps.values()), predictions
 
@@ -289,7 +294,7 @@ class _OwnGraph:
                 )
         return self._predictions(said)
 
-    def _predictions(self, said: list[Instances]) -> Predictions:
+    def _predictions(self, said: Any) -> Predictions:
         scores, boxes = [], []
         for one, row, (height, width) in zip(said, self.rows, self.image_sizes, strict=True):
             scores.append(one.scores[row])

@@ -12,6 +12,7 @@ from detectron2.modeling.proposal_generator import RPN
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from .graph_modes import PartsAsCopies
 from .leaves import Leaves, leaves_at
 
 # What gives constants by design: boxes that later parts start from.
@@ -102,7 +103,7 @@ def find_cut(
         if name:
             module.register_forward_hook(watch(name))
     # The hooks of the leaves come last, so the modules themselves are seen as they are.
-    with torch.enable_grad(), leaves_at(sources(twin), Leaves(len(batched_inputs))):
+    with torch.enable_grad(), leaves_at(sources(twin), Leaves(len(batched_inputs))), PartsAsCopies():
         twin(batched_inputs)
     behind = f"behind {last[-1]!r}, the last module whose output depends on the maps" if last else "before any module"
     if not cuts and not last and passed_over:

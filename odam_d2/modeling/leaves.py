@@ -32,6 +32,9 @@ class Leaves:
         self.padded_size: tuple[int, int] | None = None
         self.calls: dict[str, int] = {}
 
+    def passed(self, module: nn.Module, output: Any) -> None:
+        """What a module in front of these gave."""
+
     def place(self, name: str, value: Any) -> Any:
         """The same structure with a copy of a leaf for each map in it; what is no map stays."""
         if isinstance(value, Tensor):
@@ -115,15 +118,16 @@ def leaves_at(modules: Mapping[str, nn.Module], leaves: Leaves, quiet: Iterable[
 
         return hook
 
-    def again(*_: Any) -> None:
+    def passed(module: nn.Module, _inputs: Any, output: Any) -> None:
         torch.set_grad_enabled(modes.pop())
+        leaves.passed(module, output)
 
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))  # as it was, also after an error inside
         for module in {*quiet, *modules.values()}:
             stack.callback(module.register_forward_pre_hook(in_this_thread(before)).remove)
         for module in {*quiet} - {*modules.values()}:
-            stack.callback(module.register_forward_hook(in_this_thread(again)).remove)
+            stack.callback(module.register_forward_hook(in_this_thread(passed)).remove)
         for name, module in modules.items():
             stack.callback(module.register_forward_hook(in_this_thread(after(name))).remove)
         yield leaves

@@ -49,7 +49,7 @@ def overhearing(module: nn.Module, names: Sequence[str]) -> Iterator[tuple[Any, 
     if (kind, own) not in _LISTENERS:
         members = {name: _overheard(name, getattr(kind, name)) for name in own} | {"__module__": kind.__module__}
         _LISTENERS[kind, own] = new_class(kind.__name__, (kind,), {}, lambda space: space.update(members))
-    view = object.__new__(_LISTENERS[kind, own])
+    view: Any = object.__new__(_LISTENERS[kind, own])
     object.__setattr__(view, "__dict__", vars(module))
     heard: dict[str, list[Call]] = {name: [] for name in names}
     token = _HEARD.set(heard)

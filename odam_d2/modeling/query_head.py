@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
 from ..utils.threads import in_this_thread
+from .graph_modes import WholeGraph
 from .query_architecture import STAGES, QueryArchitecture
-from .whole_graph import WholeGraph
 
 # Held while modules have answers in the place of their `forward`, which one thread at a time puts there and takes away.
 _ANSWERING = threading.RLock()

@@ -58,9 +58,8 @@ def _by_image(outputs: Any, num_images: int) -> list[tuple[Instances, dict[str, 
     if isinstance(outputs, Instances):
         outputs = [outputs]
     if isinstance(outputs, list | tuple):
-        pairs = [_of_image(one) for one in outputs]
-        found = [pair for pair in pairs if pair is not None]
-        return found if len(found) == len(outputs) == num_images else None
+        pairs = [pair for pair in (_of_image(one) for one in outputs) if pair is not None]
+        return pairs if len(pairs) == len(outputs) == num_images else None
     if not isinstance(outputs, Mapping):
         return None
     for key, value in outputs.items():

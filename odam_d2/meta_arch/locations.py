@@ -1,0 +1,194 @@
+"""One-stage detectors in AdelaiDet's manner: FCOS as a proposal generator, with or without masks behind it.
+
+Shape letters: D detections over the batch, N images, P locations of all levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_iou
+from torch import Tensor, nn
+
+from ..modeling.leaves import find_backbone
+from ..modeling.location_head import DISTANCES, PARTS, TracedLocationHead
+from ..modeling.provenance import (
+    UnreachedBoxError,
+    given_boxes,
+    given_results,
+    image_index_of,
+    input_frame_boxes,
+    write_scores,
+)
+from ..modeling.recorded import UnmatchedError, match_rows
+from ..modeling.results import read_others, read_results
+from ..structures import DetectionTrace
+from ..utils.threads import in_this_thread
+from ..utils.untyped import UntypedModule
+
+
+def why_no_locations(model: UntypedModule) -> str | None:
+    """In a few words, why a detector has no head like that of AdelaiDet's FCOS."""
+    head = getattr(getattr(model, "proposal_generator", None), "fcos_head", None)
+    if head is None or find_backbone(model) is None:
+        return f"{type(model).__name__} has no FCOS among its parts"
+    missing = [name for name in PARTS if not isinstance(getattr(head, name, None), nn.Module)]
+    return f"{type(head).__name__} has no {missing}" if missing else None
+
+
+class LocationDetector:
+    """Runs a detector's own inference, records its FCOS head meanwhile, and finds the location of each detection.
+
+    What comes behind the head, masks for one, stays as it is.
+
+    Args:
+        model: the detector; see :func:`why_no_locations`.
+    """
+
+    extra_attributes = ("centerness",)
+
+    def __init__(self, model: UntypedModule):
+        self.model = model
+        self.backbone: UntypedModule = find_backbone(model)
+
+    @torch.no_grad()
+    def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:
+        """Detects, or finds the locations of the boxes that the caller gives, and keeps what an explanation needs.
+
+        Args:
+            batched_inputs: what the detector takes.
+            instances: boxes and classes to explain in place of the detections, in the original frame. Each is explained
+                through the location inside it whose predicted box overlaps it most; results name it in ``anchor_boxes``
+                (a cell around it, original frame) and ``anchor_levels``.
+
+        Raises:
+            UnmatchedError: if the detections are not what the head said at single locations.
+            ValueError: if given boxes are not usable; UnreachedBoxError, which is one, if no location fits one.
+            RuntimeError: if the detector is in training mode.
+        """
+        if self.model.training:
+            raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
+        generator = self.model.proposal_generator
+        head = TracedLocationHead(generator.fcos_head, generator.fcos_head.cls_logits.out_channels)
+        outputs, images, features = self._run(head, batched_inputs)
+        head.settle()
+        names = _names(head.levels, features)
+        image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
+        padded = (int(images.tensor.shape[-2]), int(images.tensor.shape[-1]))
+        strides = getattr(generator, "fpn_strides", None) or [padded[0] / one.shape[-2] for one in head.levels]
+        head.strides = [float(stride) for stride in strides]
+        centres = [_centres(one, stride) for one, stride in zip(head.levels, head.strides, strict=True)]
+        results = read_results(outputs, len(batched_inputs))
+        output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
+        rows, boxes = _find(head, centres, results, image_sizes)
+        if instances is not None:
+            given, labels = given_boxes(instances, image_sizes, output_sizes, head.num_classes, boxes.device)
+            results = given_results(instances, labels, output_sizes)
+            everywhere = torch.cat(centres)
+            rows = [_fitting(*pair, everywhere, k) for k, pair in enumerate(zip(given, boxes, strict=True))]
+        best, counts = torch.cat(rows), torch.tensor([len(one) for one in centres], device=boxes.device)
+        levels = torch.bucketize(best, counts.cumsum(0), right=True)
+        half = best.new_tensor(head.strides, dtype=boxes.dtype)[levels][:, None] / 2
+        at = torch.cat(centres)[best]
+        trace = DetectionTrace(
+            instances=results,
+            features=dict(zip(names, head.levels, strict=True)),
+            strides=dict(zip(names, head.strides, strict=True)),
+            image_index=image_index_of([len(row) for row in rows], boxes.device),
+            level_index=levels[:, None],
+            references=torch.cat([at - half, at + half], 1),
+            boxes=input_frame_boxes(results, image_sizes, output_sizes),
+            rows=best - (counts.cumsum(0) - counts)[levels],
+            classes=torch.cat([result.pred_classes for result in results]),
+            level_names=names,
+            image_sizes=image_sizes,
+            padded_size=padded,
+            output_sizes=output_sizes,
+            head=head,
+            compute_features=partial(self.backbone, images.tensor),
+            others=read_others(outputs, len(batched_inputs)),
+        )
+        if instances is not None:
+            write_scores(trace, head.decode(head.gather(head.maps, trace), trace).scores)
+            _name_locations(trace)
+        return trace
+
+    def _run(self, head: TracedLocationHead, batched_inputs: list[dict]) -> tuple[Any, ImageList, Any]:
+        """What the detector gives, the images that its FCOS was given, and what its backbone gave."""
+        seen: dict[str, Any] = {}
+        keep_features = in_this_thread(lambda _module, _inputs, output: seen.update(features=output))
+        keep_images = in_this_thread(lambda _module, inputs: seen.update(images=inputs[0] if inputs else None))
+        handles = [
+            self.backbone.register_forward_hook(keep_features),
+            self.model.proposal_generator.register_forward_pre_hook(keep_images),
+        ]
+        try:
+            with head.recording():
+                outputs = self.model(batched_inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not isinstance(seen.get("images"), ImageList):
+            raise UnmatchedError("its FCOS is not given images")
+        return outputs, seen["images"], seen.get("features")
+
+
+def _names(levels: list[Tensor], features: Any) -> tuple[str, ...]:
+    known = {id(level): name for name, level in features.items()} if isinstance(features, Mapping) else {}
+    names = tuple(known.get(id(level), "") for level in levels)
+    if "" in names:
+        raise UnmatchedError("its FCOS reads other maps than the backbone's")
+    return names
+
+
+def _centres(level: Tensor, stride: float) -> Tensor:
+    """(H * W, 2) locations of a level, row by row: the middle of each cell, in whole pixels."""
+    height, width = level.shape[-2:]
+    y, x = (torch.arange(n, device=level.device, dtype=level.dtype) * stride + stride // 2 for n in (height, width))
+    return torch.stack([x.repeat(height), y.repeat_interleave(width)], 1)
+
+
+def _find(
+    head: TracedLocationHead, centres: list[Tensor], results: list[Instances], image_sizes: list[tuple[int, int]]
+) -> tuple[list[Tensor], Tensor]:
+    """The location of each detection, N times (D,) int64 among all P; and (N, P, 4) boxes of all."""
+    problem: Any = None
+    for name in DISTANCES:
+        head.distances = name
+        boxes, scores = head.all_locations(centres)
+        parts = zip(results, boxes, scores, image_sizes, strict=True)
+        try:
+            return [match_rows(found, box[:, None], score, size) for found, box, score, size in parts], boxes
+        except UnmatchedError as error:
+            problem = problem or error
+    raise problem
+
+
+def _fitting(given: Tensor, boxes: Tensor, centres: Tensor, number: int) -> Tensor:
+    """(r,) int64: the location inside each of (r, 4) given boxes whose predicted box, of (P, 4), overlaps it most."""
+    inside = (centres > given[:, None, :2]).all(2) & (centres < given[:, None, 2:]).all(2)
+    overlap, best = (pairwise_iou(Boxes(given), Boxes(boxes)) * inside).max(1)
+    none = (overlap <= 0).nonzero()[:, 0]
+    if len(none):
+        index = int(none[0])
+        raise UnreachedBoxError(
+            f"box {index} of `instances[{number}]` must fit a location of the detector; got "
+            f"{[round(v, 1) for v in given[index].tolist()]} in model-input pixels, in which none of {len(boxes)} "
+            "locations predicts a box: resize the image, or explain a box nearer to one"
+        )
+    return best
+
+
+def _name_locations(trace: DetectionTrace) -> None:
+    counts = [len(result) for result in trace.instances]
+    parts = zip(
+        trace.instances, trace.references.split(counts), trace.level_index[:, 0].split(counts),
+        trace.image_sizes, trace.output_sizes, strict=True,
+    )  # fmt: skip
+    for result, cells, levels, (in_h, in_w), (out_h, out_w) in parts:
+        scaled = Boxes(cells.clone())
+        scaled.scale(out_w / in_w, out_h / in_h)
+        result.anchor_boxes, result.anchor_levels = scaled, levels
