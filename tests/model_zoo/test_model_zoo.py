@@ -99,9 +99,9 @@ def test_names_of_either_zoo(tmp_path):
         model_zoo.get_config_file(NAME), model_zoo.get_checkpoint_url(NAME),
     )  # fmt: skip
     assert model_zoo.find(model_zoo.get_config_file(NAME))[1] == model_zoo.get_checkpoint_url(NAME)
-    # Ours alone has FCOS, theirs alone keypoints; a file is what it is.
+    # Ours alone has FCOS, theirs alone ResNet-101 with keypoints; a file is what it is.
     assert model_zoo.find("COCO-Detection/fcos_R_50_FPN_1x.yaml")[1] is None
-    assert "detectron2" in model_zoo.find("COCO-Keypoints/keypoint_rcnn_R_50_FPN_3x")[0]
+    assert "detectron2" in model_zoo.find("COCO-Keypoints/keypoint_rcnn_R_101_FPN_3x")[0]
     (tmp_path / "my.yaml").touch()
     assert model_zoo.find(tmp_path / "my.yaml") == (str(tmp_path / "my.yaml"), None)
     with pytest.raises(ValueError, match="`name` must be a bundled detector; got 'COCO-Detection/fcos_R_50_FPN_1x'"):
