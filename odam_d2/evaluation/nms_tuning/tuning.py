@@ -164,11 +164,11 @@ def best_rows(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Mappi
 
 @contextlib.contextmanager
 def _quiet():
-    """Without what evaluators print and log, the same for every setting: warnings too, but no errors."""
+    """Without what evaluators print, log and show as progress, the same for every setting; errors come through."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
         logging.disable(before)

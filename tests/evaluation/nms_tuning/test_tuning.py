@@ -1,6 +1,7 @@
 """Grids of thresholds, and the best of them."""
 
 import logging
+import sys
 
 import pytest
 import torch
@@ -70,6 +71,7 @@ class Counts(DatasetEvaluator):
 
     def evaluate(self):
         print("loud")
+        print("loud", file=sys.stderr)
         logging.getLogger("detectron2").warning("loud")
         return {
             "bbox": {"AP": float(sum(count for _, count in self.seen)), "AP-none": float("nan")},
@@ -95,4 +97,5 @@ def test_an_evaluators_figures_for_boxes(kind, capsys, caplog):
     assert evaluator.seen == [(3, 5), (4, 0)]
     assert getattr(evaluator, "told", [3, 4]) == [3, 4]
     logging.getLogger("detectron2").warning("heard again")
-    assert "loud" not in capsys.readouterr().out and "loud" not in caplog.text and "heard again" in caplog.text
+    printed = capsys.readouterr()
+    assert "loud" not in printed.out + printed.err + caplog.text and "heard again" in caplog.text
