@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 
 from .images import read_image_bgr
+from .resizing import ResizeShortestEdge
 
 
 class InputMaker:
@@ -27,7 +27,7 @@ class InputMaker:
         if input_format not in ("BGR", "RGB"):
             raise ValueError(f"`input_format` must be BGR or RGB; got {input_format!r}: say which the detector takes")
         self.rgb = input_format == "RGB"
-        self.resize = T.ResizeShortestEdge([min_size] * 2, max_size)
+        self.resize = ResizeShortestEdge([min_size] * 2, max_size)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "InputMaker":
