@@ -54,7 +54,7 @@ def test_own_drawings_are_not_explained_on_a_second_run(run, tmp_path, monkeypat
 
 
 def test_images_in_the_output_are_never_overwritten(run, tmp_path):  # noqa: F811
-    """An image in a folder that would be another image's, of the names of our own files; a file called like a folder."""
+    """Images called as our own files, in a folder that would be another image's; a file called like a folder."""
     own = [image(tmp_path / "in" / name, seed=k) for k, name in enumerate(("cat/overlay.jpg", "cat/det_000_a.jpg"))]
     image(tmp_path / "in" / "cat.png")
     (tmp_path / "in" / "Dog").write_bytes(image(tmp_path / "in" / "dog.png").read_bytes())
@@ -68,9 +68,10 @@ def test_images_in_the_output_are_never_overwritten(run, tmp_path):  # noqa: F81
 
 def test_names_of_all_sorts_stay_apart(run, tmp_path):  # noqa: F811
     own = [
-        "a#b?.png", "100%.png", "it's \"q\".png", "a b.png", "a.b.c.png", "...png", "a|b`c`.png", "$x$.png", f"{LONG}a.png",
-        f"{LONG}b.png", "Cat.png", "cat.png", "cat.bmp", unicodedata.normalize("NFC", "é.png"),
-        unicodedata.normalize("NFD", "é.png"), os.fsdecode(b"\xff.png"), os.fsdecode(b"\xfe.png"), "é\u202e.png", "a\nb.png",
+        "a#b?.png", "100%.png", "it's \"q\".png", "a b.png", "a.b.c.png", "...png", "a|b`c`.png", "$x$.png",
+        f"{LONG}a.png", f"{LONG}b.png", "Cat.png", "cat.png", "cat.bmp", unicodedata.normalize("NFC", "é.png"),
+        unicodedata.normalize("NFD", "é.png"), os.fsdecode(b"\xff.png"), os.fsdecode(b"\xfe.png"), "é\u202e.png",
+        "a\nb.png",
     ]  # fmt: skip
     for k, name in enumerate(own):
         (tmp_path / "in").mkdir(exist_ok=True)

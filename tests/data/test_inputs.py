@@ -50,7 +50,8 @@ def test_orders_of_colours_that_images_are_not_read_in():
     "size, expected",
     [
         # 1 pixel of 4000 on 640 is 640 / 4000 = .16, no pixel at all for Detectron2.
-        ((1, 4000), (1, 640)), ((4000, 1), (640, 1)), ((2, 100000), (1, 640)), ((1, 1), (480, 480)), ((3, 2000), (1, 640)),
+        ((1, 4000), (1, 640)), ((4000, 1), (640, 1)), ((2, 100000), (1, 640)), ((1, 1), (480, 480)),
+        ((3, 2000), (1, 640)),
     ],
 )  # fmt: skip
 def test_every_image_keeps_a_pixel_of_its_shorter_side(size, expected):
