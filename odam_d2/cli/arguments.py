@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +13,8 @@ import yaml
 
 from ..utils.files import FULL, OutputError
 
+# A key of Detectron2's config, MODEL.WEIGHTS, or a key and value of a LazyConfig, model.backbone.freeze_at=0.
+_CONFIG_KEY = re.compile(r"_?[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*|\w+(\.\w+)+=.*")
 # Scripts in tools/ that are not called like their command.
 _SCRIPTS = {"train": "train_net.py", "summarize": "summarize_runs.py"}
 
@@ -196,6 +199,26 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_MODULE",
         help="import this before anything else, e.g. a file that registers a backbone or a data set; may be repeated",
     )
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--input``: images, folders or patterns; :func:`opts_after_input` mends what it takes too much."""
+    parser.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="images, a folder of images, or a quoted glob pattern such as 'folder/**/*.jpg'",
+    )
+
+
+def opts_after_input(args: argparse.Namespace) -> argparse.Namespace:
+    """Gives the options at the end of the command line back that stand right behind the values of ``--input``."""
+    for place, word in enumerate(args.input[1:], 1):
+        if _CONFIG_KEY.fullmatch(word) and not Path(word).exists():
+            args.input, args.opts = args.input[:place], [*args.input[place:], *args.opts]
+            break
+    return args
 
 
 def add_output_folder(parser: argparse.ArgumentParser) -> None:

@@ -25,33 +25,38 @@ from tqdm import tqdm
 
 from ..data.categories import describe_strangers
 from ..data.coco import CocoFile
-from ..data.images import find_images, read_image_bgr
+from ..data.image_account import ImageAccount
+from ..data.image_files import DRAWINGS, HEATMAPS, find_images
+from ..data.images import read_with_remarks
 from ..data.inputs import InputMaker
 from ..env import collect_versions
 from ..explain import Explainer, build_explainer
 from ..modeling.num_classes import count_classes
 from ..utils.files import OutputError, atomic_write, distinct_names, safe_name, write_json
+from ..utils.words import printable
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
 from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
 from .arguments import (
     add_config,
+    add_input,
     add_output_folder,
     command_parser,
     count,
     failure,
     finite,
     option,
+    opts_after_input,
     share,
     typed_command,
     whole,
 )
 from .config import read_run_config
-from .finished_images import FOLDER, FinishedImages, names_in_report, settings_of
+from .finished_images import FOLDER, Finished, FinishedImages, names_in_report, settings_of
 
 JPEG_QUALITY = 90
-OUR_FILES = ("overlay.jpg", "heatmaps.npz", "det_*.jpg")
+OUR_FILES = (*DRAWINGS[HEATMAPS], HEATMAPS)
 MOST_WAITING = 4
 
 
@@ -60,7 +65,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = command_parser("explain", __doc__)
     add = parser.add_argument
     add_config(parser)
-    add("--input", required=True, help="an image, a folder of images, or a quoted glob pattern")
+    add_input(parser)
     add_output_folder(parser)
     add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
     add("--explain", choices=("detections", "annotations"), default="detections",
@@ -92,9 +97,20 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def folder_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each image: its stem, numbered where several images share it (``cat``, ``cat-2``)."""
-    return distinct_names((path.stem for path in paths), taken=("report.html", "run.json", FOLDER))
+def folder_names(paths: Sequence[Path], output: Path) -> list[str]:
+    """A folder name for each image: its stem, numbered where several images share it (``cat``, ``cat-2``).
+
+    Args:
+        paths: the images.
+        output: where the folders go. Names of files there, and of folders that hold any of the images, are taken.
+    """
+    taken = {"report.html", "run.json", FOLDER}
+    if output.is_dir():
+        inside = output.resolve()
+        above = {folder for parent in {path.parent.resolve() for path in paths} for folder in (parent, *parent.parents)}
+        taken |= {folder.name for folder in above if folder.parent == inside}
+        taken |= {one.name for one in output.iterdir() if not one.is_dir()}
+    return distinct_names((path.stem for path in paths), taken=taken)
 
 
 class ImageExplainer:
@@ -119,18 +135,19 @@ class ImageExplainer:
         self.explainer, self.annotations, self.class_names, self.args = explainer, annotations, class_names, args
         self.make_input = make_input
 
-    def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None]:
+    def explain(self, path: Path) -> tuple[np.ndarray, Instances, list[Annotation] | None, list[str]]:
         """Explains one image.
 
         Returns:
-            The image (h, w, 3) uint8 RGB, what was explained in it, and its annotated objects where they are known.
+            The image (h, w, 3) uint8 RGB, what was explained in it, its annotated objects where they are known, and
+            what reading it did that its owner may not expect.
         """
-        image = read_image_bgr(path)
+        image, remarks = read_with_remarks(path)
         height, width = image.shape[:2]
         record = self.annotations.find(path, height, width) if self.annotations else None
         truth = None if record is None else annotations_of(record, self.class_names)
         instances = self._explain(image, path, truth)
-        return np.ascontiguousarray(image[:, :, ::-1]), instances, truth
+        return np.ascontiguousarray(image[:, :, ::-1]), instances, truth, remarks
 
     def write(
         self,
@@ -157,8 +174,8 @@ class ImageExplainer:
         Raises:
             OutputError: if they can't be written; those of an earlier run then stay.
         """
-        written = ["heatmaps.npz", "overlay.jpg"]
-        save_heatmaps(folder / "heatmaps.npz", instances, self.class_names, str(path))
+        written = [HEATMAPS, "overlay.jpg"]
+        save_heatmaps(folder / HEATMAPS, instances, self.class_names, str(path))
         _save_jpeg(folder / "overlay.jpg", draw_detections(rgb, instances, self.class_names, rgb=True))
         best = instances.scores.argsort(descending=True, stable=True)[: self.args.strips]
         for k in sorted(best.tolist()):
@@ -204,12 +221,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argument_parser()
-    args = parser.parse_args(argv)
+    args = opts_after_input(parser.parse_args(argv))
     if args.explain == "annotations" and not args.annotations:
         parser.error("--explain annotations needs --annotations")
     output = Path(args.output)
     try:
-        paths = find_images(args.input)
+        images = find_images(args.input, output)
+        account = ImageAccount(len(images.paths), images.left_out)
         config = read_run_config(args, args.score_threshold, args.max_detections)
         given = {name: getattr(args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
         options = config.explainer_options(**given) | dict(args.method_options)
@@ -222,12 +240,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, TypeError) as error:
             parser.error(str(error))
         config.load_weights(model)
-        folders = dict(zip(folder_names(paths), paths, strict=True))
+        folders = dict(zip(folder_names(images.paths, output), images.paths, strict=True))
         finished = FinishedImages(output)
         finished.start(settings_of(args, config, options, class_names), args.resume, folders)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
 
+    for line in account.left_out_lines():
+        print(line)
     run = {
         "method": options["method"],
         "method_options": dict(args.method_options),
@@ -248,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     explain = ImageExplainer(explainer, config.make_input(), annotations, class_names, args)
     try:
-        images, failures, failed = explain_all(explain, folders, finished)
+        explained, failures, failed = explain_all(explain, folders, finished, account)
     except OutputError as error:
         return failure(error)
     run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
@@ -259,22 +279,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             report,
             finished.entries(names_in_report(folders), failed),
             explainer.attributes,
-            run,
+            {**run, "image files": account.facts()} if account.facts() else run,
             noun="annotated box" if annotated else "detection",
             empty="No annotated boxes in these images." if annotated
             else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
         )  # fmt: skip
-        write_json(output / "run.json", {**run, "images": images, "failures": failures})
+        whole_run = {**run, "images": explained, "failures": failures, "image_files": account.as_json()}
+        write_json(output / "run.json", whole_run)
     except OutputError as error:
         return failure(error)
-    boxes = sum(image["detections"] for image in images)
-    print(f"Report: {report.resolve()}")
-    print(f"{len(paths)} images, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")
+    for line in account.remark_lines():
+        print(line)
+    boxes = sum(image["detections"] for image in explained)
+    print(f"Report: {printable(report.resolve())}")
+    print(f"{len(folders)} images, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")
     return 1 if failures else 0
 
 
 def explain_all(
-    explain: ImageExplainer, folders: Mapping[str, Path], finished: FinishedImages
+    explain: ImageExplainer, folders: Mapping[str, Path], finished: FinishedImages, account: ImageAccount
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Explains every image that isn't finished; one that fails is reported and the others are still explained.
 
@@ -284,6 +307,7 @@ def explain_all(
         explain: what explains.
         folders: name of each image's folder -> the image.
         finished: knows those that are finished, and keeps the others.
+        account: gets the remarks on images.
 
     Returns:
         For run.json what was done and what failed; entries of the report for what failed, by folder.
@@ -291,26 +315,27 @@ def explain_all(
     Raises:
         OutputError: if the files of an image can't be written; nothing is explained after it.
     """
-    counts: dict[str, int] = {}
+    done: dict[str, Finished] = {}
     failures, failed = [], {}
     waiting: deque[tuple[str, Future]] = deque()
     names = names_in_report(folders)
 
-    def write(folder: str, *explained: Any) -> int:
-        entry, written = explain.write(folders[folder], names[folder], finished.output / folder, *explained)
-        finished.keep(folder, entry, written)
-        return len(entry["detections"])
+    def write(folder: str, rgb: np.ndarray, instances: Instances, truth: Any, remarks: list[str]) -> Finished:
+        where = (folders[folder], names[folder], finished.output / folder)
+        entry, written = explain.write(*where, rgb, instances, truth)
+        finished.keep(folder, entry, written, remarks)
+        return Finished(len(entry["detections"]), remarks)
 
     def finish(folder: str, written: Future) -> None:
         try:
-            counts[folder] = written.result()
+            done[folder] = written.result()
         except OutputError:
             raise
         except Exception as error:
             reason = str(error) or type(error).__name__
-            tqdm.write(f"failed: {folders[folder]}: {reason}", file=sys.stderr)
+            tqdm.write(f"failed: {printable(folders[folder])}: {printable(reason)}", file=sys.stderr)
             remove_old_files(finished.output / folder)
-            failed[folder] = failure_entry(names[folder], reason)
+            failed[folder] = failure_entry(names[folder], printable(reason))
             failure = {"file": str(folders[folder]), "error": reason, "type": type(error).__name__}
             if not isinstance(error, ValueError | FloatingPointError | OSError):
                 failure["traceback"] = "".join(traceback.format_exception(error))
@@ -319,9 +344,9 @@ def explain_all(
 
     with ThreadPoolExecutor(1) as writer, tqdm(total=len(folders), desc="explaining", unit="image") as progress:
         for folder, path in folders.items():
-            known = finished.count(folder)
+            known = finished.find(folder)
             if known is not None:
-                counts[folder] = known
+                done[folder] = known
                 progress.update()
                 continue
             try:
@@ -335,11 +360,11 @@ def explain_all(
                 finish(*waiting.popleft())
         while waiting:
             finish(*waiting.popleft())
-    images = [
-        {"file": str(path), "folder": folder, "detections": counts[folder]}
-        for folder, path in folders.items()
-        if folder in counts
-    ]
+    images = []
+    for folder, path in folders.items():
+        if folder in done:
+            images.append({"file": str(path), "folder": folder, "detections": done[folder].boxes})
+            account.remark(path, done[folder].remarks)
     return images, failures, failed
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,22 @@ from ..evaluation.runs.store import ResultStore
 from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
 from ..utils.files import file_checksum, remove_unfinished
+from ..utils.words import printable
 
 FOLDER = "resume"  # below --output, beside the folders of images
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is known of a finished image.
+
+    Attributes:
+        boxes: how many were explained.
+        remarks: what reading it did that its owner may not expect.
+    """
+
+    boxes: int
+    remarks: list[str]
 
 
 class FinishedImages:
@@ -41,17 +56,17 @@ class FinishedImages:
             remove_unfinished(folder)
         self.store.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
 
-    def keep(self, folder: str, entry: Mapping[str, Any], written: Sequence[str]) -> None:
-        """Keeps the entry of an image, once its files are written: `written` in its folder."""
-        boxes = len(entry["detections"])
-        self.store.images.write(folder, {"boxes": boxes, "written": list(written), "entry": entry})
+    def keep(self, folder: str, entry: Mapping[str, Any], written: Sequence[str], remarks: Sequence[str] = ()) -> None:
+        """Keeps the entry of an image, and remarks, once its files are written: `written` in its folder."""
+        about = {"boxes": len(entry["detections"]), "written": list(written), "remarks": list(remarks)}
+        self.store.images.write(folder, {**about, "entry": entry})
 
-    def count(self, folder: str) -> int | None:
-        """Explained boxes of an image that is finished; None if it isn't, or its files are gone."""
+    def find(self, folder: str) -> Finished | None:
+        """What is known of an image that is finished; None if it isn't, or its files are gone."""
         kept = self.store.images.read(folder)
         if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
             return None
-        return kept["boxes"]
+        return Finished(kept["boxes"], kept["remarks"])
 
     def entries(self, names: Mapping[str, str], failed: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         """Entries of the report, read one at a time: a long run's don't fit into memory.
@@ -94,5 +109,6 @@ def settings_of(
 
 def names_in_report(folders: Mapping[str, Path]) -> dict[str, str]:
     """What the report calls the image of each folder: its path from the folder that all of them share."""
-    root = os.path.commonpath([path.resolve().parent for path in folders.values()])
-    return {folder: os.path.relpath(path.resolve(), root) for folder, path in folders.items()}
+    # Links are called as they are themselves.
+    root = os.path.commonpath([path.absolute().parent for path in folders.values()])
+    return {folder: printable(os.path.relpath(path.absolute(), root)) for folder, path in folders.items()}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 
+from .resizing import ResizeShortestEdge
+
 _TRIALS = 4  # how many times an augmentation of a project's own is tried for chance
 
 
@@ -45,7 +47,7 @@ class FixedAugmentations:
     """
 
     def __init__(self, augmentations: Sequence[Any]):
-        steps = list(augmentations)
+        steps = [ResizeShortestEdge.of(one) if type(one) is T.ResizeShortestEdge else one for one in augmentations]
         self.limit = steps.pop() if steps and type(steps[-1]) is T.FixedSizeCrop else None
         for step in steps:
             reason = _chance_in(step)
@@ -161,7 +163,7 @@ def _random(step: Any) -> str | None:
 
 
 _CHANCE: dict[type, Callable[[Any], str | None]] = {
-    T.ResizeShortestEdge: _one_length,
+    ResizeShortestEdge: _one_length,
     T.Resize: lambda step: None,
     T.ResizeScale: _one_scale,
     T.RandomResize: _one_shape,

@@ -96,7 +96,8 @@ def distinct_names(texts: Iterable[str], taken: Iterable[str] = ()) -> list[str]
         texts: any.
         taken: names that are used already.
     """
-    used = {name.casefold() for name in taken}  # some file systems don't tell cases apart
+    # Some file systems don't tell cases, or two ways to write an accent, apart.
+    used = {unicodedata.normalize("NFC", name).casefold() for name in taken}
     latest: dict[str, int] = {}
     names = []
     for text in texts:
@@ -157,7 +158,9 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8")
+        # Halves of surrogate pairs, by which names of files stand for bytes that are no text, are escaped.
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+        handle = open(temporary, mode.replace("w", "x"), **text)
     except OSError as error:
         raise OutputError(path, error) from error
     try:

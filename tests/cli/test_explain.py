@@ -181,9 +181,8 @@ def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, r
     for k, name in enumerate(("...jpg", "..jpg", ".jpg", " .png", "CON.png", "x" * 251 + ".png", "a\nb.png")):
         (tmp_path / "odd").mkdir(exist_ok=True)
         image(tmp_path / "plain.png", seed=k).rename(tmp_path / "odd" / name)
-    monkeypatch.setattr(tool, "find_images", lambda _: sorted((tmp_path / "odd").iterdir()))
     monkeypatch.setattr(tool, "class_name", lambda *_: "../../up " + "y" * 300)
-    code, output = run("odd")
+    code, output = run(tmp_path / "odd")
     assert code == 0 and [path.read_text() for path in kept] == ["somebody's own"] * 3
     folders = {told["folder"] for told in run_json(output)["images"]}
     assert folders >= {"_", "_-2", "_jpg", "_-3", "_CON", "a_b"} and len(folders) == 7
@@ -322,7 +321,7 @@ def test_a_image_that_the_annotations_do_not_know(run, tmp_path, annotations):
 )
 def test_wrong_arguments_end_before_any_image(run, tool, tmp_path, monkeypatch, capsys, options, known):
     read = []
-    monkeypatch.setattr(tool, "read_image_bgr", read.append)
+    monkeypatch.setattr(tool, "read_with_remarks", read.append)
     with pytest.raises(SystemExit) as stop:
         run(image(tmp_path / "cat.png"), *options, "--output", tmp_path / "out")
     assert stop.value.code == 2 and re.search(known, capsys.readouterr().err)

@@ -46,6 +46,20 @@ def test_orders_of_colours_that_images_are_not_read_in():
         InputMaker(input_format="HSV")
 
 
+@pytest.mark.parametrize(
+    "size, expected",
+    [
+        # 1 pixel of 4000 on 640 is 640 / 4000 = .16, no pixel at all for Detectron2.
+        ((1, 4000), (1, 640)), ((4000, 1), (640, 1)), ((2, 100000), (1, 640)), ((1, 1), (480, 480)),
+        ((3, 2000), (1, 640)),
+    ],
+)  # fmt: skip
+def test_every_image_keeps_a_pixel_of_its_shorter_side(size, expected):
+    image = np.full((*size, 3), 9, np.uint8)
+    entry = InputMaker(480, 640)(image)
+    assert entry["image"].shape == (3, *expected) and entry["image"].eq(9).all()
+
+
 @pytest.mark.parametrize("order, channel", [("RGB", 0), ("BGR", 2)])
 def test_images_are_resized_in_the_detectors_order_of_colours(record, order, channel):
     inputs = ImageInputs([record], InputMaker(8, 100, order))
