@@ -79,6 +79,7 @@ setup(
         "yacs>=0.1.8",  # yaml configs
         "omegaconf>=2.1,<2.4",  # LazyConfig
         "hydra-core>=1.1",  # LazyConfig's command-line overrides
+        "safetensors>=0.4",  # reads weights in this format; small, and needs nothing itself
         "cloudpickle>=2.0",  # dataset lists and config objects
         "termcolor>=1.1",  # coloured logs
         "tqdm>=4.29",  # progress bars
