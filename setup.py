@@ -72,6 +72,7 @@ setup(
         "pycocotools>=2.0.6",  # COCO annotations, run-length masks, AP
         "scipy>=1.9",  # rank correlation; detectron2.tracking imports it
         "tabulate>=0.9",  # tables in logs and in `python -m odam_d2.env`
+        "safetensors>=0.4",  # reads weights in this format; small, and needs nothing itself
         # The next are Detectron2's own, repeated because LabGym's copy of it is installed without dependencies.
         "fvcore>=0.1.5,<0.1.6",  # registries, weight initialisation, checkpoints
         "iopath>=0.1.7,<=0.1.10",  # the file layer; later versions break Detectron2 0.6

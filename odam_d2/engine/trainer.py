@@ -14,6 +14,7 @@ from detectron2.engine import (
     SimpleTrainer,
     TrainerBase,
     create_ddp_model,
+    train_loop,
 )
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -21,9 +22,11 @@ from detectron2.utils.logger import setup_logger
 
 from ..evaluation.crowd.protocol import find_protocol
 from ..utils.checkpoint import OdamCheckpointer
+from ..utils.files import disk_error, remove_unfinished
 from .evaluators import EVALUATORS
 from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
 from .optimizers import OPTIMIZERS
+from .rows import drop_rows_from
 from .stream import StreamOfBatches, build_train_loader
 from .watching import WatchExplanations
 from .watching_pairs import WatchHardPairs
@@ -39,6 +42,10 @@ class CPUAutocastTrainer(SimpleTrainer):
         """The step of ``SimpleTrainer`` under autocast."""
         with torch.autocast("cpu", dtype=torch.bfloat16):
             super().run_step()
+
+
+def _is_not_of_disk(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and disk_error(record.exc_info[1]))
 
 
 class OdamTrainer(DefaultTrainer):
@@ -70,11 +77,24 @@ class OdamTrainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """``DefaultTrainer``'s; the training data of a resumed run go on where they were."""
+        """``DefaultTrainer``'s; the training data of a resumed run go on where they were, and the log of its losses."""
+        if comm.is_main_process():
+            remove_unfinished(self.cfg.OUTPUT_DIR)
         super().resume_or_load(resume)
+        if resume and comm.is_main_process():
+            drop_rows_from(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json"), self.start_iter)
         batches = getattr(self.data_loader, "batch_sampler", None)
         if isinstance(batches, StreamOfBatches):
             batches.start = self.start_iter
+
+    def train(self):
+        """``DefaultTrainer``'s; if the disk is full, its log doesn't say where in the code that was found out."""
+        log = logging.getLogger(train_loop.__name__)
+        log.addFilter(_is_not_of_disk)
+        try:
+            return super().train()
+        finally:
+            log.removeFilter(_is_not_of_disk)
 
     def build_hooks(self) -> list[HookBase | None]:
         """``DefaultTrainer``'s hooks, those of every run of ours, and what watches explanations where asked for."""

@@ -42,7 +42,7 @@ class OutputError(OSError):
         elif cause.errno in _FORBIDDEN:
             remedy = "choose another folder or change its permissions"
         super().__init__(
-            f"{os.fspath(path)!r} must be writable; got {cause.strerror or cause!r}: {remedy}, and run this again, "
+            f"{os.fspath(path)!r} must be writable; got {cause.strerror or cause}: {remedy}, and run this again, "
             "with --resume where the command has it; what was finished is kept"
         )
         self.errno = cause.errno
@@ -57,10 +57,10 @@ def disk_error(error: BaseException | None) -> OSError | None:
     return None
 
 
-def remove_unfinished(folder: str | os.PathLike) -> None:
+def remove_unfinished(folder: str | os.PathLike[str]) -> None:
     """Removes what :func:`atomic_write` left in a folder when its process was killed; not in the folders below."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for entry in os.scandir(folder):
+        for entry in os.scandir(os.fspath(folder)):
             if _UNFINISHED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
 

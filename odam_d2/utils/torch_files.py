@@ -13,7 +13,7 @@ import pickletools
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import torch
@@ -34,7 +34,7 @@ _DATA = frozenset(
     "functools.partial copyreg._reconstructor uuid.UUID types.SimpleNamespace".split()
 )
 # What is filled after it was made; torch fills plain dicts and lists alone.
-_FILLED = {"collections.defaultdict": lambda *_: {}, "collections.deque": lambda *_: []}
+_FILLED: dict[str, Callable] = {"collections.defaultdict": lambda *_: {}, "collections.deque": lambda *_: []}
 # Before, torch can't be told what a name is to mean: files with strangers are refused by it.
 _TAKES_NAMES = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
 
@@ -52,7 +52,8 @@ class _StandInKind(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if _runs(cls.dotted):
             raise CarriesCode(cls.dotted)
-        return cls.__new__(cls)
+        made: Any = object.__new__(cls)  # type: ignore[arg-type]  # a class, as all of this metaclass are
+        return made
 
 
 class StandIn(metaclass=_StandInKind):

@@ -294,7 +294,7 @@ def test_checkpoints_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(files.os, "replace", full)
         with pytest.raises(
-            OutputError, match="model_0.pth' must be writable; got .No space left on device: free some space"
+            OutputError, match="model_0.pth' must be writable; got No space left on device: free some space"
         ):
             checkpointer.save("model_0", iteration=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_0.pth"]
