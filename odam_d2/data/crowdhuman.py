@@ -107,8 +107,7 @@ def read_odgt(
     tags = Counter[str]()
     for ident, line in found.items():
         if ident in failures:
-            error = UnusableError("has no readable image", failures[ident])
-            _refuse(content, line.name, ident, error, skip_bad)
+            _refuse(content, line.name, ident, UnusableError("has no readable image", failures[ident]), skip_bad)
             continue
         if ident in sizes:
             line.record["height"], line.record["width"] = sizes[ident]
@@ -193,7 +192,7 @@ def _read_line(number: int, line: dict, image_root: str) -> _Line:
         raise UnusableError("has an `ID` with a character that no file name can have", shown(ident))
     if not isinstance(boxes, list):
         raise UnusableError("has no list `gtboxes`", f"got {type(boxes).__name__}")
-    record = {"file_name": os.path.join(image_root, f"{ident}.jpg"), "image_id": ident}
+    record: dict[str, Any] = {"file_name": os.path.join(image_root, f"{ident}.jpg"), "image_id": ident}
     try:
         sides = {key: side(line[key]) for key in ("height", "width")}
     except (KeyError, UnusableError):
