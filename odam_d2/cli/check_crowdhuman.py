@@ -3,7 +3,8 @@
     odam check-crowdhuman --odgt datasets/crowdhuman/annotation_val.odgt --images datasets/crowdhuman/Images
     odam check-crowdhuman --odgt mine.odgt --images photos --skip-bad --write mine_mended.odgt
 
-It stops at the first line that can't be used; with --skip-bad, bad lines are listed, counted and left out.
+It stops at the first line that can't be used; with --skip-bad, bad lines are listed, counted and left out. Boxes that
+can't be used are always left out and counted, and what was repaired is told.
 
 Exit code: 0; 1 if a line or an image can't be used; 2 if an argument is wrong.
 """
@@ -13,7 +14,9 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from ..data.account import ANNOTATIONS
 from ..data.crowdhuman import OdgtContent, read_odgt
+from ..data.odgt_lines import odgt_lines
 from ..evaluation.crowd.objects import CrowdObjects
 from ..utils.files import atomic_write
 from .arguments import command_parser, failure
@@ -27,7 +30,7 @@ def summary(content: OdgtContent) -> list[tuple[str, int]]:
         ("images", len(content.records)),
         ("people", sum(not item["iscrowd"] for item in annotations)),
         ("ignore regions", sum(item["iscrowd"] for item in annotations)),
-        ("annotations without a size, left out", content.sizeless),
+        ("annotations that can't be used, left out", content.account.count(ANNOTATIONS)["left_out"]),
         ("bad lines, left out", len(content.bad)),
     ]
     subsets = [one.subsets() for one in objects]
@@ -36,12 +39,10 @@ def summary(content: OdgtContent) -> list[tuple[str, int]]:
 
 
 def write_good_lines(content: OdgtContent, source: str, target: str) -> None:
-    """Copies the lines of `source` that can be used to `target`."""
+    """Copies the lines of `source` that can be used to `target`, in UTF-8."""
     good = set(content.lines)
-    with open(source, "rb") as file:
-        lines = [text for number, text in enumerate(file, 1) if number in good]
     with atomic_write(target, "wb") as file:
-        file.writelines(line.rstrip(b"\r\n") + b"\n" for line in lines)
+        file.writelines(line + b"\n" for number, line in odgt_lines(source) if number in good)
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         content = read_odgt(args.odgt, args.images, skip_bad=args.skip_bad)
         for reason in content.bad:
             print(f"left out: {reason}")
+        print("\n".join(content.account.lines()))
         print(tabulate(summary(content), tablefmt="plain"))
         if args.write:
             write_good_lines(content, args.odgt, args.write)

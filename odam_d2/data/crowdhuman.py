@@ -6,17 +6,19 @@ it) and ``hbox`` (the head), each as (x, y, width, height) in pixels, ``head_att
 "CrowdHuman: A Benchmark for Detecting Human in a Crowd", 2018 (arXiv 1805.00123).
 """
 
-import json
 import logging
-import math
 import os
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
 
+from .account import ANNOTATIONS, IMAGES, Account, LeftOut
 from .image_sizes import image_sizes
+from .odgt_boxes import KNOWN_TAGS, read_box
+from .odgt_lines import odgt_lines, parse_line
+from .values import UnusableError, shown, side
 
 BOXES = ("full", "visible")
 
@@ -26,22 +28,30 @@ class OdgtContent:
     """What an `.odgt` file holds.
 
     Attributes:
+        account: what became of its lines ("image") and boxes ("annotation"); the boxes of a line that was left out as a
+            whole are counted only where they could be read.
         records: Detectron2 dicts, see :func:`load_crowdhuman`, in the order of the file.
         lines: number of the line that each record comes from, from 1.
-        bad: what is wrong with each line that was left out, one sentence with file and line each.
-        sizeless: how many annotations were left out because their box has no size.
     """
 
-    records: list[dict]
-    lines: list[int]
-    bad: list[str]
-    sizeless: int
+    account: Account
+    records: list[dict] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+
+    @property
+    def bad(self) -> list[str]:
+        """What is wrong with each line that was left out as a whole, one sentence with file and line each."""
+        return [_sentence(self.account.file, one) for one in self.account.left_out if one.kind == IMAGES]
 
 
 def load_crowdhuman(
-    odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = False
+    odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = True
 ) -> list[dict]:
     """Detectron2 dicts of a data set in CrowdHuman's format.
+
+    What can be understood is repaired: text that is a number, ``ignore`` as "0" or false, ``null`` in place of
+    ``hbox``, ``head_attr`` or ``extra``, a byte order mark. What can't is left out: single boxes, and lines as a whole.
+    The log has the account of both.
 
     Args:
         odgt: the annotations. Sizes of images, which CrowdHuman's files lack, are taken from ``width`` and
@@ -49,60 +59,69 @@ def load_crowdhuman(
             ``<odgt without its suffix>.sizes.json``.
         image_root: folder of the images, ``<ID>.jpg``.
         box: what ``bbox`` is: "full", the whole body, or "visible".
-        skip_bad: leave lines out that can't be used, and say so in the log.
+        skip_bad: leave out lines that can't be used as a whole; False for an error at the first one.
 
     Returns:
         A dict an image with ``file_name``, ``image_id`` (the ID, text), ``height``, ``width`` and ``annotations``:
 
         - ``bbox``, ``bbox_mode`` (XYXY_ABS), ``category_id`` (0);
-        - ``iscrowd``: 1 for an ignore region, which is what has another tag than "person" ("mask") or ``ignore`` in
-          ``extra``;
+        - ``iscrowd``: 1 for an ignore region, which is what has ``ignore`` in ``extra``, or another tag than "person",
+          as in CrowdHuman's toolkit; other tags than "mask" are named in the log;
         - ``full_box``, ``visible_box`` and ``head_box`` (None where the line has none), XYXY pixels in the image's
           frame, also beyond the image; ``head_ignore``, 1 where the head can't be recognised;
         - ``box_id``: of ``extra``, else the number in the line.
 
-        An annotation whose full box or whose ``bbox`` has no size is left out.
+        Boxes without a size, NaN and whatever else can't be a box are left out where the full box or ``bbox`` is one. A
+        visible box that can't be used is replaced by the full box where that is to be found.
 
     Raises:
         ValueError: if the file can't be read; or, without `skip_bad`, for the first line that can't be used or whose
             image can't be read; it names file and line.
     """
     content = read_odgt(odgt, image_root, box, skip_bad)
-    logger = logging.getLogger(__name__)
-    if content.bad:
-        logger.warning(f"Left out {len(content.bad)} bad lines of {str(odgt)!r}; the first: {content.bad[0]}")
-    if content.sizeless:
-        logger.info(f"Left out {content.sizeless} annotations of {str(odgt)!r} whose {box} box has no size")
+    level = logging.WARNING if content.account.lost else logging.INFO
+    logging.getLogger(__name__).log(level, "\n".join(content.account.lines()))
     return content.records
 
 
 def read_odgt(
-    odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = False
+    odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = True
 ) -> OdgtContent:
     """Reads a file for :func:`load_crowdhuman`, whose arguments and errors it has, and says what was left out."""
     if box not in BOXES:
         raise ValueError(f"`box` must be one of {BOXES}; got {box!r}: choose one")
-    odgt = os.fspath(odgt)
-    content = OdgtContent([], [], [], 0)
-    first: dict[str, int] = {}
-    for number, text in _lines(odgt):
+    content = OdgtContent(Account(os.fspath(odgt)))
+    found: dict[str, _Line] = {}
+    for number, text in odgt_lines(odgt):
         try:
-            record, sizeless = _record(text, os.fspath(image_root), box)
-            if record["image_id"] in first:
-                raise ValueError(f"repeats the `ID` {record['image_id']!r} of line {first[record['image_id']]}")
-        except ValueError as error:
-            _refuse(content, odgt, number, str(error), skip_bad)
+            line = _read_line(number, parse_line(text), os.fspath(image_root))
+            if line.ident in found:
+                raise UnusableError("repeats the `ID` of another line", f"{line.ident!r} of {found[line.ident].name}")
+        except UnusableError as error:
+            _refuse(content, f"line {number}", None, error, skip_bad)
             continue
-        first[record["image_id"]] = number
-        content.records.append(record)
-        content.lines.append(number)
-        content.sizeless += sizeless
-    _add_sizes(content, odgt, skip_bad)
+        found[line.ident] = line
+    unknown = {ident: line.record["file_name"] for ident, line in found.items() if "height" not in line.record}
+    kept_in = f"{os.path.splitext(content.account.file)[0]}.sizes.json"
+    sizes, failures = image_sizes(unknown, kept_in) if unknown else ({}, {})
+    tags = Counter[str]()
+    for ident, line in found.items():
+        if ident in failures:
+            _refuse(content, line.name, ident, UnusableError("has no readable image", failures[ident]), skip_bad)
+            continue
+        if ident in sizes:
+            line.record["height"], line.record["width"] = sizes[ident]
+        content.account.add(IMAGES, line.number, line.name, line.repairs)
+        content.records.append({**line.record, "annotations": _annotations(line, box, content.account, tags)})
+        content.lines.append(line.number)
+    if tags:
+        listed = ", ".join(f"{tag} ({count})" for tag, count in tags.most_common())
+        content.account.notes.append(f"Taken as ignore regions, as in CrowdHuman's toolkit, for their tag: {listed}.")
     return content
 
 
 def register_crowdhuman(
-    name: str, odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = False
+    name: str, odgt: str | os.PathLike, image_root: str | os.PathLike, box: str = "full", skip_bad: bool = True
 ) -> None:
     """Registers a data set in CrowdHuman's format in Detectron2's catalogs; it is read on first use.
 
@@ -128,106 +147,83 @@ def set_crowdhuman_metadata(
     )
 
 
-def _lines(odgt: str):
-    """Yields (number, bytes) of the lines that aren't empty."""
-    try:
-        with open(odgt, "rb") as file:
-            for number, text in enumerate(file, 1):
-                if text.strip():
-                    yield number, text
-    except OSError as error:
-        raise ValueError(
-            f"`odgt` must be a text file in CrowdHuman's format; got {odgt!r}: {error.strerror}; datasets/README.md "
-            "says where CrowdHuman's files belong"
-        ) from error
+def _sentence(odgt: str, left_out: LeftOut) -> str:
+    detail = f" ({left_out.detail})" if left_out.detail else ""
+    return f"{left_out.name} of {odgt!r} {left_out.reason}{detail}"
 
 
-def _refuse(content: OdgtContent, odgt: str, number: int, reason: str, skip_bad: bool) -> None:
-    message = f"line {number} of {odgt!r} {reason}"
+def _refuse(content: OdgtContent, name: str, image: str | None, error: UnusableError, skip_bad: bool) -> None:
+    content.account.leave_out(IMAGES, name, image, error)
     if not skip_bad:
         raise ValueError(
             f"`odgt` must hold a JSON object with `ID` and `gtboxes` in every line, and its image must be there; "
-            f"{message}: mend it, or write a file without bad lines with odam check-crowdhuman --skip-bad --write"
-        )
-    content.bad.append(message)
+            f"{content.bad[-1]}: mend it, or write a file without bad lines with odam check-crowdhuman --skip-bad "
+            "--write"
+        ) from error
 
 
-def _record(text: bytes, image_root: str, box: str) -> tuple[dict, int]:
-    """The record of a line, possibly still without a size, and how many annotations were left out.
+@dataclass
+class _Line:
+    """A line that could be read: its record, possibly still without a size, and its boxes as they are."""
 
-    Raises:
-        ValueError: what is wrong with the line, as it follows "line 3 of file".
-    """
-    try:
-        line = json.loads(text.decode("utf-8").rstrip())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is no JSON ({error.msg} at character {error.pos + 1})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is no UTF-8 ({error.reason} at byte {error.start + 1})") from error
-    if not isinstance(line, dict):
-        raise ValueError("is no JSON object")
-    ident, boxes = line.get("ID"), line.get("gtboxes")
+    number: int
+    record: dict
+    boxes: list
+    repairs: list[str]
+
+    @property
+    def ident(self) -> str:
+        return self.record["image_id"]
+
+    @property
+    def name(self) -> str:
+        return f"line {self.number}"
+
+
+def _read_line(number: int, line: dict, image_root: str) -> _Line:
+    """Raises UnusableError: what is wrong with the line, as it follows "line 3 of file"."""
+    ident, boxes, repairs = line.get("ID"), line.get("gtboxes"), []
+    if isinstance(ident, int) and not isinstance(ident, bool):
+        ident = shown(ident)
+        repairs.append("`ID` as a number")
     if not isinstance(ident, str) or not ident:
-        raise ValueError(f"has no text `ID` (got {ident!r})")
+        raise UnusableError("has no text `ID`", f"got {shown(ident)}")
+    if not _can_be_a_name(ident):
+        raise UnusableError("has an `ID` with a character that no file name can have", shown(ident))
     if not isinstance(boxes, list):
-        raise ValueError(f"has no list `gtboxes` (got {type(boxes).__name__})")
-    annotations = [_annotation(number, item, box) for number, item in enumerate(boxes)]
-    kept = [item for item in annotations if _has_size(item["full_box"]) and _has_size(item["bbox"])]
-    record = {"file_name": os.path.join(image_root, f"{ident}.jpg"), "image_id": ident, "annotations": kept}
-    size = {key: line[key] for key in ("height", "width") if isinstance(line.get(key), int) and line[key] > 0}
-    if len(size) == 2:
-        record |= size
-    return record, len(annotations) - len(kept)
+        raise UnusableError("has no list `gtboxes`", f"got {type(boxes).__name__}")
+    record: dict[str, Any] = {"file_name": os.path.join(image_root, f"{ident}.jpg"), "image_id": ident}
+    try:
+        sides = {key: side(line[key]) for key in ("height", "width")}
+    except (KeyError, UnusableError):
+        if "height" in line or "width" in line:
+            repairs.append("sizes that can't be used, taken from the image")
+    else:
+        record |= {key: value for key, (value, _) in sides.items()}
+        if any(repaired for _, repaired in sides.values()):
+            repairs.append("sizes as text or with a decimal point")
+    return _Line(number, record, boxes, repairs)
 
 
-def _annotation(number: int, item: Any, box: str) -> dict:
-    if not isinstance(item, dict):
-        raise ValueError(f"has no object as its box {number}")
-    extra, head = item.get("extra", {}), item.get("head_attr", {})
-    if not isinstance(extra, dict) or not isinstance(head, dict):
-        raise ValueError(f"has something else than an object as `extra` or `head_attr` of box {number}")
-    boxes = {"full_box": _xyxy(number, item, "fbox"), "visible_box": _xyxy(number, item, "vbox")}
-    ignored = item.get("tag") != "person" or bool(extra.get("ignore", 0))
-    return {
-        "bbox": list(boxes[f"{box}_box"]),
-        "bbox_mode": BoxMode.XYXY_ABS,
-        "category_id": 0,
-        "iscrowd": int(ignored),
-        **boxes,
-        "head_box": _xyxy(number, item, "hbox") if "hbox" in item else None,
-        "head_ignore": int(ignored or bool(head.get("ignore", 0))),
-        "box_id": extra.get("box_id", number),
-    }
+def _can_be_a_name(ident: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(ident)
+    except UnicodeEncodeError:
+        return False
 
 
-def _xyxy(number: int, item: dict, key: str) -> list[float]:
-    box = item.get(key)
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
-        raise ValueError(f"has no four finite numbers as `{key}` of box {number} (got {box!r})")
-    x, y, width, height = (float(side) for side in box)
-    return [x, y, x + width, y + height]
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _has_size(box: list[float]) -> bool:
-    return box[2] > box[0] and box[3] > box[1]
-
-
-def _add_sizes(content: OdgtContent, odgt: str, skip_bad: bool) -> None:
-    """Adds sizes to records whose line has none; removes those whose image can't be read."""
-    unknown = {r["image_id"]: r["file_name"] for r in content.records if "height" not in r}
-    if not unknown:
-        return
-    sizes, failures = image_sizes(unknown, f"{os.path.splitext(odgt)[0]}.sizes.json")
+def _annotations(line: _Line, box: str, account: Account, tags: Counter[str]) -> list[dict[str, Any]]:
     kept = []
-    for record, number in zip(content.records, content.lines):
-        if record["image_id"] in failures:
-            _refuse(content, odgt, number, f"has no readable image ({failures[record['image_id']]})", skip_bad)
+    for place, item in enumerate(line.boxes):
+        name = f"box {place} of {line.name}"
+        try:
+            annotation, repairs = read_box(place, item, box)
+        except UnusableError as error:
+            account.leave_out(ANNOTATIONS, name, line.ident, error)
             continue
-        if record["image_id"] in sizes:
-            record["height"], record["width"] = sizes[record["image_id"]]
-        kept.append((record, number))
-    content.records, content.lines = [record for record, _ in kept], [number for _, number in kept]
+        account.add(ANNOTATIONS, (line.number, place), name, repairs)
+        kept.append(annotation)
+        tag = item.get("tag")
+        if not isinstance(tag, str) or tag not in KNOWN_TAGS:
+            tags["no tag" if tag is None else shown(tag)] += 1
+    return kept

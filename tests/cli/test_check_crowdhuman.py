@@ -42,9 +42,13 @@ def test_counts_and_leaves_out(tool, odgt, capsys):
     assert tool.main(["--odgt", str(odgt), "--images", str(odgt.parent), "--skip-bad", "--write", str(good)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("left out: line 2 of ") and printed[1].startswith("left out: line 3 of ")
-    counts = {line.rsplit(maxsplit=1)[0].strip(): line.rsplit(maxsplit=1)[1] for line in printed[2:-1]}
+    assert printed[2] == f"Annotations {odgt}: 4 images (2 left out), 4 annotations (1 left out)."
+    (box,) = (line for line in printed if "the box has no size" in line)
+    assert box.endswith("e.g. annotation 'box 3 of line 1' of image 'a': [0, 0, 0, 10]")
+    begin = next(number for number, line in enumerate(printed) if line.startswith("images "))
+    counts = {line.rsplit(maxsplit=1)[0].strip(): line.rsplit(maxsplit=1)[1] for line in printed[begin:-1]}
     assert counts == {
-        "images": "2", "people": "2", "ignore regions": "1", "annotations without a size, left out": "1",
+        "images": "2", "people": "2", "ignore regions": "1", "annotations that can't be used, left out": "1",
         "bad lines, left out": "2", "people, bare": "0", "people, partial": "0", "people, heavy": "2",
         "people, crowd_bare": "0", "people, crowd_partial": "0", "people, crowd_heavy": "2",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_visible_boxes_and_boxes_without_a_size(folder, caplog):
     with caplog.at_level(logging.INFO):
         (seen,) = load_crowdhuman(odgt, images, box="visible")
     assert [item["bbox"] for item in seen["annotations"]] == [[1, 1, 4, 4]]
-    assert "2 annotations" in caplog.text
+    assert "left out: 2 annotations, the box has no size, e.g. annotation 'box 1 of line 1' of image 'a'" in caplog.text
     with pytest.raises(ValueError, match=r"`box` must be one of .*; got 'head'"):
         load_crowdhuman(odgt, images, box="head")
 
@@ -130,35 +131,145 @@ def test_a_image_on_its_side_has_the_size_that_the_mapper_sees(folder):
     DatasetMapper(get_cfg(), is_train=False)(record)  # raises where sizes differ
 
 
-GOOD = json.dumps({"ID": "good", "gtboxes": [], "width": 8, "height": 8})
+SIZE = {"width": 8, "height": 8}
+GOOD = json.dumps({"ID": "good", "gtboxes": [], **SIZE})
 BAD = {
-    '{"ID": "a", "gtboxes": [': r"is no JSON \(.* at character 25\)",
+    '{"ID": "a", "gtboxes": [': r"is no JSON but ends in the middle \(.* at character 25\)",
+    '{"ID": "a", "gtbo': "is no JSON but ends in the middle",
+    '{"ID": "a"; "gtboxes": []}': r"is no JSON \(.* at character 11\)",
     b"\xff\xfe": "is no UTF-8",
     "[1, 2]": "is no JSON object",
+    "[" * 100_000: "is nested too deeply",
     '{"gtboxes": []}': r"has no text `ID` \(got None\)",
-    '{"ID": 3, "gtboxes": []}': r"has no text `ID` \(got 3\)",
+    '{"ID": 3.5, "gtboxes": []}': r"has no text `ID` \(got 3.5\)",
+    '{"ID": "a\\u0000", "gtboxes": []}': "has an `ID` with a character that no file name can have",
+    '{"ID": "\\ud800", "gtboxes": []}': "has an `ID` with a character that no file name can have",
     '{"ID": "a"}': r"has no list `gtboxes` \(got NoneType\)",
-    '{"ID": "a", "gtboxes": [5]}': "has no object as its box 0",
-    '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3], "vbox": [1, 2, 3, 4]}]}': "has no four finite numbers as `fbox`",
-    '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4], "vbox": [1, 2, 3, NaN]}]}': "as `vbox` of box 0",
-    '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4], "vbox": [1, 2, 3, 4], "hbox": null}]}': "as `hbox` of box 0",
-    '{"ID": "a", "gtboxes": [{"fbox": [1, 2, 3, 4], "vbox": [1, 2, 3, 4], "extra": 0}]}': "as `extra` or `head_attr`",
-    '{"ID": "good", "gtboxes": []}': "repeats the `ID` 'good' of line 1",
+    '{"ID": "good", "gtboxes": []}': r"repeats the `ID` of another line \('good' of line 1\)",
     '{"ID": "gone", "gtboxes": []}': r"has no readable image \('.*gone\.jpg': No such file or directory\)",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("line, reason", BAD.items())
-def test_a_bad_line_is_named_or_left_out(tmp_path, caplog, line, reason):
+def test_a_bad_line_is_left_out_and_named_or_an_error(tmp_path, caplog, line, reason):
     odgt = tmp_path / "x.odgt"
     odgt.write_bytes(GOOD.encode() + b"\n\n" + (line if isinstance(line, bytes) else line.encode()) + b"\n")
     with pytest.raises(ValueError, match=r"`odgt` must hold .*; line 3 of '.*x\.odgt' .*" + reason):
-        load_crowdhuman(odgt, tmp_path)
-    (record,) = load_crowdhuman(odgt, tmp_path, skip_bad=True)
+        load_crowdhuman(odgt, tmp_path, skip_bad=False)
+    with caplog.at_level(logging.WARNING):
+        (record,) = load_crowdhuman(odgt, tmp_path)
     assert record["image_id"] == "good"
-    assert "Left out 1 bad lines" in caplog.text
-    content = read_odgt(odgt, tmp_path, skip_bad=True)
+    assert "left out: 1 image, " in caplog.text
+    content = read_odgt(odgt, tmp_path)
     assert content.lines == [1] and len(content.bad) == 1 and content.bad[0].startswith("line 3 of ")
+    assert content.account.count("image") == {"all": 2, "as_they_are": 1, "repaired": 0, "left_out": 1}
+
+
+def read_boxes(tmp_path, *boxes, box="full", **line):
+    """What becomes of a line with these boxes: (records, account)."""
+    (tmp_path / "x.odgt").write_text(json.dumps({"ID": "a", "gtboxes": boxes, **SIZE, **line}))
+    content = read_odgt(tmp_path / "x.odgt", tmp_path, box)
+    return content.records, content.account
+
+
+WHOLE = person([1, 2, 3, 4])
+UNUSABLE = {
+    "no object": (5, "the entry is no object"),
+    "missing": ({"tag": "person", "vbox": [1, 2, 3, 4]}, "`fbox` is missing"),
+    "null": ({**WHOLE, "fbox": None}, "`fbox` is missing"),
+    "short": ({**WHOLE, "fbox": [1, 2, 3]}, "`fbox` must be four numbers"),
+    "NaN": ({**WHOLE, "fbox": [1, 2, 3, math.nan]}, "`fbox` is not finite"),
+    "no number": ({**WHOLE, "fbox": [1, 2, 3, "wide"]}, "`fbox` is no number"),
+    "a number": ({**WHOLE, "fbox": 7}, "`fbox` is no list of numbers"),
+    "negative": ({**WHOLE, "fbox": [5, 5, -3, 4]}, "the box has no size"),
+    "flat": ({**WHOLE, "fbox": [5, 5, 3, 0]}, "the box has no size"),
+    "far": ({**WHOLE, "fbox": [5, 5, 1e300, 4]}, "`fbox` lies absurdly far away"),
+    "ignore": ({**WHOLE, "extra": {"ignore": "perhaps"}}, "`extra.ignore` is neither 0 nor 1"),
+}
+
+
+@pytest.mark.parametrize("item, reason", UNUSABLE.values(), ids=list(UNUSABLE))
+def test_a_box_that_cannot_be_used_is_left_out_and_its_image_stays(tmp_path, item, reason):
+    (record,), account = read_boxes(tmp_path, WHOLE, item, WHOLE)
+    assert [one["box_id"] for one in record["annotations"]] == [0, 2]
+    assert account.count("annotation") == {"all": 3, "as_they_are": 2, "repaired": 0, "left_out": 1}
+    (left_out,) = account.left_out
+    assert (left_out.name, left_out.image, left_out.reason) == ("box 1 of line 1", "a", reason)
+
+
+REPAIRED = {
+    "null hbox": ({"hbox": None}, {"head_box": None}, False),
+    "null head_attr": ({"head_attr": None}, {"head_ignore": 0}, False),
+    "null extra": ({"extra": None}, {"iscrowd": 0, "box_id": 0}, False),
+    "ignore '0'": ({"extra": {"ignore": "0"}}, {"iscrowd": 0}, True),
+    "ignore '1'": ({"extra": {"ignore": "1"}}, {"iscrowd": 1}, True),
+    "ignore false": ({"extra": {"ignore": False}}, {"iscrowd": 0}, True),
+    "ignore null": ({"extra": {"ignore": None}}, {"iscrowd": 0}, True),
+    "ignore 2": ({"extra": {"ignore": 2}}, {"iscrowd": 1}, True),
+    "text": ({"fbox": ["1", " 2", "3.0", "4e0"]}, {"full_box": [1, 2, 4, 6]}, True),
+    "extra is no object": ({"extra": 0}, {"iscrowd": 0}, True),
+    "head_attr is no object": ({"head_attr": []}, {"head_ignore": 0}, True),
+    "head ignored '0'": ({"head_attr": {"ignore": "0"}}, {"head_ignore": 0}, True),
+    "head ignored perhaps": ({"head_attr": {"ignore": "perhaps"}}, {"head_ignore": 1, "iscrowd": 0}, True),
+    "bad head": ({"hbox": [1, 2, math.nan, 4]}, {"head_box": None}, True),
+    "bad visible box": ({"vbox": [1, 2]}, {"visible_box": [1, 2, 4, 6]}, True),
+    "negative visible box": ({"vbox": [1, 2, -1, 2]}, {"visible_box": [1, 2, 4, 6]}, True),
+    "no visible box": ({"vbox": None}, {"visible_box": [1, 2, 4, 6]}, True),
+    "hidden altogether": ({"vbox": [1, 2, 0, 0]}, {"visible_box": [1, 2, 1, 2]}, False),
+    "box_id as text": ({"extra": {"box_id": "7"}}, {"box_id": 7}, True),
+    "box_id of nothing": ({"extra": {"box_id": [7]}}, {"box_id": 0}, True),
+}
+
+
+@pytest.mark.parametrize("changes, expected, repaired", REPAIRED.values(), ids=list(REPAIRED))
+def test_what_can_be_understood_is_repaired_and_counted(tmp_path, changes, expected, repaired):
+    (record,), account = read_boxes(tmp_path, {**WHOLE, **changes})
+    (item,) = record["annotations"]
+    assert {key: item[key] for key in expected} == expected
+    assert item["bbox"] == item["full_box"] == [1, 2, 4, 6]
+    assert account.count("annotation") == {
+        "all": 1, "as_they_are": int(not repaired), "repaired": int(repaired), "left_out": 0,
+    }  # fmt: skip
+
+
+def test_a_visible_box_that_is_to_be_found_is_not_made_up(tmp_path):
+    (record,), account = read_boxes(tmp_path, {**WHOLE, "vbox": None}, WHOLE, box="visible")
+    assert len(record["annotations"]) == 1 and account.count("annotation")["left_out"] == 1
+
+
+def test_other_tags_are_ignore_regions_and_named(tmp_path, caplog):
+    boxes = [{**WHOLE, "tag": tag} for tag in ("person", "mask", "crowd", "crowd", "Person", 3, ["person"])]
+    boxes.append({key: value for key, value in WHOLE.items() if key != "tag"})
+    (record,), account = read_boxes(tmp_path, *boxes)
+    assert [item["iscrowd"] for item in record["annotations"]] == [0, 1, 1, 1, 1, 1, 1, 1]
+    (note,) = account.notes
+    assert note == (
+        "Taken as ignore regions, as in CrowdHuman's toolkit, for their tag: 'crowd' (2), 'Person' (1), 3 (1), "
+        "['person'] (1), no tag (1)."
+    )
+    with caplog.at_level(logging.INFO):
+        load_crowdhuman(tmp_path / "x.odgt", tmp_path)
+    assert note in caplog.text
+
+
+def test_lines_that_can_be_understood(tmp_path):
+    (record,), account = read_boxes(tmp_path, WHOLE, ID=27, width="30", height=20.0)
+    assert (record["image_id"], record["height"], record["width"]) == ("27", 20, 30)
+    assert record["file_name"] == str(tmp_path / "27.jpg")
+    assert account.count("image") == {"all": 1, "as_they_are": 0, "repaired": 1, "left_out": 0}
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg")
+    (record,), account = read_boxes(tmp_path, WHOLE, width=0)
+    assert (record["height"], record["width"]) == (20, 30) and account.count("image")["repaired"] == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\n"])
+def test_byte_order_marks_and_blank_lines(tmp_path, encoding, end):
+    lines = [json.dumps({"ID": ident, "gtboxes": [WHOLE], **SIZE}, ensure_ascii=False) for ident in ("\u4eba", "b")]
+    (tmp_path / "x.odgt").write_bytes(("\r\n  \r\n".join(lines) + end).encode(encoding))
+    content = read_odgt(tmp_path / "x.odgt", tmp_path)
+    assert [record["image_id"] for record in content.records] == ["\u4eba", "b"] and content.lines == [1, 3]
+    assert content.account.count("image")["as_they_are"] == 2 and not content.bad
 
 
 def test_a_missing_file_says_where_it_belongs(tmp_path):
