@@ -21,9 +21,11 @@ from ..modeling.instance_wise import why_norm_not_fixed
 from ..structures import DetectionTrace
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
+from .adoption import adopted
 from .agreement import ScoresDifferError
 from .checks import require_ordinary_tensors, without_inference_tensors
 from .finite import cause_in, require_finite_trace
+from .targets import require_attributes
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +129,12 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             False where there is no plainer way.
         """
         step = getattr(self.model, "step_down", None)
+        # Odam-NMS detects without a graph, so that there is nothing below it.
+        if step is None and getattr(self.model, "odam_nms", None) is None:
+            plainer = adopted(self.model)
+            step = getattr(plainer, "step_down", None)
+            if step is not None:
+                self.model = plainer
         return step is not None and step()
 
     def _trace_and_explain(
@@ -138,6 +146,8 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             with torch.set_grad_enabled(self.uses_gradients):
                 trace = self.model.trace(batched_inputs, instances)
             require_finite_trace(trace, self.model)
+            if self.uses_gradients and hasattr(trace.head, "recorded"):
+                require_attributes(self.attributes, self.model)
             try:
                 return trace, self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:

@@ -12,6 +12,8 @@ import torch
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 from torch import Tensor
 
+from .rotated import rotated_message
+
 
 def read_results(outputs: Any, num_images: int) -> list[Instances]:
     """N Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` from what a detector gave, graph and all.
@@ -110,10 +112,7 @@ def _as_detections(found: Instances) -> Instances:
         )
     boxes = found.get(names[0])
     if isinstance(boxes, RotatedBoxes):
-        raise TypeError(
-            "`pred_boxes` must have sides along the image's to be explained; got RotatedBoxes, whose sides no "
-            "attribute names: explain a detector of upright boxes"
-        )
+        raise TypeError(rotated_message("pred_boxes", "RotatedBoxes"))
     read = Instances(found.image_size, **found.get_fields())
     # A tensor, where somebody leaves Detectron2's class out.
     read.pred_boxes = Boxes(boxes) if isinstance(boxes, Tensor) else boxes
