@@ -129,13 +129,15 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             False where there is no plainer way.
         """
         step = getattr(self.model, "step_down", None)
+        if step is not None:
+            return step()
         # Odam-NMS detects without a graph, so that there is nothing below it.
-        if step is None and getattr(self.model, "odam_nms", None) is None:
-            plainer = adopted(self.model)
-            step = getattr(plainer, "step_down", None)
-            if step is not None:
-                self.model = plainer
-        return step is not None and step()
+        plainer = adopted(self.model) if getattr(self.model, "odam_nms", None) is None else None
+        if plainer is None:
+            return False
+        getattr(plainer, "step_down", lambda: None)()  # which another explainer may have done before
+        self.model = plainer
+        return True
 
     def _trace_and_explain(
         self, batched_inputs: list[dict], instances: list[Instances] | None

@@ -84,8 +84,14 @@ def is_ours(module: UntypedModule) -> bool:
     stock = _stock_class(type(module))
     if stock is None or not isinstance(module, _OURS[stock][0]):
         return False
-    why = getattr(type(module), "why_not_traced", None)
-    return (why is None or why() is None) and all(is_ours(getattr(module, part)) for part in _OURS[stock][2])
+    if hasattr(module, "require_traceable"):
+        try:
+            module.require_traceable()
+        except TypeError:
+            return False
+    elif module.why_not_traced() is not None:
+        return False
+    return all(is_ours(getattr(module, part)) for part in _OURS[stock][2])
 
 
 def _stock_class(kind: type) -> type[nn.Module] | None:
