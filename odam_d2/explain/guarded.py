@@ -135,7 +135,6 @@ class GuardedExplainer(ABC, Generic[Explanation]):
         plainer = adopted(self.model) if getattr(self.model, "odam_nms", None) is None else None
         if plainer is None:
             return False
-        getattr(plainer, "step_down", lambda: None)()  # which another explainer may have done before
         self.model = plainer
         return True
 

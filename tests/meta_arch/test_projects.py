@@ -23,6 +23,7 @@ from tests.families import FAMILIES, R18, SMALL
 from tests.helpers import given, random_input, relative_error, zoo_config
 
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
+SMALLER = [random_input(64, 80, 128, 160), random_input(48, 64, seed=1)]
 GIVEN = [given((256, 320), [[20, 30, 180, 200], [0, 0, 320, 256]], [1, 3]), given((96, 128), [], [])]
 BY_NAME = {family.name: family for family in FAMILIES}
 
@@ -92,6 +93,7 @@ def with_branches(dilations):
     model = BY_NAME["faster_rcnn_c4"].pair()[1]
     model.backbone = DilatedBranches(model.backbone, dilations).eval()
     model.proposal_generator.__class__, model.roi_heads.__class__ = BranchRPN, BranchHeads
+    model.proposal_generator.post_nms_topk = {False: 5}
     model.proposal_generator.branches = model.roi_heads.branches = len(dilations)
     return model
 
@@ -101,18 +103,18 @@ def test_all_branches_are_explained_by_the_graph(caplog):
     caplog.set_level("INFO")
     model = with_branches((1, 2, 3))
     before = state_of(model)
-    found = build_explainer(model, attributes=("score", "x2"))(INPUTS)
+    found = build_explainer(model, attributes=("score", "x2"))(SMALLER)
     with torch.no_grad():
-        assert_same_results(found, model(INPUTS))
+        assert_same_results(found, model(SMALLER))
     assert_unchanged(before, state_of(model))
     (told,) = (r.getMessage() for r in caplog.records if r.getMessage().startswith("explaining"))
     assert "by autograd on maps res4[0], res4[1], res4[2], since the RoI heads don't take the proposals" in told
     # By hand: one leaf for the whole output of the backbone, of which each image has three parts.
     with torch.no_grad():
-        whole = model.backbone(model.preprocess_image(INPUTS).tensor)["res4"]
+        whole = model.backbone(model.preprocess_image(SMALLER).tensor)["res4"]
     leaf = whole.clone().requires_grad_()
     handle = model.backbone.register_forward_hook(lambda *_: {"res4": leaf})
-    results = model(INPUTS)
+    results = model(SMALLER)
     handle.remove()
     used = set()
     for number, (one, result) in enumerate(zip(found, results, strict=True)):
@@ -137,23 +139,25 @@ def _cells(heatmaps, index):
 def test_given_boxes_and_nothing_found_with_branches():
     model = with_branches((1, 2, 3))
     explainer = build_explainer(model, attributes=("score",))
-    found = explainer(INPUTS)[0]["instances"]
+    found = explainer(SMALLER)[0]["instances"]
     box, label = found.pred_boxes.tensor[:1].tolist(), found.pred_classes[:1].tolist()
-    again = explainer(INPUTS, [given((256, 320), box, label), given((96, 128), [], [])])
+    again = explainer(SMALLER, [given((128, 160), box, label), given((48, 64), [], [])])
     assert again[0]["instances"].prediction_index.tolist() == [0] and len(again[1]["instances"]) == 0
     assert torch.equal(again[0]["instances"].scores, found.scores[:1])
     model.roi_heads.box_predictor.test_score_thresh = 2.0
-    assert [len(one["instances"].heatmaps) for one in explainer(INPUTS)] == [0, 0]
+    assert [len(one["instances"].heatmaps) for one in explainer(SMALLER)] == [0, 0]
 
 
 @pytest.mark.filterwarnings("error:explaining by plain autograd")
 def test_one_branch_has_the_fast_engine(caplog, smooth_relus):
     caplog.set_level("INFO")
     model = with_branches((2,))
-    fast, plain = (build_explainer(model, attributes=("score", "left"), engine=e)(INPUTS) for e in ("auto", "autograd"))
-    graph = build_explainer(GraphDetector(model), attributes=("score",))(INPUTS)
+    fast, plain = (
+        build_explainer(model, attributes=("score", "left"), engine=e)(SMALLER) for e in ("auto", "autograd")
+    )
+    graph = build_explainer(GraphDetector(model), attributes=("score",))(SMALLER)
     with torch.no_grad():
-        assert_same_results(fast, model(INPUTS))
+        assert_same_results(fast, model(SMALLER))
     for name in ("score", "left"):
         for maps in zip(maps_of(fast, name), maps_of(plain, name), strict=True):
             assert relative_error(*maps) < 1e-5
