@@ -12,8 +12,22 @@ def register_adopter(adopt: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return adopt
 
 
+def adopted(model: Any) -> Any:
+    """What the first adopter that knows one makes of a detector, also of one that keeps a trace; None if none does."""
+    return next((made for made in (adopt(model) for adopt in _ADOPTERS) if made is not None), None)
+
+
 def as_traced(model: Any) -> Any:
-    """The model itself where it keeps a trace, else what an adopter makes of it, else the model as it is."""
-    if callable(getattr(model, "trace", None)):
+    """The model itself where it keeps a trace of what it does, else what an adopter makes of it, else the model."""
+    if callable(getattr(model, "trace", None)) and _traces_what_it_does(model):
         return model
-    return next((made for made in (adopt(model) for adopt in _ADOPTERS) if made is not None), model)
+    made = adopted(model)
+    return model if made is None else made
+
+
+def _traces_what_it_does(model: Any) -> bool:
+    try:
+        getattr(model, "require_traceable", lambda: None)()
+    except TypeError:
+        return False
+    return True

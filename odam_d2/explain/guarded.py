@@ -21,9 +21,11 @@ from ..modeling.instance_wise import why_norm_not_fixed
 from ..structures import DetectionTrace
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
+from .adoption import adopted
 from .agreement import ScoresDifferError
 from .checks import require_ordinary_tensors, without_inference_tensors
 from .finite import cause_in, require_finite_trace
+from .targets import require_attributes
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,14 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             False where there is no plainer way.
         """
         step = getattr(self.model, "step_down", None)
-        return step is not None and step()
+        if step is not None:
+            return step()
+        # Odam-NMS detects without a graph, so that there is nothing below it.
+        plainer = adopted(self.model) if getattr(self.model, "odam_nms", None) is None else None
+        if plainer is None:
+            return False
+        self.model = plainer
+        return True
 
     def _trace_and_explain(
         self, batched_inputs: list[dict], instances: list[Instances] | None
@@ -138,6 +147,8 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             with torch.set_grad_enabled(self.uses_gradients):
                 trace = self.model.trace(batched_inputs, instances)
             require_finite_trace(trace, self.model)
+            if self.uses_gradients and hasattr(trace.head, "recorded"):
+                require_attributes(self.attributes, self.model)
             try:
                 return trace, self.explain(trace, batched_inputs, instances)
             except FloatingPointError as error:

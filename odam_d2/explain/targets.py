@@ -51,12 +51,17 @@ def expand_attributes(attributes: Sequence[str], model: nn.Module) -> tuple[str,
     """
     if isinstance(attributes, str):
         attributes = (attributes,)
+    require_attributes(attributes, model)
+    parts = [part for name in attributes for part in COMPOSED.get(name, (name,))]
+    return tuple(dict.fromkeys(parts))
+
+
+def require_attributes(attributes: Sequence[str], model: nn.Module) -> None:
+    """Raises ValueError where an attribute is none of the detector's as it is explained now, or there is none."""
     known = known_attributes(model)
     if not attributes or any(name not in known for name in attributes):
         why = _why_refused(attributes, model)
         raise ValueError(f"`attributes` must be among {known}; got {list(attributes)}{why}: choose from these")
-    parts = [part for name in attributes for part in COMPOSED.get(name, (name,))]
-    return tuple(dict.fromkeys(parts))
 
 
 def _why_refused(attributes: Sequence[str], model: nn.Module) -> str:

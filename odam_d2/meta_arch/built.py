@@ -24,8 +24,10 @@ from ..explain import DenseEngine, RoIEngine
 from ..explain.adoption import register_adopter
 from ..modeling.leaves import find_backbone
 from ..modeling.recorded import UnmatchedError
+from ..modeling.rotated import refuse_rotated_boxes
 from ..structures import DetectionTrace
 from .adapters import ADAPTERS, LAST
+from .proposal_network import OdamProposalNetwork
 from .views import same_state, why_not_ours
 
 logger = logging.getLogger(__name__)
@@ -103,6 +105,7 @@ class BuiltDetector(nn.Module):
 
     def require_traceable(self) -> None:
         """Raises TypeError where the detector can't be explained in any way."""
+        refuse_rotated_boxes(self)
         form = self.form()
         if hasattr(form, "require_traceable"):
             form.require_traceable()
@@ -147,8 +150,10 @@ def adopt(model: Any) -> BuiltDetector | None:
     Args:
         model: a module; it and its class stay as they are, and everything of its state is shared.
     """
-    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule | BuiltDetector):
         return None
+    if isinstance(model, OdamProposalNetwork) and why_not_ours(model) is not None:
+        return None  # proposals are made without a graph, so that there is no other way
     runs = type(model).forward is not nn.Module.forward  # what has none only holds detectors, as a teacher and student
     if not runs or (why_not_ours(model) is not None and find_backbone(model) is None):
         return None

@@ -8,6 +8,7 @@ from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.structures import Boxes, ImageList, Instances
 
 from ..explain.checks import unwrap_detector
+from ..modeling.rotated import refuse_rotated_boxes
 from ..modeling.rpn import OdamRPN, TracedRPNHead
 from ..structures import DetectionTrace
 from .dense import AnchorTraceMixin, anchor_fits
@@ -61,6 +62,7 @@ class OdamProposalNetwork(AnchorTraceMixin, ProposalNetwork):
 
     def require_traceable(self) -> None:
         """Raises TypeError where the proposal generator keeps no trace."""
+        refuse_rotated_boxes(self)
         generator = self.proposal_generator
         if not isinstance(generator, OdamRPN):
             raise TypeError(

@@ -24,6 +24,7 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
+from ..modeling.rotated import refuse_rotated_boxes
 from ..modeling.without_graph import without_graph
 from ..postprocess import TWO_STAGE, OdamNMS, odam_nms_arguments, require_odam_nms
 from ..structures import CORNERS, SIDES, DetectionTrace
@@ -168,6 +169,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
 
     def require_traceable(self) -> None:
         """Raises TypeError where the RoI heads keep no trace, or not of what they do in inference."""
+        refuse_rotated_boxes(self)
         heads = type(self.roi_heads)
         if not issubclass(heads, TracedROIHeads):
             raise TypeError(

@@ -60,25 +60,38 @@ def same_state(module: nn.Module, kind: type[nn.Module]) -> Any:
 
 def why_not_ours(module: nn.Module) -> str | None:
     """In a few words, why a stock module or a subclass can't be seen as one of ours; None if it can."""
+    if is_ours(module):
+        return None
     stock = _stock_class(type(module))
     if stock is None:
         return f"{type(module).__name__} is none of Detectron2's"
-    _, replaced, parts = _OURS[stock]
+    ours, replaced, parts = _OURS[stock]
     for name in replaced:
-        own = getattr(type(module), name, None) is not getattr(stock, name, None) or name in vars(module)
-        if own:
+        known = (getattr(stock, name, None), getattr(ours, name, None))
+        if getattr(type(module), name, None) not in known or name in vars(module):
             return f"{type(module).__name__} overrides `{name}`"
-    reasons = (why_not_ours(getattr(module, part)) for part in parts if not _is_ours(getattr(module, part)))
+    reasons = (why_not_ours(getattr(module, part)) for part in parts)
     return next((reason for reason in reasons if reason), None)
 
 
 def as_ours(module: nn.Module) -> Any:
     """A stock module, or a subclass that :func:`why_not_ours` has nothing against, seen as one of ours."""
-    return module if _is_ours(module) else same_state(module, _view_class(type(module)))
+    return module if is_ours(module) else same_state(module, _view_class(type(module)))
 
 
-def _is_ours(module: UntypedModule) -> bool:
-    return isinstance(module, tuple(ours for ours, _, _ in _OURS.values()))
+def is_ours(module: UntypedModule) -> bool:
+    """Whether a module and its parts are of ours already, and trace what they do in inference."""
+    stock = _stock_class(type(module))
+    if stock is None or not isinstance(module, _OURS[stock][0]):
+        return False
+    if hasattr(module, "require_traceable"):
+        try:
+            module.require_traceable()
+        except TypeError:
+            return False
+    elif module.why_not_traced() is not None:
+        return False
+    return all(is_ours(getattr(module, part)) for part in _OURS[stock][2])
 
 
 def _stock_class(kind: type) -> type[nn.Module] | None:
@@ -99,7 +112,7 @@ def _make_view_class(kind: type) -> type:
     members: dict[str, Any] = {**_DEFAULTS, "__module__": kind.__module__}
     for part in parts:
         members[part] = property(_seen_as_ours(part))
-    bases = (ours,) if kind is stock else (ours, kind)
+    bases = (ours,) if kind is stock else (kind,) if issubclass(kind, ours) else (ours, kind)
     return new_class(f"Odam{kind.__name__}", bases, {}, lambda namespace: namespace.update(members))
 
 

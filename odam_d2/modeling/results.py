@@ -5,12 +5,15 @@ Shape letters: N images, R detections of an image.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 from torch import Tensor
+
+from .rotated import rotated_message
 
 
 def read_results(outputs: Any, num_images: int) -> list[Instances]:
@@ -29,18 +32,32 @@ def read_results(outputs: Any, num_images: int) -> list[Instances]:
 
 
 def read_others(outputs: Any, num_images: int) -> list[dict[str, Any]]:
-    """N dicts of what a detector gave beside its detections; see :func:`read_results`."""
-    return [others for _, others in _split(outputs, num_images)]
+    """N dicts of what a detector gave beside its detections, without a graph; see :func:`read_results`."""
+    return [without_graph(others) for _, others in _split(outputs, num_images)]
 
 
-def without_graph(found: Instances) -> Instances:
-    """The same results without a graph, in boxes of their own."""
-    fields = {}
-    for name, value in found.get_fields().items():
-        if isinstance(value, Boxes):
-            value = Boxes(value.tensor.detach().clone())
-        fields[name] = value.detach() if isinstance(value, Tensor) else value
-    return Instances(found.image_size, **fields)
+def without_graph(value: Any) -> Any:
+    """The same results without a graph; boxes, which post-processing may change in place, have memory of their own.
+
+    Args:
+        value: tensors, Detectron2's structures, and anybody's objects that hold tensors, in lists, tuples and mappings.
+    """
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, Boxes):
+        return Boxes(value.tensor.detach().clone())
+    if isinstance(value, Instances):
+        return Instances(value.image_size, **{name: without_graph(one) for name, one in value.get_fields().items()})
+    if isinstance(value, Mapping):
+        return {key: without_graph(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(without_graph(one) for one in value)
+    held = {name: one for name, one in getattr(value, "__dict__", {}).items() if isinstance(one, Tensor)}
+    if not any(one.requires_grad for one in held.values()):
+        return value
+    same = copy.copy(value)
+    vars(same).update({name: one.detach() for name, one in held.items()})
+    return same
 
 
 def _split(outputs: Any, num_images: int) -> list[tuple[Instances, dict[str, Any]]]:
@@ -110,10 +127,7 @@ def _as_detections(found: Instances) -> Instances:
         )
     boxes = found.get(names[0])
     if isinstance(boxes, RotatedBoxes):
-        raise TypeError(
-            "`pred_boxes` must have sides along the image's to be explained; got RotatedBoxes, whose sides no "
-            "attribute names: explain a detector of upright boxes"
-        )
+        raise TypeError(rotated_message("pred_boxes", "RotatedBoxes"))
     read = Instances(found.image_size, **found.get_fields())
     # A tensor, where somebody leaves Detectron2's class out.
     read.pred_boxes = Boxes(boxes) if isinstance(boxes, Tensor) else boxes

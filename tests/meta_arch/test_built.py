@@ -266,10 +266,44 @@ def test_other_scores_than_were_reported_are_not_explained(caplog):
     told = told_by(caplog)
     assert any("score that is explained must be the one that was reported" in one for one in told)
     assert "by autograd on maps" in told[-1]
-    # A detector that keeps its own trace has no graph to step down to: an error with both numbers.
+
+
+class Drifting(FastRCNNOutputLayers):
+    """Says something else whenever it is asked."""
+
+    def forward(self, x):
+        logits, deltas = super().forward(x)
+        self.asked = getattr(self, "asked", 0) + 1
+        return logits / self.asked, deltas
+
+
+def test_a_detector_of_ours_steps_down_to_its_graph(caplog):
+    caplog.set_level(logging.INFO)
     ours = BY_NAME["faster_rcnn_fpn"].detector()
     ours.roi_heads.box_predictor.__class__ = Halving
-    with pytest.raises(RuntimeError, match=r"got 0\.\d+ for box \d of the batch, reported as 0\.\d+"):
+    explainer = build_explainer(ours, attributes=("score",))
+    assert explainer.model is ours
+    found = explainer(INPUTS)
+    graph = build_explainer(GraphDetector(ours), attributes=("score",))(INPUTS)
+    with torch.no_grad():
+        stock = ours(INPUTS)
+    for one, other, result in zip(found, graph, stock, strict=True):
+        assert torch.equal(one["instances"].scores, result["instances"].scores)
+        assert torch.equal(one["instances"].heatmaps.values, other["instances"].heatmaps.values)
+    assert "explaining OdamRCNN by autograd on maps" in told_by(caplog)[-1]
+    # By its graph there are no logits.
+    with pytest.raises(ValueError, match=r"`attributes` must be among \['score', 'left'.*got \['score', 'logit'\]"):
+        build_explainer(ours, attributes=("score", "logit"))(INPUTS)
+
+
+@pytest.mark.filterwarnings("ignore:explaining by plain autograd")
+def test_a_detector_that_says_other_scores_each_time_is_an_error_with_both():
+    # Odam-NMS detects without a graph, so that there is nothing to step down to.
+    family = BY_NAME["faster_rcnn_fpn"]
+    ours = build_model(zoo_config(family.config, *SMALL, *family.options, "ODAM.NMS.ENABLED", True)).eval()
+    calibrate_frozen_norms(ours, [random_input(128, 160)])
+    ours.roi_heads.box_predictor.__class__ = Drifting
+    with pytest.raises(RuntimeError, match=r"got 0\.\d+ for box \d+ of the batch, reported as 0\.\d+"):
         build_explainer(ours, attributes=("score",))(INPUTS)
 
 

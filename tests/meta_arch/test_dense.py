@@ -102,7 +102,13 @@ def test_inference_of_ones_own_is_named():
 
     ours.__class__ = FirstOnly
     with pytest.raises(TypeError, match="FirstOnly, which overrides `forward_inference`"):
-        build_explainer(ours)
+        ours.trace(INPUTS[:1])
+    # Its own forward pass leaves a graph all the same.
+    with torch.no_grad():
+        expected = ours(INPUTS[:1])[0]["instances"]
+    found = build_explainer(ours, attributes=("score",))(INPUTS[:1])[0]["instances"]
+    assert len(found) == 1 and torch.equal(found.scores, expected.scores)
+    assert bool(found.heatmaps.to_image("score").any())
 
 
 def test_many_boxes_are_matched_in_parts(pair, monkeypatch):

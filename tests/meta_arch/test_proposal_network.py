@@ -201,18 +201,33 @@ class Mine(RPN):
     """A network of somebody's own."""
 
 
-@pytest.mark.parametrize("kind, reason", [(FirstOnly, "FirstOnly, which overrides"), (Mine, "got Mine: set MODEL")])
-def test_a_generator_of_ones_own_is_named(network, kind, reason):
-    stock = type(network.proposal_generator)
-    network.proposal_generator.__class__ = kind
+def test_a_generator_of_ones_own_is_named(network):
+    generator = network.proposal_generator
+    stock, generator.__class__ = type(generator), FirstOnly
     try:
-        with pytest.raises(TypeError, match=reason):
+        with pytest.raises(TypeError, match="FirstOnly, which overrides"):
             build_explainer(network)
-        if kind is Mine:
-            with pytest.raises(TypeError, match="Mine: derive it from OdamRPN"):
-                OdamProposalNetwork.of(network)
     finally:
-        network.proposal_generator.__class__ = stock
+        generator.__class__ = stock
+
+
+def test_a_generator_that_proposes_as_the_stock_one_is_seen_as_ours(network):
+    generator = network.proposal_generator
+    expected = build_explainer(network, attributes=("score",))(INPUTS)
+    stock, generator.__class__ = type(generator), Mine
+    try:
+        with pytest.raises(TypeError, match="got Mine: set MODEL"):
+            network.trace(INPUTS)
+        with pytest.raises(TypeError, match="Mine: derive it from OdamRPN"):
+            OdamProposalNetwork.of(network)
+        found = build_explainer(network, attributes=("score",))(INPUTS)
+        assert type(generator) is Mine
+    finally:
+        generator.__class__ = stock
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one["instances"].heatmaps.values, other["instances"].heatmaps.values)
+        assert set(one) == set(other) == {"instances", "proposals"}
+        assert torch.equal(one["proposals"].objectness_logits, other["proposals"].objectness_logits)
 
 
 def test_a_head_of_ones_own_hands_over_with_one_warning(network):

@@ -9,7 +9,7 @@ from torch import nn
 from odam_d2.explain import build_explainer
 from odam_d2.modeling import OdamStandardROIHeads
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
-from tests.helpers import given, random_detector, random_input, zoo_config
+from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
 
 ZOO = "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
 KEEP_ALL = ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 30)
@@ -162,19 +162,26 @@ def test_roi_heads_without_a_trace_are_named():
         build_model(cfg).eval().trace(INPUTS[:1])
 
 
-def test_roi_heads_that_trace_something_else_are_named(pair):
+def test_roi_heads_that_trace_something_else_are_named_and_explained_as_they_detect(pair):
     ours, _ = pair
 
-    class Halving(OdamStandardROIHeads):
+    class FirstOnly(OdamStandardROIHeads):
         """Changes inference, but not what is traced."""
 
         def _forward_box(self, features, proposals):
-            return super()._forward_box(features, proposals)
+            return [found[:1] for found in super()._forward_box(features, proposals)]
 
     heads = ours.roi_heads
-    heads.__class__ = Halving
+    expected = build_explainer(ours, attributes=("score",))(INPUTS)
+    heads.__class__ = FirstOnly
     try:
-        with pytest.raises(TypeError, match="Halving.*override `run_box_stages`"):
-            build_explainer(ours)
+        with pytest.raises(TypeError, match="FirstOnly.*override `run_box_stages`"):
+            ours.trace(INPUTS)
+        found = build_explainer(ours, attributes=("score",))(INPUTS)
     finally:
         heads.__class__ = OdamStandardROIHeads
+    for one, other in zip(found, expected, strict=True):
+        one, other = one["instances"], other["instances"][:1]
+        assert torch.equal(one.scores, other.scores)
+        maps = (each.heatmaps.to_image("score", normalize=False) for each in (one, other))
+        assert relative_error(*maps) < 1e-5
