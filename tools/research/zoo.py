@@ -32,7 +32,7 @@ from zoo_cases import Case, all_files
 from zoo_variants import VARIANTS
 from zoo_weights import calibrate
 
-from odam_d2.cli.arguments import add_output_json, failure, script_parser
+from odam_d2.cli.arguments import failure, script_parser
 from odam_d2.env import collect_versions
 from odam_d2.explain import ENGINES, build_explainer, known_attributes
 from odam_d2.structures import CORNERS, SIDES
@@ -232,7 +232,7 @@ def page(rows: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = script_parser(__doc__)
-    add_output_json(parser)
+    parser.add_argument("--output", required=True, metavar="JSON", help="file of the rows; those that it holds are kept")
     parser.add_argument("--page", metavar="FILE", help="also write the rows as Markdown")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="cases whose names hold one of these")
     parser.add_argument("--again", action="store_true", help="compute rows anew that --output holds already")
@@ -252,6 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Examines the cases that are asked for, writing after each, and then the page."""
+    torch.set_num_threads(1)  # small layers gain nothing from more
     output = Path(args.output)
     known = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
     rows = {row["name"]: row for row in known}
