@@ -19,26 +19,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.categories import describe_strangers
 from ..data.coco import CocoFile
 from ..data.images import find_images, read_image_bgr
 from ..data.inputs import InputMaker
 from ..env import collect_versions
 from ..explain import Explainer, build_explainer, explainer_options
+from ..explain.reachable import reachable_rows
 from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
+from ..modeling.provenance import UnreachedBoxError
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.files import atomic_write, distinct_names, safe_name, write_json
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
 from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
+from .annotated import ImageAnnotations, add_strict, for_json, for_page
 from .arguments import (
     add_config,
     add_output_folder,
@@ -66,6 +67,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--input", required=True, help="an image, a folder of images, or a quoted glob pattern")
     add_output_folder(parser)
     add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
+    add_strict(parser)
     add("--explain", choices=("detections", "annotations"), default="detections",
         help="which boxes to explain (default: detections)")  # fmt: skip
     add("--attributes", nargs="+", metavar="NAME", help="what to explain of each box (default: ODAM.ATTRIBUTES)")
@@ -105,7 +107,7 @@ class ImageExplainer:
     Args:
         explainer: what explains.
         cfg: the config of its detector.
-        annotations: file of the annotated boxes, if there is one.
+        annotations: the annotated boxes, if there are some.
         class_names: by the detector's numbers.
         args: the command line.
     """
@@ -114,7 +116,7 @@ class ImageExplainer:
         self,
         explainer: Explainer,
         cfg: CfgNode,
-        annotations: CocoFile | None,
+        annotations: ImageAnnotations | None,
         class_names: Sequence[str],
         args: argparse.Namespace,
     ):
@@ -129,7 +131,7 @@ class ImageExplainer:
         """
         image = read_image_bgr(path)
         height, width = image.shape[:2]
-        record = self.annotations.find(path, height, width) if self.annotations else None
+        record = self.annotations.of(path, height, width) if self.annotations else None
         truth = None if record is None else annotations_of(record, self.class_names)
         instances = self._explain(image, path, truth)
         return np.ascontiguousarray(image[:, :, ::-1]), instances, truth
@@ -168,27 +170,27 @@ class ImageExplainer:
         return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True)
 
     def _explain(self, image, path, truth):
-        given = None
+        entry = self.make_input(image)
         if self.args.explain == "annotations":
-            if truth is None:
-                raise ValueError(
-                    f"the annotations must know the image to explain its boxes; {path.name!r} isn't among them"
-                )
-            given = [to_instances(truth, *image.shape[:2])[: self.args.max_detections]]
-        (result,) = self.explainer([self.make_input(image)], given)
+            return self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2])).to("cpu")
+        (result,) = self.explainer([entry])
         instances = result["instances"]
-        if given is None:
-            instances = instances[instances.scores >= self.args.score_threshold][: self.args.max_detections]
-        return instances.to("cpu")
+        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu")
 
-
-def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoFile:
-    """Reads the annotated boxes and prints which of their categories the detector doesn't have."""
-    annotations = CocoFile(path, class_names, count_classes(model))
-    if annotations.strangers:
-        unknown = describe_strangers(annotations.strangers, annotations.class_names)
-        print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)
-    return annotations
+    def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> Instances:
+        assert self.annotations is not None  # the command line makes sure of it
+        self.annotations.require_any(path.name)
+        boxes = boxes[: self.args.max_detections]
+        try:
+            (result,) = self.explainer([entry], [boxes])
+        except UnreachedBoxError:
+            if self.args.strict:
+                raise
+            rows = reachable_rows(self.explainer, entry, boxes)
+            unreached = [row for row in range(len(boxes)) if row not in rows]
+            self.annotations.left_out_unreached(path.name, boxes.gt_boxes.tensor[unreached].tolist())
+            (result,) = self.explainer([entry], [boxes[rows]])
+        return result["instances"]
 
 
 def _save_jpeg(path: Path, image: np.ndarray) -> None:
@@ -211,7 +213,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = explainer_options(cfg, **given) | dict(args.method_options)
         model = build_detector(cfg)
         class_names = known_class_names(cfg, model)
-        annotations = read_annotations(args.annotations, class_names, model) if args.annotations else None
+        annotations = None
+        if args.annotations:
+            file = CocoFile(args.annotations, class_names, count_classes(model))
+            annotations = ImageAnnotations(file, paths, args.strict)
+            if args.explain == "annotations":
+                annotations.require_classes()
         class_names = annotations.class_names if annotations else class_names or ()
         try:
             explainer = build_explainer(model, **options)
@@ -242,6 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     explain = ImageExplainer(explainer, cfg, annotations, class_names, args)
     entries, images, failures = explain_all(explain, paths, output)
+    account = annotations.account if annotations else None
     run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
     report = output / "report.html"
     annotated = args.explain == "annotations"
@@ -249,12 +257,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         report,
         entries,
         explainer.attributes,
-        run,
+        {**run, **for_page(account)},
         noun="annotated box" if annotated else "detection",
         empty="No annotated boxes in these images." if annotated
         else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
     )  # fmt: skip
-    write_json(output / "run.json", {**run, "images": images, "failures": failures})
+    write_json(output / "run.json", {**run, **for_json(account), "images": images, "failures": failures})
+    if annotations:
+        annotations.tell_rest()
     boxes = sum(image["detections"] for image in images)
     print(f"Report: {report.resolve()}")
     print(f"{len(paths)} images, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")

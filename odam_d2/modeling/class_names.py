@@ -25,7 +25,7 @@ def known_class_names(cfg: CfgNode, model: torch.nn.Module) -> tuple[str, ...] |
     number = count_classes(model)
     catalogued = [MetadataCatalog.get(dataset) for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
     # A COCO file that was not read so far keeps its names to itself.
-    found = (one.get("thing_classes") or category_names(one.get("json_file") or "") for one in catalogued)
+    found = (one.get("thing_classes") or category_names(one.get("json_file") or "", number) for one in catalogued)
     named = [tuple(names) for names in found if names]
     if not named or number is None:
         return None
