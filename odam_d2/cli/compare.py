@@ -20,6 +20,7 @@ from ..data.images import read_image_bgr
 from ..visualize.comparison import Findings, comparison_entry, write_comparison
 from ..visualize.ground_truth import annotations_of
 from ..visualize.storage import load_class_names, load_heatmaps
+from .annotated import add_strict, tell
 from .arguments import command_parser, failure
 
 
@@ -30,6 +31,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--runs", nargs="+", required=True, metavar="DIR", help="output folders of odam explain")
     add("--names", nargs="+", metavar="NAME", help="what to call them (default: the folders' names)")
     add("--annotations", required=True, metavar="JSON", help="COCO file; each annotated object has a row of the page")
+    add_strict(parser)
     add("--attributes", nargs="+", default=["combined", "score"], metavar="NAME",
         help="maps to show, of those that all runs have (default: combined score)")  # fmt: skip
     add("--output", required=True, metavar="HTML", help="the page to write")
@@ -108,11 +110,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = args.names or [None] * len(args.runs)
         runs = [Run(folder, name, output.resolve()) for folder, name in zip(args.runs, names, strict=True)]
         annotations = CocoFile(args.annotations)
+        paths = list(dict.fromkeys(path for run in runs for path in run.images))
+        annotations.match(paths)
+        tell(annotations.account, args.strict)
         attributes = drawable(runs, args.attributes)
         entries = []
-        for path in tqdm(dict.fromkeys(path for run in runs for path in run.images), desc="comparing", unit="image"):
+        for path in tqdm(paths, desc="comparing", unit="image"):
             image = read_image_bgr(path)
-            record = annotations.find(path, *image.shape[:2])
+            height, width = image.shape[:2]
+            record = annotations.use(path, height, width, args.strict)
             if record is not None:
                 objects = annotations_of(record, annotations.class_names)
                 findings = [run.findings(path, attributes[0]) for run in runs]
@@ -120,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 entries.append(comparison_entry(path.name, rgb, objects, findings, attributes))
         if not entries:
             raise ValueError("the annotations must know one of the runs' images; got none: name the file they are of")
-        write_comparison(output, entries, [run.describe() for run in runs], attributes)
+        described, account = [run.describe() for run in runs], annotations.account.as_page()
+        write_comparison(output, entries, described, attributes, account=account)
     except (ValueError, OSError) as error:
         return failure(error)
     print(f"Comparison: {output.resolve()}")

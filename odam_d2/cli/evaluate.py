@@ -39,6 +39,7 @@ from ..utils.files import write_json, write_text
 from ..utils.processes import launch_on_cpu
 from ..visualize.measurements import draw_curves, write_examples
 from ..visualize.stage_chart import write_stage_chart
+from .annotated import for_json, tell
 from .arguments import failure, typed_command, wrong_machines
 from .measured_run import MeasuredRun, measuring_argument_parser
 
@@ -138,8 +139,12 @@ def write_results(
     if sanity is not None:
         verdicts = [text for found in sanity.verdicts().values() for _, _, text in found]
         charts = {SANITY_CHART: "how similar the maps stay while the detector is randomised layer by layer"}
-    write_examples(output / "index.html", sections, summary, methods, notes, charts=charts, verdicts=verdicts)
-    write_json(output / "metrics.json", {**summary, "counts": counts, "failures": evaluator.failures, "run": about})
+    account = setup.account.as_page()
+    write_examples(
+        output / "index.html", sections, summary, methods, notes, charts=charts, verdicts=verdicts, account=account
+    )
+    told = {"counts": counts, **for_json(setup.account), "failures": evaluator.failures, "run": about}
+    write_json(output / "metrics.json", {**summary, **told})
     print(format_summary(summary, methods))
     print(format_counts(counts))
     if sanity is not None:
@@ -186,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is wrong shows here, before processes start.
         if wrong := wrong_processes(args, setup.config.device):
             parser.error(wrong)
+        _ = setup.records  # which the account is of
+        tell(setup.account, args.strict)
         settings, _, _ = {**setup.settings(), "version": __version__}, setup.comparison, setup.measuring
         if args.machine_rank == 0:
             ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.structures import Instances
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.categories import describe_strangers
 from ..data.coco import CocoFile
 from ..data.image_account import ImageAccount
 from ..data.image_files import DRAWINGS, HEATMAPS, find_images
@@ -31,13 +29,16 @@ from ..data.images import read_with_remarks
 from ..data.inputs import InputMaker
 from ..env import collect_versions
 from ..explain import Explainer, build_explainer
+from ..explain.reachable import reachable_rows
 from ..modeling.num_classes import count_classes
+from ..modeling.provenance import UnreachedBoxError
 from ..utils.files import OutputError, atomic_write, distinct_names, safe_name, write_json
 from ..utils.words import printable
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
 from ..visualize.report import failure_entry, image_entry, write_report
 from ..visualize.storage import class_name, save_heatmaps
+from .annotated import ImageAnnotations, add_strict, for_json, for_page
 from .arguments import (
     add_config,
     add_input,
@@ -68,6 +69,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add_input(parser)
     add_output_folder(parser)
     add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
+    add_strict(parser)
     add("--explain", choices=("detections", "annotations"), default="detections",
         help="which boxes to explain (default: detections)")  # fmt: skip
     add("--attributes", nargs="+", metavar="NAME", help="what to explain of each box (default: ODAM.ATTRIBUTES)")
@@ -119,7 +121,7 @@ class ImageExplainer:
     Args:
         explainer: what explains.
         make_input: makes the detector's input of an image.
-        annotations: file of the annotated boxes, if there is one.
+        annotations: the annotated boxes, if there are some.
         class_names: by the detector's numbers.
         args: the command line.
     """
@@ -128,7 +130,7 @@ class ImageExplainer:
         self,
         explainer: Explainer,
         make_input: InputMaker,
-        annotations: CocoFile | None,
+        annotations: ImageAnnotations | None,
         class_names: Sequence[str],
         args: argparse.Namespace,
     ):
@@ -144,7 +146,7 @@ class ImageExplainer:
         """
         image, remarks = read_with_remarks(path)
         height, width = image.shape[:2]
-        record = self.annotations.find(path, height, width) if self.annotations else None
+        record = self.annotations.of(path, height, width) if self.annotations else None
         truth = None if record is None else annotations_of(record, self.class_names)
         instances = self._explain(image, path, truth)
         return np.ascontiguousarray(image[:, :, ::-1]), instances, truth, remarks
@@ -189,27 +191,27 @@ class ImageExplainer:
         return image_entry(name, rgb, instances, self.class_names, truth, judge, rgb=True), written
 
     def _explain(self, image, path, truth):
-        given = None
+        entry = self.make_input(image)
         if self.args.explain == "annotations":
-            if truth is None:
-                raise ValueError(
-                    f"the annotations must know the image to explain its boxes; {path.name!r} isn't among them"
-                )
-            given = [to_instances(truth, *image.shape[:2])[: self.args.max_detections]]
-        (result,) = self.explainer([self.make_input(image)], given)
+            return self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2])).to("cpu")
+        (result,) = self.explainer([entry])
         instances = result["instances"]
-        if given is None:
-            instances = instances[instances.scores >= self.args.score_threshold][: self.args.max_detections]
-        return instances.to("cpu")
+        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu")
 
-
-def read_annotations(path: str, class_names: Sequence[str] | None, model: torch.nn.Module) -> CocoFile:
-    """Reads the annotated boxes and prints which of their categories the detector doesn't have."""
-    annotations = CocoFile(path, class_names, count_classes(model))
-    if annotations.strangers:
-        unknown = describe_strangers(annotations.strangers, annotations.class_names)
-        print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)
-    return annotations
+    def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> Instances:
+        assert self.annotations is not None  # the command line makes sure of it
+        self.annotations.require_any(path.name)
+        boxes = boxes[: self.args.max_detections]
+        try:
+            (result,) = self.explainer([entry], [boxes])
+        except UnreachedBoxError:
+            if self.args.strict:
+                raise
+            rows = reachable_rows(self.explainer, entry, boxes)
+            unreached = [row for row in range(len(boxes)) if row not in rows]
+            self.annotations.left_out_unreached(path.name, boxes.gt_boxes.tensor[unreached].tolist())
+            (result,) = self.explainer([entry], [boxes[rows]])
+        return result["instances"]
 
 
 def _save_jpeg(path: Path, image: np.ndarray) -> None:
@@ -233,7 +235,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = config.explainer_options(**given) | dict(args.method_options)
         model = config.build()
         class_names = config.class_names(model)
-        annotations = read_annotations(args.annotations, class_names, model) if args.annotations else None
+        annotations = None
+        if args.annotations:
+            file = CocoFile(args.annotations, class_names, count_classes(model))
+            annotations = ImageAnnotations(file, images.paths, args.strict)
+            if args.explain == "annotations":
+                annotations.require_classes()
         class_names = annotations.class_names if annotations else class_names or ()
         try:
             explainer = build_explainer(model, **options)
@@ -271,25 +278,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         explained, failures, failed = explain_all(explain, folders, finished, account)
     except OutputError as error:
         return failure(error)
+    judged = annotations.account if annotations else None
     run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
     report = output / "report.html"
     annotated = args.explain == "annotations"
+    facts = {"image files": account.facts()} if account.facts() else {}
     try:
         write_report(
             report,
             finished.entries(names_in_report(folders), failed),
             explainer.attributes,
-            {**run, "image files": account.facts()} if account.facts() else run,
+            {**run, **facts, **for_page(judged)},
             noun="annotated box" if annotated else "detection",
             empty="No annotated boxes in these images." if annotated
             else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
         )  # fmt: skip
         whole_run = {**run, "images": explained, "failures": failures, "image_files": account.as_json()}
-        write_json(output / "run.json", whole_run)
+        write_json(output / "run.json", {**whole_run, **for_json(judged)})
     except OutputError as error:
         return failure(error)
     for line in account.remark_lines():
         print(line)
+    if annotations:
+        annotations.tell_rest()
     boxes = sum(image["detections"] for image in explained)
     print(f"Report: {printable(report.resolve())}")
     print(f"{len(folders)} images, {boxes} {'annotated boxes' if annotated else 'detections'}, {len(failures)} failed")

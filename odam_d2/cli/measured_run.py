@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from detectron2.data import MetadataCatalog
 
+from ..data.account import Account
 from ..data.coco import CocoFile
 from ..data.inputs import ImageInputs
 from ..data.records import records_from_dataset
@@ -26,6 +27,7 @@ from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy
 from ..modeling.num_classes import count_classes
 from ..utils.files import file_checksum
+from .annotated import add_strict
 from .arguments import (
     add_config,
     add_machines,
@@ -55,6 +57,7 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
     add("--dataset", metavar="NAME", help="a registered data set; otherwise give --annotations and --images")
     add("--annotations", metavar="JSON", help="COCO file")
     add("--images", metavar="DIR", help="folder of its images")
+    add_strict(parser)
     add("--methods", nargs="+", default=["odam"], choices=sorted(METHODS), metavar="NAME",
         help="; ".join(sorted(METHODS)) + " (default: odam)")  # fmt: skip
     add("--method-option", dest="method_options", type=option_of(METHODS), action="append", default=[],
@@ -165,10 +168,15 @@ class MeasuredRun:
         return CocoFile(self.args.annotations, self.class_names, self.num_classes, self.args.images)
 
     @cached_property
+    def account(self) -> Account:
+        """What becomes of the annotations; whole when `records` are read."""
+        return Account(self.args.dataset) if self.args.dataset else self.coco.account
+
+    @cached_property
     def records(self) -> list[dict]:
         """Records of the whole data set."""
         if self.args.dataset:
-            return records_from_dataset(self.args.dataset, self.class_names, self.num_classes)
+            return records_from_dataset(self.args.dataset, self.class_names, self.num_classes, self.account)
         return self.coco.known_records()
 
     @cached_property

@@ -23,11 +23,15 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from ..config import use_traced_architectures
+from ..data.account import Account
+from ..data.records import judged_records
 from ..engine import OdamTrainer
+from ..loading.yaml_config import YamlConfig
 from ..model_zoo import model_zoo
 from ..utils.checkpoint import OdamCheckpointer, split_address
 from ..utils.processes import launch_on_cpu
 from ..utils.weight_files import CheckpointError
+from .annotated import add_strict, tell
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
 from .config import read_config, require_yaml
 
@@ -38,6 +42,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add_config(parser)
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR")
     parser.add_argument("--eval-only", action="store_true", help="evaluate, don't train")
+    add_strict(parser)
     add_machines(parser)
     return parser
 
@@ -59,10 +64,36 @@ def training_config(args: argparse.Namespace) -> CfgNode:
             f"DATASETS must name registered data sets; got {unknown}: choose among {sorted(DatasetCatalog.list())}, or "
             "--import the file that registers them"
         )
+    require_classes(cfg, args.eval_only)
     weights = split_address(cfg.MODEL.WEIGHTS)[0]
     if weights and not args.resume and "://" not in weights and not PathManager.exists(weights):
         raise ValueError(f"MODEL.WEIGHTS must be a checkpoint; got {weights!r}, which doesn't exist: give another path")
     return cfg
+
+
+def require_classes(cfg: CfgNode, eval_only: bool) -> None:
+    """Raises ValueError where a data set of the config has other classes than the detector, before anything starts."""
+    on_cpu = cfg.clone()
+    on_cpu.defrost()
+    on_cpu.MODEL.DEVICE = "cpu"
+    if eval_only:
+        on_cpu.DATASETS.TRAIN = ()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            model = YamlConfig(on_cpu).build()
+        except ValueError:  # what is wrong with the config shows with more detail where it is built for the run
+            return
+    OdamTrainer.require_classes(on_cpu, model)
+
+
+def require_nothing_lost(names: Sequence[str]) -> None:
+    """Prints the accounts of data sets, and raises ValueError where something of them is lost."""
+    for name in dict.fromkeys(names):
+        records = DatasetCatalog.get(name)
+        if isinstance(records, list):  # a stream of them is judged by nobody
+            account = Account(name)
+            judged_records(records, account)
+            tell(account, strict=True)
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -105,7 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if wrong := wrong_machines(args):
         parser.error(wrong)
     try:
-        training_config(args)  # what is wrong shows here, before processes start
+        cfg = training_config(args)  # what is wrong shows here, before processes start
+        if args.strict:
+            require_nothing_lost([*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
     try:

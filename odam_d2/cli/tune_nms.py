@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
+from ..data.account import Account
 from ..data.inputs import ImageInputs
+from ..data.records import judged_records, load_dataset
 from ..engine.evaluators import CROWDS
 from ..env import collect_versions
 from ..evaluation.crowd.protocol import PROTOCOLS
@@ -58,6 +60,7 @@ from ..utils.clock import now
 from ..utils.files import write_json, write_text
 from ..utils.untyped import UntypedModule
 from ..visualize.tuning_chart import write_tuning_chart
+from .annotated import add_strict, for_json, tell
 from .arguments import (
     add_config,
     add_output_folder,
@@ -81,6 +84,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add_config(parser)
     add("--dataset", required=True, metavar="NAME", help="a registered data set")
+    add_strict(parser)
     add("--skip-images", type=whole, default=0, metavar="K", help="leave out the first K images (default: 0)")
     add("--max-images", type=count, metavar="N", help="take the next N images (default: all)")
     add("--score-threshold", type=share, default=0.05, metavar="S", help="lowest score of a candidate (default: 0.05)")
@@ -152,15 +156,16 @@ class Setup:
         return self.args.max_detections if limit is None else min(limit, self.args.max_detections)
 
     @cached_property
+    def account(self) -> Account:
+        """What becomes of the annotations."""
+        return Account(self.args.dataset)
+
+    @cached_property
     def records(self) -> list[dict]:
         """Records of the images of this run."""
         args = self.args
-        try:
-            everything = DatasetCatalog.get(args.dataset)
-        except KeyError as error:
-            raise ValueError(
-                f"`dataset` must be registered; got {args.dataset!r}: choose one of {sorted(DatasetCatalog.list())}"
-            ) from error
+        everything = judged_records(load_dataset(args.dataset), self.account)
+        tell(self.account, args.strict)
         self._require_classes_of_the_data_set()
         end = None if args.max_images is None else args.skip_images + args.max_images
         if not everything[args.skip_images : end]:
@@ -319,6 +324,7 @@ def run(setup: Setup, command: str) -> None:
         "protocol": setup.protocol,
         "likeness": likeness,
         "hard_pairs": hard_pairs,
+        **for_json(setup.account),
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
     write_json(output / "grid.json", {**about, "rows": rows})

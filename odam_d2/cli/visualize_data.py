@@ -20,11 +20,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ..data import register_datasets
+from ..data.account import Account
 from ..data.images import read_image_bgr
 from ..data.inputs import shown
+from ..data.records import judged_records, load_dataset
 from ..data.segmentations import decode_segmentation
 from ..utils.files import atomic_write
 from ..utils.imports import import_file_or_module
+from .annotated import add_strict, tell
 from .arguments import add_config, command_parser, count, failure
 from .config import read_config
 
@@ -103,15 +106,18 @@ def montage(images: list[np.ndarray], columns: int, width: int, height: int) -> 
     return np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)])
 
 
-def from_annotations(name: str, num: int):
-    """Yields (file name, drawn image) of the first `num` records of a data set."""
+def from_annotations(name: str, num: int, strict: bool = False):
+    """Yields (file name, drawn image) of the first `num` records of a data set; see :func:`add_strict`."""
     if name not in DatasetCatalog:
         raise ValueError(
             f"`--dataset-name` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, or "
             "--import the file that registers it"
         )
     classes = MetadataCatalog.get(name).get("thing_classes", [])
-    for record in DatasetCatalog.get(name)[:num]:
+    account = Account(name)
+    records = judged_records(load_dataset(name), account)
+    tell(account, strict)
+    for record in records[:num]:
         image = read_image_bgr(record["file_name"])
         yield os.path.basename(record["file_name"]), draw_annotations(image, record.get("annotations", []), classes)
 
@@ -140,6 +146,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--dataset-name", nargs="+", default=["synthetic_scene_val"], metavar="NAME",
         help="registered data sets, for --source annotation (default: synthetic_scene_val)")  # fmt: skip
     add_config(parser, required=False)
+    add_strict(parser)
     add("--num", type=count, default=12, metavar="N", help="images of each data set (default: 12)")
     add("--output-dir", metavar="DIR", help="folder for one file per image")
     add("--montage", metavar="FILE", help="one file for all images")
@@ -165,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.source == "dataloader":
             drawn = list(from_dataloader(args))
         else:
-            drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num)]
+            drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num, args.strict)]
         for name, image in drawn if args.output_dir else ():
             _write(os.path.join(args.output_dir, name), image)
         if args.montage:

@@ -10,6 +10,7 @@ from .values import UnusableError
 IMAGES, ANNOTATIONS, MASKS = "image", "annotation", "mask"
 KINDS = (IMAGES, ANNOTATIONS, MASKS)
 _EXAMPLES = 5  # of one repair
+_MOST_ON_A_PAGE = 1000  # entries that were left out
 _MOST_LINES = 4  # of what was left out, or repaired, on a terminal
 
 
@@ -57,6 +58,14 @@ class Account:
     _repairs: dict[tuple[str, str], list] = field(default_factory=dict)
     _unused: list[tuple[Any, int]] = field(default_factory=list)
     _unnamed: list[str] = field(default_factory=list)
+    _unexplained: list[tuple[str, list[float]]] = field(default_factory=list)
+    _strangers: dict[str, int] = field(default_factory=dict)
+
+    def take_over(self, other: "Account") -> None:
+        """Becomes the account of a data set that was judged when it was read."""
+        name = self.file
+        self.__dict__.update(other.__dict__)
+        self.file = name if name == other.file else f"{name} ({other.file})"
 
     def add(self, kind: str, key: Any, name: Any, repairs: Iterable[str] = ()) -> None:
         """Counts an entry that is used.
@@ -94,8 +103,16 @@ class Account:
         """Says which images of the run the file doesn't name."""
         self._unnamed += images
 
+    def unexplained(self, image: str, box: list[float]) -> None:
+        """Says that no prediction of the detector stands for an annotated box, XYXY in the image's pixels."""
+        self._unexplained.append((image, box))
+
+    def strangers(self, counts: dict[str, int]) -> None:
+        """Says how many annotations are of each category that the detector has no class for."""
+        self._strangers = dict(counts)
+
     def count(self, kind: str) -> dict[str, int]:
-        """How many entries of a kind there are: ``all``, which is ``as_they_are`` + ``repaired`` + ``left_out``."""
+        """How many entries of a kind there are: ``all``, the sum of ``as_they_are``, ``repaired``, ``left_out``."""
         left_out = sum(one.kind == kind for one in self.left_out)
         total, repaired = self._all[kind], len(self._repaired[kind])
         counts = {"all": total, "as_they_are": total - repaired - left_out, "repaired": repaired, "left_out": left_out}
@@ -114,6 +131,23 @@ class Account:
         details = [*_cut(lost), *_cut(repaired), *self.notes]
         return [f"Annotations {self.file}: {', '.join(words)}.", *(f"  {line}" for line in details)]
 
+    def as_page(self) -> dict[str, Any]:
+        """The whole account for people: what is counted, and sentences by heading; empty headings are left out."""
+        lists = {
+            "left out": [f"{one}: {one.reason}" for one in self.left_out],
+            "repaired": self._repaired_lines(),
+            "not used": self._unused_lines(),
+            "notes": self.notes,
+        }
+        counts = {f"{kind}s": _shares(self.count(kind)) for kind in KINDS}
+        cut = {
+            name: [*lines[:_MOST_ON_A_PAGE], f"and {len(lines) - _MOST_ON_A_PAGE} more, in the json files of the run"]
+            if len(lines) > _MOST_ON_A_PAGE
+            else lines
+            for name, lines in lists.items()
+        }
+        return {"file": self.file, **counts, **{name: lines for name, lines in cut.items() if lines}}
+
     def as_json(self) -> dict[str, Any]:
         """The whole account, as JSON can hold it."""
         return {
@@ -129,6 +163,8 @@ class Account:
             ],
             "unused": [{"image": image, "annotations": annotations} for image, annotations in self._unused],
             "images_without_entry": list(self._unnamed),
+            "unexplained": [{"image": image, "box": box} for image, box in self._unexplained],
+            "categories_without_class": dict(self._strangers),
             "notes": list(self.notes),
         }
 
@@ -168,6 +204,18 @@ class Account:
                 f"without an entry: {_number(len(self._unnamed), IMAGES)} of this run that the annotations don't name, "
                 f"e.g. {self._unnamed[0]!r}"
             )
+        if self._unexplained:
+            image, box = self._unexplained[0]
+            found.append(
+                f"not explained: {_number(len(self._unexplained), ANNOTATIONS)} whose box no prediction of the "
+                f"detector stands for, e.g. {box} in image {image!r}"
+            )
+        if self._strangers:
+            total = sum(self._strangers.values())
+            found.append(
+                f"without a class: {_number(total, ANNOTATIONS)} of categories that the detector doesn't have, e.g. "
+                f"{next(iter(self._strangers))!r}"
+            )
         return found
 
 
@@ -183,6 +231,11 @@ def _number(count: int, kind: str) -> str:
 def _counted(kind: str, count: dict[str, int]) -> str:
     parts = [f"{count[key]} {key.replace('_', ' ')}" for key in ("repaired", "left_out") if count[key]]
     return _number(count["all"], kind) + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _shares(count: dict[str, int]) -> str:
+    parts = [f"{count[key]} {key.replace('_', ' ')}" for key in ("as_they_are", "repaired", "left_out")]
+    return f"{count['all']}: {', '.join(parts)}"
 
 
 def _cut(lines: Sequence[str]) -> list[str]:

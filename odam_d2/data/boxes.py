@@ -58,6 +58,8 @@ def check_corners(corners: Corners, size: tuple[int, int] | None, value: Any = N
     detail = shown(list(corners) if value is None else value)
     if not (x2 > x1 and y2 > y1):
         raise UnusableError("the box has no size", detail)
+    if size is not None and max(size) > 2 and 0 <= min(x1, y1) and max(x2, y2) <= 1 and {x1, y1, x2, y2} != {0.0, 1.0}:
+        raise UnusableError("the box must be in pixels, not in fractions of the image", detail)
     height, width = size or (MOST_PIXELS, MOST_PIXELS)
     reach = FAR * max(height, width)
     if min(x1, y1) < -reach or x2 > width + reach or y2 > height + reach:
@@ -68,6 +70,9 @@ def check_corners(corners: Corners, size: tuple[int, int] | None, value: Any = N
 
 def corners(annotation: dict) -> Corners:
     """The box of a record's annotation, XYXY in pixels of the original image."""
+    if annotation.get("bbox_mode") == BoxMode.XYWH_ABS:  # by far the most; Detectron2 also adds in single precision
+        left, top, width, height = np.asarray(annotation["bbox"], dtype=np.float32)
+        return float(left), float(top), float(left + width), float(top + height)
     box = BoxMode.convert(list(annotation["bbox"]), annotation.get("bbox_mode", BoxMode.XYXY_ABS), BoxMode.XYXY_ABS)
     x1, y1, x2, y2 = box
     return x1, y1, x2, y2

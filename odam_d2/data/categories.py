@@ -10,6 +10,8 @@ from typing import Any
 
 _LOGGER = logging.getLogger(__name__)
 # What tools call a category that isn't one.
+_MOST_STRANGERS = 20
+_LONGEST_NAME = 60  # characters of a name in a message
 _NO_OBJECTS = ("background", "ignore", "none")
 
 
@@ -17,7 +19,7 @@ def require_fitting_names(class_names: Sequence[str] | None, num_classes: int) -
     """Raises ValueError where there are names, but not one for each class: they are those of another data set."""
     if class_names is not None and len(class_names) != num_classes:
         raise ValueError(
-            f"`class_names` must name each class of the detector; got {len(class_names)} names, {list(class_names)}, "
+            f"`class_names` must name each class of the detector; got {len(class_names)} names, {listed(class_names)}, "
             f"for {num_classes} classes: the config, or one that it inherits from, has a data set of other classes in "
             "DATASETS, so name one of the detector's classes in DATASETS.TEST, or none there and in DATASETS.TRAIN to "
             "take categories by rising id"
@@ -69,8 +71,8 @@ def class_numbers(
             return {key: number for number, key in enumerate(key for key in ids if key not in spare)}
     raise ValueError(
         f"categories of `annotations` must be classes of the detector; {file!r} has {len(categories)}, "
-        f"{list(categories.values())}, the detector {num_classes} classes without names: leave other categories out of "
-        "the file, or name a data set of the detector's classes in DATASETS.TEST"
+        f"{listed(list(categories.values()))}, the detector {num_classes} classes without names: leave other "
+        "categories out of the file, or name a data set of the detector's classes in DATASETS.TEST"
     )
 
 
@@ -110,10 +112,22 @@ def require_known_categories(
     if strangers:
         known = list(class_names or ())
         raise ValueError(
-            f"annotated categories must be classes of the detector; {file!r} has {list(categories.values())}, the "
-            f"detector {known} and so no class for {describe_strangers(strangers, known)}: leave other categories out "
-            "of the annotations, or name a data set of the detector's classes in DATASETS.TEST"
+            f"annotated categories must be classes of the detector; {file!r} has {listed(list(categories.values()))}, "
+            f"the detector {listed(known)} and so no class for {describe_strangers(strangers, known)}: leave other "
+            "categories out of the annotations, or name a data set of the detector's classes in DATASETS.TEST"
         )
+
+
+def listed(names: Sequence[str], most: int = 100) -> str:
+    """Names in a message: long ones, and long lists of them, are cut."""
+    shown = ", ".join(
+        repr(name) if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]!r}..." for name in names[:most]
+    )
+    return f"[{shown}]" + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _cut(name: str) -> str:
+    return repr(name) if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]!r}..."
 
 
 def describe_strangers(strangers: Sequence[str], class_names: Sequence[str]) -> str:
@@ -122,5 +136,6 @@ def describe_strangers(strangers: Sequence[str], class_names: Sequence[str]) -> 
     described = []
     for name in strangers:
         near = get_close_matches(name.casefold(), lower, n=1)
-        described.append(f"{name!r} (nearest: {lower[near[0]]!r})" if near else repr(name))
-    return ", ".join(described)
+        described.append(f"{_cut(name)} (nearest: {lower[near[0]]!r})" if near else _cut(name))
+    more = f" and {len(described) - _MOST_STRANGERS} more" if len(described) > _MOST_STRANGERS else ""
+    return ", ".join(described[:_MOST_STRANGERS]) + more

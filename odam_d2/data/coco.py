@@ -43,9 +43,12 @@ class CocoFile:
             there is no detector.
         images: folder that the file names are in, also where their folders or prefixes differ; None to leave names as
             they are.
+        leave_out_groups: where there are neither `class_names` nor `num_classes`, whether categories without objects
+            that by their names group others or stand for the background are no classes.
 
     Attributes:
         class_names: the name of each class, by its number.
+        numbers: the class of each category that is one of the detector's, by its id.
         strangers: names of annotated categories that the detector has no class for.
         records: of each image, in the order of the file. ``height`` and ``width`` are missing where neither the file
             nor the image tells them. An annotation of a stranger has the ``category_id`` UNKNOWN_CLASS and its name as
@@ -65,6 +68,7 @@ class CocoFile:
         class_names: Sequence[str] | None = None,
         num_classes: int | None = None,
         images: str | os.PathLike | None = None,
+        leave_out_groups: bool = False,
     ):
         self._path, self._given_names = str(path), class_names
         self.account = Account(self._path)
@@ -74,16 +78,14 @@ class CocoFile:
             content = read_content(path, self.account.notes.append)
             self._categories, above = read_categories(content["categories"], self.account.notes.append)
             self._annotated = annotated_categories(content["annotations"])
-        if num_classes is None:
-            num_classes = len(self._categories) if class_names is None else len(class_names)
         groups = grouping_categories(self._categories, above)
+        if num_classes is None:
+            idle = len(groups - self._annotated) if leave_out_groups else 0
+            num_classes = len(self._categories) - idle if class_names is None else len(class_names)
         about = (self._categories, self._annotated, class_names, num_classes, self._path)
-        self._numbers = class_numbers(*about, groups, self.account.notes.append)
-        by_number = {number: self._categories[key] for key, number in self._numbers.items()}
+        self.numbers = class_numbers(*about, groups, self.account.notes.append)
+        by_number = {number: self._categories[key] for key, number in self.numbers.items()}
         self.class_names = tuple(class_names or (by_number[number] for number in range(num_classes)))
-        self.strangers = [
-            name for key, name in self._categories.items() if key in self._annotated and key not in self._numbers
-        ]
         self._images = FileImages(self.account)
         self._places: dict[int | str, list[int]] = {}  # of the annotations of an image, in the file
         self._matched: dict[Path, dict] = {}
@@ -95,6 +97,11 @@ class CocoFile:
         if images is not None:
             self._images.tell_of_folder()
         self.records = list(self._images.by_id.values())
+        unknown = Counter(
+            item["category"] for record in self.records for item in record["annotations"] if "category" in item
+        )
+        self.strangers = list(dict.fromkeys(name for name in self._categories.values() if name in unknown))
+        self.account.strangers({name: unknown[name] for name in self.strangers})
 
     @property
     def sound(self) -> bool:
@@ -142,7 +149,7 @@ class CocoFile:
         entry, mask = read_annotation(item, _size(record))
         if repaired:
             entry.repairs.append(_IDS)
-        number = self._numbers.get(category, UNKNOWN_CLASS)
+        number = self.numbers.get(category, UNKNOWN_CLASS)
         entry.values["category_id"] = number
         if number == UNKNOWN_CLASS:
             entry.values["category"] = self._categories[category]
@@ -174,6 +181,10 @@ class CocoFile:
         """
         self._matched = self._images.match(paths)
         return len(self._matched)
+
+    def example(self) -> str:
+        """The first image's file name, for messages."""
+        return next((repr(name.file_name) for name in self._images.names.values()), "those of the file, which has none")
 
     def use(self, path: Path, height: int, width: int, strict: bool = False) -> dict | None:
         """The record of an image of the run, see :meth:`match`.
@@ -250,21 +261,23 @@ class CocoFile:
             kept.append((place, without_bad_mask(item, size, place, name, image, self.account, counted=True)))
         self._places[ident], record["annotations"] = [place for place, _ in kept], [item for _, item in kept]
 
-    def known_records(self) -> list[dict]:
-        """All records, of classes that the detector knows and with sizes; images without are left out.
+    def known_records(self, sized: bool = True) -> list[dict]:
+        """All records, of classes that the detector knows and with sizes.
+
+        Args:
+            sized: whether images without a size are left out.
 
         Raises:
             ValueError: if an object is of a category that the detector doesn't know.
         """
-        require_known_categories(self._categories, self._numbers, self._annotated, self._given_names, self._path)
-        sized = [record for record in self.records if _size(record) is not None]
-        for record in self.records if len(sized) < len(self.records) else ():
-            if _size(record) is None:
-                ident, error = record["image_id"], UnusableError("no size, and the image can't be read")
-                name = self._images.names[ident].file_name
-                self.account.take_back(IMAGES, self._images.places[ident], ident, name, error)
-        self.records = sized
-        return sized
+        known = {key for key, name in self._categories.items() if key in self.numbers or name in self.strangers}
+        require_known_categories(self._categories, self.numbers, known, self._given_names, self._path)
+        for record in [one for one in self.records if sized and _size(one) is None]:
+            ident, error = record["image_id"], UnusableError("no size, and the image can't be read")
+            name = self._images.names[ident].file_name
+            self.account.take_back(IMAGES, self._images.places[ident], ident, name, error)
+            self.records.remove(record)
+        return self.records
 
 
 def records_from_coco(
@@ -284,12 +297,24 @@ def records_from_coco(
     return CocoFile(annotations, class_names, num_classes, images).known_records()
 
 
-def category_names(path: str | os.PathLike) -> tuple[str, ...]:
-    """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read."""
+def category_names(path: str | os.PathLike, num_classes: int | None = None) -> tuple[str, ...]:
+    """Names of a COCO file's categories by rising id, as Detectron2 numbers them; none where it can't be read.
+
+    Args:
+        path: the json file.
+        num_classes: of the detector, to leave groups and the background out where that makes the names as many.
+    """
     try:
-        return tuple(read_categories(read_content(path)["categories"])[0].values())
+        content = read_content(path)
+        names, above = read_categories(content["categories"])
     except ValueError:
         return ()
+    about = (names, annotated_categories(content["annotations"]), None, num_classes or len(names), str(path))
+    try:
+        numbers = class_numbers(*about, grouping_categories(names, above), lambda _: None)
+    except ValueError:  # they are of another number: the caller says so
+        return tuple(names.values())
+    return tuple(names[key] for key in numbers)
 
 
 def _size(record: dict) -> tuple[int, int] | None:

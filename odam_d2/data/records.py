@@ -29,11 +29,7 @@ def records_from_dataset(
     Raises:
         ValueError: if the data set isn't registered, or can't be read, or its classes can't be the detector's.
     """
-    if name not in DatasetCatalog.list():
-        raise ValueError(
-            f"`dataset` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, import the "
-            "file that registers it, or give annotations and images"
-        )
+    require_registered(name)
     require_fitting_names(class_names, num_classes)
     records = judged_records(load_dataset(name), account or Account(name))
     own = MetadataCatalog.get(name).get("thing_classes")
@@ -54,14 +50,25 @@ def records_from_dataset(
     ]
 
 
+def require_registered(name: str) -> None:
+    """Raises ValueError where a data set isn't in the catalog."""
+    if name not in DatasetCatalog.list():
+        raise ValueError(
+            f"`dataset` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, import the "
+            "file that registers it, or give annotations and images"
+        )
+
+
 def load_dataset(name: str) -> list[dict]:
-    """What the catalog gives for a registered data set.
+    """What the catalog gives for a data set.
 
     Raises:
-        ValueError: if it can't be read.
+        ValueError: if it isn't registered, or can't be read.
     """
+    require_registered(name)
     try:
-        return list(DatasetCatalog.get(name))
+        records = DatasetCatalog.get(name)
+        return records if isinstance(records, list) else list(records)
     # Anyone can register a data set, and each fails in its own way; Detectron2's own asserts that nothing is ignored.
     except Exception as error:
         raise ValueError(
@@ -71,6 +78,19 @@ def load_dataset(name: str) -> list[dict]:
         ) from error
 
 
+class JudgedRecords(list):
+    """Records that were judged when they were read, so that nobody needs to do it again.
+
+    Args:
+        records: of a data set.
+        account: what became of its annotations.
+    """
+
+    def __init__(self, records: Sequence[dict], account: Account):
+        super().__init__(records)
+        self.account = account
+
+
 def judged_records(records: Sequence[dict], account: Account) -> list[dict]:
     """Records with only the annotations, and only the masks, that can be used; those given stay as they are.
 
@@ -78,6 +98,9 @@ def judged_records(records: Sequence[dict], account: Account) -> list[dict]:
         records: Detectron2's standard dicts.
         account: is told what was repaired and left out.
     """
+    if isinstance(records, JudgedRecords):
+        account.take_over(records.account)
+        return records
     judged = []
     for number, record in enumerate(records):
         account.add(IMAGES, number, record.get("file_name"))
@@ -118,7 +141,7 @@ def _judged_box(item: dict, size: tuple[int, int] | None) -> tuple[dict, list[st
             if changed:
                 changes[key] = value
                 repairs.append(f"`{key}` as text, true, false or null")
-    item = {**item, **changes}
+    item = {**item, **changes} if changes else item
     if mode != BoxMode.XYWHA_ABS:
         check_corners(corners(item), size)
     return item, repairs

@@ -62,18 +62,30 @@ def decode_segmentation(value: Any, size: tuple[int, int]) -> np.ndarray:
     mask, _ = check_segmentation(value, size)
     if mask is None:
         return np.zeros(size, dtype=bool)
-    packed = mask if isinstance(mask, dict) and not isinstance(mask["counts"], list) else None
-    if packed is None:
-        packed = mask_util.frPyObjects(mask, *size)
-        packed = mask_util.merge(packed) if isinstance(packed, list) else packed
-    return mask_util.decode(packed).astype(bool)
+    return mask_util.decode(_packed(mask, size)).astype(bool)
+
+
+def pack_segmentation(mask: dict) -> dict:
+    """Run lengths that were checked, packed into text."""
+    return _packed(mask, (mask["size"][0], mask["size"][1]))
+
+
+def area_of_segmentation(mask: Any, size: tuple[int, int]) -> float:
+    """How many pixels a mask that was checked has in an image of (h, w)."""
+    return float(mask_util.area(_packed(mask, size)))
+
+
+def _packed(mask: Any, size: tuple[int, int]) -> dict:
+    if isinstance(mask, dict) and not isinstance(mask["counts"], list):
+        return mask
+    packed = mask_util.frPyObjects(mask, *size)
+    return mask_util.merge(packed) if isinstance(packed, list) else packed
 
 
 def box_of_segmentation(mask: Any) -> list[float] | None:
     """The box (x, y, width, height) around a mask that was checked, in pixels; None around nothing."""
     if isinstance(mask, dict):
-        packed = mask_util.frPyObjects(mask, *mask["size"]) if isinstance(mask["counts"], list) else mask
-        x1, y1, width, height = map(float, mask_util.toBbox(packed))
+        x1, y1, width, height = map(float, mask_util.toBbox(pack_segmentation(mask)))
     else:
         points = np.concatenate([np.asarray(part).reshape(-1, 2) for part in mask])
         (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
@@ -129,17 +141,19 @@ def _reaches_image(part: list[float], size: tuple[int, int] | None) -> bool:
     if len(part) % 2:
         raise UnusableError("a polygon of the mask has an odd number of numbers", f"{len(part)} of them")
     height, width = size or (_UNKNOWN_SIDE, _UNKNOWN_SIDE)
-    x, y = np.asarray(part).reshape(-1, 2).T
+    x, y = part[0::2], part[1::2]
+    x1, y1, x2, y2 = min(x), min(y), max(x), max(y)
     reach = FAR * max(height, width)
-    if min(x.min(), y.min()) < -reach or x.max() > width + reach or y.max() > height + reach:
+    if min(x1, y1) < -reach or x2 > width + reach or y2 > height + reach:
         raise UnusableError(
-            "a polygon of the mask lies absurdly far outside of the image",
-            f"{x.min():g}, {y.min():g} to {x.max():g}, {y.max():g}",
+            "a polygon of the mask lies absurdly far outside of the image", f"{x1:g}, {y1:g} to {x2:g}, {y2:g}"
         )
-    steps = np.maximum(np.abs(np.diff(x, append=x[:1])), np.abs(np.diff(y, append=y[:1])))
-    if steps.sum() > _LONGEST_OUTLINE * (height + width):
-        raise UnusableError("the outline of a polygon of the mask is absurdly long", f"{steps.sum():g} pixels")
-    return size is None or bool(x.max() > 0 and y.max() > 0 and x.min() < width and y.min() < height)
+    longest = _LONGEST_OUTLINE * (height + width)
+    if len(x) * max(x2 - x1, y2 - y1) > longest:
+        steps = np.abs(np.diff(np.asarray(part).reshape(-1, 2), axis=0, append=[part[:2]])).max(1)
+        if steps.sum() > longest:
+            raise UnusableError("the outline of a polygon of the mask is absurdly long", f"{steps.sum():g} pixels")
+    return size is None or (x2 > 0 and y2 > 0 and x1 < width and y1 < height)
 
 
 def _run_lengths(value: dict, size: tuple[int, int] | None) -> tuple[dict, list[str]]:

@@ -6,12 +6,12 @@ from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvalua
 
 from ..evaluation import CrowdHumanEvaluator
 from ..evaluation.crowd.protocol import DEFAULT_PROTOCOL
-from .coco_evaluator import WholeCOCOEvaluator
+from .coco_evaluation import build_coco_evaluator
 
 
 def build_coco(dataset_name: str, output_dir: str, protocol: str = DEFAULT_PROTOCOL) -> COCOEvaluator:
-    """COCO's figures, in the variant that doesn't need Detectron2's compiled operators; `protocol` is of crowds."""
-    return WholeCOCOEvaluator(dataset_name, output_dir=output_dir, use_fast_impl=False)
+    """COCO's figures, see :func:`odam_d2.engine.coco_evaluation.build_coco_evaluator`; `protocol` is of crowds."""
+    return build_coco_evaluator(dataset_name, output_dir)
 
 
 def build_crowd(dataset_name: str, output_dir: str, protocol: str = DEFAULT_PROTOCOL) -> CrowdHumanEvaluator:

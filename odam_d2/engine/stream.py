@@ -13,8 +13,17 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, MapDataset, build_detection_train_loader
-from detectron2.data.build import _train_loader_from_config, trivial_batch_collator
+from detectron2.data.build import (
+    _train_loader_from_config,
+    filter_images_with_only_crowd_annotations,
+    get_detection_dataset_dicts,
+    trivial_batch_collator,
+)
 from detectron2.utils import comm
+
+from ..data.account import Account
+from ..data.records import judged_records
+from ..data.registration import log_account, with_masks
 
 # What the parts of a run draw their numbers for: data, or a training step.
 DATA, STEP = 0, 1
@@ -90,24 +99,49 @@ class StreamOfBatches(torch.utils.data.Sampler):
                     yield batch
 
 
+def training_records(cfg: CfgNode) -> Any:
+    """The training data that the config names, as Detectron2 gives them, without annotations that can't be used.
+
+    Returns:
+        Records; where the data set is none of records, the data set.
+    """
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    found = get_detection_dataset_dicts(
+        cfg.DATASETS.TRAIN,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=keypoints,
+        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
+    )
+    if not isinstance(found, list):
+        return found
+    account = Account(", ".join(cfg.DATASETS.TRAIN))
+    records = judged_records(found, account)
+    if cfg.MODEL.MASK_ON:
+        records = with_masks(records, account)
+    log_account(account)
+    if account.left_out and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        records = filter_images_with_only_crowd_annotations(records)
+    return records
+
+
 def build_train_loader(cfg: CfgNode):
     """The loader of training data; with a ``SEED`` that is not negative, one that depends on nothing else.
 
     Detectron2's own where there is no seed, or the data set is no list of records.
     """
     if cfg.SEED < 0:
-        return build_detection_train_loader(cfg)
+        return build_detection_train_loader(cfg, dataset=training_records(cfg))
     share, rest = divmod(cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size())
     if share == 0 or rest:
         raise ValueError(
             f"`SOLVER.IMS_PER_BATCH` must be a multiple of the {comm.get_world_size()} processes; got "
             f"{cfg.SOLVER.IMS_PER_BATCH}: change one of them"
         )
-    with own_generators(cfg.SEED, DATA):  # the samplers draw their seeds when they are made
-        parts = _train_loader_from_config(cfg)
-    records = parts["dataset"]
+    records = training_records(cfg)
     if not isinstance(records, list):
-        return build_detection_train_loader(cfg)
+        return build_detection_train_loader(cfg, dataset=records)
+    with own_generators(cfg.SEED, DATA):  # the samplers draw their seeds when they are made
+        parts = _train_loader_from_config(cfg, dataset=records)
     grouped = parts["aspect_ratio_grouping"]
     groups = [int(grouped and record["width"] > record["height"]) for record in records]
     dataset = MapDataset(DatasetFromList(records, copy=False), parts["mapper"])

@@ -20,7 +20,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..data.registration import require_fitting_classes
 from ..evaluation.crowd.protocol import find_protocol
+from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import OdamCheckpointer
 from ..utils.files import disk_error, remove_unfinished
 from .evaluators import EVALUATORS
@@ -63,6 +65,7 @@ class OdamTrainer(DefaultTrainer):
         find_protocol(cfg.ODAM.TEST.CROWD_PROTOCOL)  # an unknown one shows here, not after the last iteration
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
+        self.require_classes(cfg, model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
@@ -75,6 +78,14 @@ class OdamTrainer(DefaultTrainer):
         self.checkpointer = OdamCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
+
+    @staticmethod
+    def require_classes(cfg, model: torch.nn.Module) -> None:
+        """Raises ValueError where a data set of the config has other classes than the detector."""
+        number = count_classes(model)
+        if number is not None:
+            require_fitting_classes("DATASETS.TRAIN", cfg.DATASETS.TRAIN, number)
+            require_fitting_classes("DATASETS.TEST", cfg.DATASETS.TEST, number)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """``DefaultTrainer``'s; the training data of a resumed run go on where they were, and the log of its losses."""

@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from ..data.categories import require_fitting_names
 from ..data.inputs import ImageInputs, InputMaker, shown
+from ..data.registration import judged_dataset
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.metrics.discrimination import object_discrimination_index
 from ..explain import Explainer, build_explainer, explainer_options
+from ..explain.reachable import reachable_rows
 from ..modeling.num_classes import count_classes
-from ..modeling.provenance import UnreachedBoxError
 from ..visualize.crops import crop, region_around
 from .hooks import bare_model
 
@@ -69,7 +70,7 @@ class WatchExplanations(HookBase):
                 "ODAM.TRAIN.WATCH_PERIOD to 0"
             )
         train = cfg.ODAM.TRAIN
-        pairs = ((record, TrueObjects.of(record)) for record in DatasetCatalog.get(cfg.DATASETS.TEST[0]))
+        pairs = ((record, TrueObjects.of(record)) for record in judged_dataset(cfg.DATASETS.TEST[0]))
         chosen = list(islice(((record, truth) for record, truth in pairs if len(truth.boxes)), train.WATCH_IMAGES))
         inputs = ImageInputs([record for record, _ in chosen], InputMaker.from_config(cfg))
         truths, options = [truth for _, truth in chosen], explainer_options(cfg, attributes=(ATTRIBUTE,))
@@ -130,19 +131,8 @@ class WatchExplanations(HookBase):
         if "image" not in entry:
             return torch.zeros(0, dtype=torch.int64)
 
-        def can_explain(rows: torch.Tensor) -> bool:
-            try:
-                explainer([entry], [_given(truth, rows)])
-            except UnreachedBoxError:
-                return False
-            return True
-
-        everyone = torch.arange(len(truth.boxes))
-        if can_explain(everyone):
-            return everyone
-        return torch.tensor(
-            [row for row in everyone.tolist() if can_explain(everyone[row : row + 1])], dtype=torch.int64
-        )
+        everyone = _given(truth, torch.arange(len(truth.boxes)))
+        return torch.tensor(reachable_rows(explainer, entry, everyone), dtype=torch.int64)
 
     def _draw(self, entry: dict, truth: TrueObjects, row: int, heat: np.ndarray) -> None:
         """Puts the surroundings of an object, with its box and heat, into the storage."""

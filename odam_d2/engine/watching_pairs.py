@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase
 
 from ..data.inputs import ImageInputs, InputMaker
+from ..data.registration import judged_dataset
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.nms_tuning.candidates import Candidates
 from ..evaluation.nms_tuning.hard_pairs import HardPairs, find_hard_pairs, summarize_hard_pairs
@@ -37,7 +37,7 @@ class WatchHardPairs(HookBase):
     def from_config(cls, cfg: CfgNode) -> "WatchHardPairs":
         """Watches the first images with objects of the first test set; boxes are repooled as often as in training."""
         train = cfg.ODAM.TRAIN
-        records = (record for record in DatasetCatalog.get(cfg.DATASETS.TEST[0]) if record["annotations"])
+        records = (record for record in judged_dataset(cfg.DATASETS.TEST[0]) if record["annotations"])
         chosen = list(islice(records, train.WATCH_IMAGES))
         inputs = ImageInputs(chosen, InputMaker.from_config(cfg))
         options = {"stride": train.STRIDE, "repool": train.REPOOL, "group_norm": cfg.ODAM.GROUP_NORM}

@@ -28,7 +28,7 @@ def known_class_names(cfg: CfgNode | DictConfig, model: torch.nn.Module) -> tupl
     datasets = (*dataset_names(cfg, "test"), *dataset_names(cfg, "train"))
     catalogued = [MetadataCatalog.get(dataset) for dataset in datasets]
     # A COCO file that was not read so far keeps its names to itself.
-    found = (one.get("thing_classes") or category_names(one.get("json_file") or "") for one in catalogued)
+    found = (one.get("thing_classes") or category_names(one.get("json_file") or "", number) for one in catalogued)
     named = [tuple(names) for names in found if names]
     if not named or number is None:
         return None

@@ -97,6 +97,7 @@ def write_comparison(
     detectors: Sequence[Mapping[str, str]],
     attributes: Sequence[str],
     title: str = "Detectors side by side",
+    account: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the page, whole or not at all.
 
@@ -106,6 +107,7 @@ def write_comparison(
         detectors: for each its ``name``, a short ``detail``, and ``link``, the address of its report.
         attributes: the maps that were drawn; the first is shown first.
         title: heading of the page.
+        account: what became of the annotations: texts, or lists of sentences, by heading.
     """
     total = [sum(entry["found"][number] for entry in entries) for number in range(len(detectors))]
     page = render_page(
@@ -116,6 +118,7 @@ def write_comparison(
         attributes=attributes,
         total=total,
         objects=sum(entry["objects"] for entry in entries),
+        account=account or {},
     )
     write_text(path, page)
 

@@ -43,6 +43,7 @@ def write_examples(
     title: str = "Explanations, measured",
     charts: Mapping[str, str] | None = None,
     verdicts: Sequence[str] = (),
+    account: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the page, whole or not at all; curves and charts are files beside it, everything else is inside.
 
@@ -55,6 +56,7 @@ def write_examples(
         title: heading of the page.
         charts: further images beside the page: file name -> what it shows.
         verdicts: conclusions from the charts, a sentence each.
+        account: what became of the annotations: texts, or lists of sentences, by heading.
     """
     page = render_page(
         "measurements.html",
@@ -66,6 +68,7 @@ def write_examples(
         notes=notes,
         charts=charts or {},
         verdicts=verdicts,
+        account=account or {},
         arrows=_ARROWS,
     )
     write_text(path, page)
