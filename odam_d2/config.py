@@ -219,8 +219,8 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.SOLVER.BACKBONE_MULTIPLIER = 1.0
 
 
-# Nodes of a yaml's ODAM that describe detectors to be built; a LazyConfig describes them itself, in `model`.
-BUILDING_NODES = ("FCOS", "COMPACT_RESNET", "DETR")
+# Nodes of a yaml's ODAM that describe what is to be built -> where a LazyConfig describes it itself.
+BUILDING_NODES = {"FCOS": "model", "COMPACT_RESNET": "model", "DETR": "model", "SOLVER": "optimizer"}
 
 
 def odam_node(cfg: CN | DictConfig) -> CN:
@@ -233,8 +233,8 @@ def odam_node(cfg: CN | DictConfig) -> CN:
         cfg: a yaml config, whose own node is returned, or a LazyConfig, from which a new one is made.
 
     Raises:
-        ValueError: if ``odam`` has a key that isn't one of ODAM's, or one that describes a detector to be built from
-            yaml, or a value of another type than the default's.
+        ValueError: if ``odam`` has a key that isn't one of ODAM's, or one that describes what is built from yaml, or a
+            value of another type than the default's.
     """
     if not isinstance(cfg, DictConfig):
         return cfg.ODAM
@@ -252,8 +252,8 @@ def _merge_lazy(given: dict, node: CN, path: str) -> None:
         name, where = str(key).upper(), f"{path}.{key}"
         if path == "odam" and name in BUILDING_NODES:
             raise ValueError(
-                f"`{where}` must be left out of a LazyConfig; got {value!r}: it builds detectors from yaml, so "
-                "describe this one in `model`"
+                f"`{where}` must be left out of a LazyConfig; got {value!r}: it is for yaml, so describe this in "
+                f"`{BUILDING_NODES[name]}`"
             )
         if name not in node:
             known = [one.lower() for one in node if not (path == "odam" and one in BUILDING_NODES)]

@@ -185,7 +185,8 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None, requ
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
-        help="changes to the config, at the end; KEY=VALUE for a LazyConfig",
+        help="changes to the config, at the end; KEY=VALUE for a LazyConfig; behind an option that takes several words "
+        "write -- before them",
     )
 
 

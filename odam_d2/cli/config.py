@@ -30,8 +30,10 @@ def read_config(args: argparse.Namespace, trained: bool = False, traced: bool = 
         ImportError: if an import fails.
         ValueError: if there is no such config, or it can't be read, or an option is unknown.
     """
+    # Behind an option that takes several words, the options at the end begin after a `--`.
+    opts = args.opts[1:] if args.opts[:1] == ["--"] else args.opts
     names = None if args.class_names is None else read_class_names(args.class_names)
-    return read_detector_config(args.config_file, args.opts, args.imports, args.config_hooks, trained, traced, names)
+    return read_detector_config(args.config_file, opts, args.imports, args.config_hooks, trained, traced, names)
 
 
 def read_class_names(given: Sequence[str]) -> tuple[str, ...]:

@@ -7,14 +7,19 @@
 Training begins with the MODEL.WEIGHTS of the config; --eval-only evaluates the trained weights of the model zoo, if it
 has any under this name and MODEL.WEIGHTS isn't given. Without a GPU, --num-gpus is the number of processes on the CPU.
 
+A LazyConfig is trained as Detectron2's lazyconfig_train_net.py does:
+
+    odam train --config-file my.py train.output_dir=output/mine train.init_checkpoint=R-50.pkl odam.train.weight=0.2
+
 Exit code: 0; 1 if the set-up failed; 2 if an argument is wrong.
 """
 
 import argparse
+import copy
+import os
 from collections.abc import Sequence
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.engine import default_setup, launch
 from detectron2.evaluation import verify_results
@@ -25,15 +30,21 @@ from detectron2.utils.logger import setup_logger
 from ..config import use_traced_architectures
 from ..data.account import Account
 from ..data.records import judged_records
+from ..data.registration import require_fitting_classes
 from ..engine import OdamTrainer
+from ..engine.lazy_trainer import LazyTrainer, evaluate
+from ..loading import DetectorConfig
+from ..loading.lazy_config import LazyDetectorConfig
 from ..loading.yaml_config import YamlConfig
 from ..model_zoo import model_zoo
+from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import OdamCheckpointer, split_address
+from ..utils.downloads import fetch_weights
 from ..utils.processes import launch_on_cpu
 from ..utils.weight_files import CheckpointError
 from .annotated import add_strict, tell
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
-from .config import read_config, require_yaml
+from .config import read_config
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -47,43 +58,51 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def training_config(args: argparse.Namespace) -> CfgNode:
-    """The frozen config of the run.
+def training_config(args: argparse.Namespace) -> DetectorConfig:
+    """The config of the run; a yaml's is frozen.
 
     Raises:
         ImportError: if an import of the command line fails.
         ValueError: if the config can't be read, or names data sets or weights that don't exist.
     """
-    cfg = require_yaml(read_config(args, trained=args.eval_only, traced=False))
-    if cfg.ODAM.TRAIN.WEIGHT > 0:  # which a stock detector can't
-        use_traced_architectures(cfg)
-    cfg.freeze()
-    unknown = [name for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) if name not in DatasetCatalog]
+    config = read_config(args, trained=args.eval_only, traced=False)
+    if isinstance(config, YamlConfig):
+        if config.odam.TRAIN.WEIGHT > 0:  # which a stock detector can't
+            use_traced_architectures(config.node)
+        config.node.freeze()
+    elif isinstance(config, LazyDetectorConfig):
+        config.require_trainable(args.eval_only)
+    unknown = [name for split in ("train", "test") for name in config.datasets(split) if name not in DatasetCatalog]
     if unknown:
         raise ValueError(
-            f"DATASETS must name registered data sets; got {unknown}: choose among {sorted(DatasetCatalog.list())}, or "
-            "--import the file that registers them"
+            f"{config.datasets_key} must name registered data sets; got {unknown}: choose among "
+            f"{sorted(DatasetCatalog.list())}, or --import the file that registers them"
         )
-    require_classes(cfg, args.eval_only)
-    weights = split_address(cfg.MODEL.WEIGHTS)[0]
-    if weights and not args.resume and "://" not in weights and not PathManager.exists(weights):
-        raise ValueError(f"MODEL.WEIGHTS must be a checkpoint; got {weights!r}, which doesn't exist: give another path")
-    return cfg
+    require_classes(config, args.eval_only)
+    weights = split_address(config.weights)[0]
+    if weights and not args.resume and "://" not in weights and not PathManager.isfile(weights):
+        raise ValueError(
+            f"{config.weights_key} must be a checkpoint; got {weights!r}, which doesn't exist: give another path"
+        )
+    if weights and not args.resume:
+        fetch_weights(weights, config.weights_key)
+    return config
 
 
-def require_classes(cfg: CfgNode, eval_only: bool) -> None:
+def require_classes(config: DetectorConfig, eval_only: bool) -> None:
     """Raises ValueError where a data set of the config has other classes than the detector, before anything starts."""
-    on_cpu = cfg.clone()
-    on_cpu.defrost()
-    on_cpu.MODEL.DEVICE = "cpu"
-    if eval_only:
-        on_cpu.DATASETS.TRAIN = ()
+    on_cpu = copy.deepcopy(config)
+    if isinstance(on_cpu, YamlConfig):
+        on_cpu.node.defrost()
+    on_cpu.device = "cpu"
     with torch.random.fork_rng(devices=[]):
         try:
-            model = YamlConfig(on_cpu).build()
+            number = count_classes(on_cpu.build())
         except ValueError:  # what is wrong with the config shows with more detail where it is built for the run
             return
-    OdamTrainer.require_classes(on_cpu, model)
+    if number is not None:
+        for split in ("test",) if eval_only else ("train", "test"):
+            require_fitting_classes(config.datasets_key, split, config.datasets(split), number)
 
 
 def require_nothing_lost(names: Sequence[str]) -> None:
@@ -96,18 +115,22 @@ def require_nothing_lost(names: Sequence[str]) -> None:
             tell(account, strict=True)
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
+def setup(args: argparse.Namespace) -> DetectorConfig:
     """The config; this process is set up for it: seed, logs, output folder."""
-    cfg = training_config(args)
+    config = training_config(args)
     file, _ = model_zoo.find(args.config_file)
-    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": file}))
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="odam_d2")  # what our own evaluators print
-    return cfg
+    default_setup(config.node, argparse.Namespace(**{**vars(args), "config_file": file}))
+    # What our own evaluators print.
+    setup_logger(config.output_folder, distributed_rank=comm.get_rank(), name="odam_d2")
+    return config
 
 
 def train(args: argparse.Namespace) -> dict:
     """What each process does: trains, or only evaluates, and returns the results of the evaluation."""
-    cfg = setup(args)
+    config = setup(args)
+    if isinstance(config, LazyDetectorConfig):
+        return train_lazily(config, args)
+    cfg = config.node
     if args.eval_only:
         model = OdamTrainer.build_model(cfg)
         OdamCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
@@ -118,6 +141,21 @@ def train(args: argparse.Namespace) -> dict:
     trainer = OdamTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()
+
+
+def train_lazily(config: LazyDetectorConfig, args: argparse.Namespace) -> dict:
+    """:func:`train` for a LazyConfig, as Detectron2's ``lazyconfig_train_net.py``."""
+    datasets, folder = config.datasets("test"), config.output_folder
+    evaluator = config.evaluator(datasets[0], os.path.join(folder, "inference")) if datasets else None
+    model = config.build_to_train()
+    if args.eval_only:
+        OdamCheckpointer(model, folder).resume_or_load(config.weights, resume=args.resume)
+        assert evaluator is not None  # require_trainable
+        return evaluate(config.node, model.eval(), evaluator)
+    trainer = LazyTrainer(config.node, model, evaluator)
+    trainer.resume_or_load(config.weights, resume=args.resume)
+    trainer.train()
+    return {}
 
 
 def start(args: argparse.Namespace) -> None:
@@ -136,9 +174,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if wrong := wrong_machines(args):
         parser.error(wrong)
     try:
-        cfg = training_config(args)  # what is wrong shows here, before processes start
+        config = training_config(args)  # what is wrong shows here, before processes start
         if args.strict:
-            require_nothing_lost([*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
+            splits = ("test",) if args.eval_only else ("train", "test")
+            require_nothing_lost([name for split in splits for name in config.datasets(split)])
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
     try:

@@ -110,17 +110,19 @@ def log_account(account: Account) -> None:
     logger.log(logging.WARNING if account.lost else logging.INFO, "\n".join(account.lines()))
 
 
-def require_fitting_classes(key: str, names: Sequence[str], num_classes: int) -> None:
+def require_fitting_classes(key: str, split: str, names: Sequence[str], num_classes: int) -> None:
     """Raises ValueError where a registered data set has other classes than the detector.
 
     Args:
-        key: of the config, ``DATASETS.TRAIN`` or ``DATASETS.TEST``.
-        names: of the data sets; those that don't tell their classes, and crowds, of which class 0 alone counts, pass.
+        key: of the config, where it names them.
+        split: what they are for, ``train`` or ``test``.
+        names: of the data sets; those that don't tell their classes pass, and for testing crowds, of which class 0
+            alone counts.
         num_classes: of the detector.
     """
     for name in names:
         metadata = MetadataCatalog.get(name)
-        if metadata.get("evaluator_type") == "crowdhuman" and key == "DATASETS.TEST":
+        if metadata.get("evaluator_type") == "crowdhuman" and split == "test":
             continue
         own = metadata.get("thing_classes") or category_names(metadata.get("json_file") or "", num_classes)
         if own and len(own) != num_classes:

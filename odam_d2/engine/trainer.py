@@ -84,8 +84,8 @@ class OdamTrainer(DefaultTrainer):
         """Raises ValueError where a data set of the config has other classes than the detector."""
         number = count_classes(model)
         if number is not None:
-            require_fitting_classes("DATASETS.TRAIN", cfg.DATASETS.TRAIN, number)
-            require_fitting_classes("DATASETS.TEST", cfg.DATASETS.TEST, number)
+            require_fitting_classes("DATASETS.TRAIN", "train", cfg.DATASETS.TRAIN, number)
+            require_fitting_classes("DATASETS.TEST", "test", cfg.DATASETS.TEST, number)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """``DefaultTrainer``'s; the training data of a resumed run go on where they were, and the log of its losses."""

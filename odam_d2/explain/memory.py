@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out; on CPUs it is a plain RuntimeError."""
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 class Halving:
@@ -32,7 +32,7 @@ class Halving:
             work: from some of the members to a result; called again with fewer after it ran out of memory.
 
         Raises:
-            torch.OutOfMemoryError: if there is not enough memory for even one.
+            torch.cuda.OutOfMemoryError: if there is not enough memory for even one.
         """
         while len(members):
             part = members[:size]

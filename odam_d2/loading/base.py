@@ -32,12 +32,14 @@ class DetectorConfig(ABC):
         odam: the options of this project, in the form of ``cfg.ODAM``; what is written there holds.
         given_class_names: names of the classes that the user gave; None for those of the config's data sets.
         weights_key: the config's key that names weights.
+        datasets_key: where it names data sets.
     """
 
     node: Any
     odam: CfgNode
     given_class_names: tuple[str, ...] | None = None
     weights_key: str
+    datasets_key: str
 
     @property
     @abstractmethod
@@ -58,6 +60,11 @@ class DetectorConfig(ABC):
     @abstractmethod
     def architecture(self) -> str:
         """Name of the detector's class."""
+
+    @property
+    @abstractmethod
+    def output_folder(self) -> str:
+        """Where training writes."""
 
     @property
     @abstractmethod

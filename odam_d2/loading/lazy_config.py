@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 from detectron2.config import CfgNode, LazyConfig, instantiate
+from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
@@ -23,6 +24,7 @@ from ..data.mapper import input_maker, mapper_format
 from ..meta_arch.fcos import OdamFCOS
 from ..meta_arch.rcnn import OdamRCNN
 from ..meta_arch.retinanet import OdamRetinaNet
+from ..meta_arch.training import training_arguments
 from ..postprocess import ONE_STAGE, TWO_STAGE, odam_nms_arguments
 from ..utils.untyped import UntypedModule
 from .base import DetectorConfig
@@ -82,6 +84,7 @@ class LazyDetectorConfig(DetectorConfig):
     """
 
     weights_key = "train.init_checkpoint"
+    datasets_key = "dataloader"
 
     def __init__(self, node: DictConfig, traced: bool = True):
         self.node = copy.deepcopy(require_model(node, "it"))
@@ -112,6 +115,11 @@ class LazyDetectorConfig(DetectorConfig):
         """See :class:`DetectorConfig`."""
         target = self.node.model.get("_target_") if isinstance(self.node.model, DictConfig) else type(self.node.model)
         return target if isinstance(target, str) else getattr(target, "__name__", str(target))
+
+    @property
+    def output_folder(self) -> str:
+        """See :class:`DetectorConfig`."""
+        return OmegaConf.select(self.node, "train.output_dir", default=None) or "./output"
 
     @property
     def num_workers(self) -> int:
@@ -167,30 +175,78 @@ class LazyDetectorConfig(DetectorConfig):
         """See :class:`DetectorConfig`."""
         return f"{self.weights_key}=PATH"
 
+    def require_trainable(self, eval_only: bool) -> None:
+        """Raises ValueError where something is asked for that training from a LazyConfig doesn't do.
+
+        Args:
+            eval_only: whether the detector is only evaluated.
+        """
+        if self.odam.TRAIN.WATCH_PERIOD > 0:
+            raise ValueError(
+                f"`odam.train.watch_period` must be 0 for a LazyConfig; got {self.odam.TRAIN.WATCH_PERIOD}: watch "
+                "explanations of a detector from yaml, or measure checkpoints with odam evaluate"
+            )
+        needed = (
+            ("dataloader.test", "dataloader.evaluator") if eval_only else ("optimizer", "lr_multiplier", "dataloader")
+        )
+        missing = [name for name in needed if OmegaConf.select(self.node, name, default=None) is None]
+        if missing:
+            raise ValueError(f"a LazyConfig must have {list(needed)} for odam train; {missing} are missing: add them")
+        if OmegaConf.select(self.node, "dataloader.test") is not None and self.make_input().padding is not None:
+            raise ValueError(
+                "`dataloader.test.mapper` must not pad images in odam train, where Detectron2 tells boxes in the frame "
+                "of the padded image; got a FixedSizeCrop: leave it out, and measure by odam evaluate"
+            )
+
+    def build_to_train(self) -> UntypedModule:
+        """The detector in training mode with random weights; with Odam-Train's losses where ``odam.train`` asks.
+
+        Raises:
+            ValueError: if it can't be built, or can't be trained by explanations and is asked to.
+        """
+        try:
+            wanted = {"odam_losses": self.odam.TRAIN.WEIGHT > 0, "odam_nms": self.odam.NMS.ENABLED}
+            return self._built([name for name, is_wanted in wanted.items() if is_wanted], traced=False).train()
+        # A config can be wrong in many ways.
+        except Exception as error:
+            raise ValueError(f"the config must describe a detector; building it failed: {error}") from error
+
     def _build(self) -> nn.Module:
-        node = copy.deepcopy(self.node)
-        if self.traced or self.odam.NMS.ENABLED:
+        model = self._built(("odam_nms",) if self.odam.NMS.ENABLED else (), self.traced)
+        limit_detector(model, *self._limits)
+        self._most = most_detections(model)
+        return model
+
+    def _built(self, additions: Sequence[str], traced: bool) -> nn.Module:
+        """The detector, with arguments that only this project's own have: ``odam_nms``, ``odam_losses``."""
+        node, cfg = copy.deepcopy(self.node), CfgNode({"ODAM": self.odam})
+        if traced or additions:
             use_traced_architectures(node.model)
+        if additions:
+            kind = node.model.get("_target_")
+            published = next((values for one, values in _PUBLISHED.items() if _is_a(kind, one)), None)
+            if published is None:
+                raise ValueError(
+                    "`odam.nms.enabled` must be False and `odam.train.weight` 0 for a detector of a project's own; got "
+                    f"{self.architecture}: Odam-NMS and Odam-Train are for Detectron2's own two-stage detectors, "
+                    "RetinaNet and FCOS"
+                )
+            known = {**odam_nms_arguments(cfg, published), **training_arguments(cfg)}
+            for name in additions:
+                node.model[name] = known[name]
         model = instantiate(node.model)
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must build a torch module; got {type(model).__name__}")
-        model = model.to(self.device)
-        limit_detector(model, *self._limits)
-        self._most = most_detections(model)
-        self._add_odam_nms(model)
-        return model
+        return model.to(self.device)
 
-    def _add_odam_nms(self, model: UntypedModule) -> None:
-        if not self.odam.NMS.ENABLED:
-            return
-        known = {OdamRCNN: TWO_STAGE, OdamRetinaNet: ONE_STAGE, OdamFCOS: ONE_STAGE}
-        published = next((values for kind, values in known.items() if isinstance(model, kind)), None)
-        if published is None:
-            raise ValueError(
-                f"`odam.nms.enabled` must be False for a {type(model).__name__}; got True: Odam-NMS is for "
-                "Detectron2's own two-stage detectors, RetinaNet and FCOS"
-            )
-        model.odam_nms = odam_nms_arguments(CfgNode({"ODAM": self.odam}), published)["odam_nms"]
+
+# What Odam-NMS takes where nothing is said, by this project's detectors.
+_PUBLISHED: dict[type, Any] = {OdamRCNN: TWO_STAGE, OdamRetinaNet: ONE_STAGE, OdamFCOS: ONE_STAGE}
+
+
+def _is_a(target: Any, kind: type) -> bool:
+    found = locate(target) if isinstance(target, str) else target
+    return isinstance(found, type) and issubclass(found, kind)
 
 
 def _set_devices(node: Any, device: str) -> None:

@@ -27,6 +27,7 @@ class YamlConfig(DetectorConfig):
     """
 
     weights_key = "MODEL.WEIGHTS"
+    datasets_key = "DATASETS"
 
     def __init__(self, node: CfgNode):
         self.node = node
@@ -55,6 +56,11 @@ class YamlConfig(DetectorConfig):
     def architecture(self) -> str:
         """See :class:`DetectorConfig`."""
         return self.node.MODEL.META_ARCHITECTURE
+
+    @property
+    def output_folder(self) -> str:
+        """See :class:`DetectorConfig`."""
+        return self.node.OUTPUT_DIR
 
     @property
     def num_workers(self) -> int:

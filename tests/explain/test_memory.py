@@ -14,7 +14,7 @@ def short_of_memory(most: int, seen: list):
     def work(part):
         seen.append(len(part))
         if len(part) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return part.tolist()
 
     return work
@@ -31,7 +31,7 @@ def test_halves_until_it_fits_and_says_so_once():
 
 
 def test_one_that_does_not_fit_is_an_error():
-    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(torch.OutOfMemoryError):
+    with pytest.warns(UserWarning, match="going on with 1"), pytest.raises(torch.cuda.OutOfMemoryError):
         list(Halving()(torch.arange(2), 2, short_of_memory(0, [])))
 
 

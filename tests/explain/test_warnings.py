@@ -90,7 +90,7 @@ def test_out_of_memory_too(engine, method, place, function, monkeypatch):
     def short(*args, **kwargs):
         if not failed and (engine == "roi" or kwargs.get("is_grads_batched")):
             failed.append(True)
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return stock(*args, **kwargs)
 
     monkeypatch.setattr(place, function, short)

@@ -57,7 +57,7 @@ class BatchedGradients:
             For each leaf (M, *leaf.shape), or (M, *leaf.shape[1:]) with `images`.
 
         Raises:
-            torch.OutOfMemoryError: if there is not enough memory for even one.
+            torch.cuda.OutOfMemoryError: if there is not enough memory for even one.
         """
         kept: list[list[Tensor]] = [[] for _ in leaves]
         begin = 0
