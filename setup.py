@@ -92,7 +92,15 @@ setup(
         "detr": ["transformers>=4.57,<5"],
         # The site: Sphinx as Detectron2's own docs, a theme that needs no server, and notebooks that it executes.
         "docs": ["sphinx>=8", "furo>=2025", "myst-nb>=1.3", "ipykernel>=6"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.5", "timm>=1.0", "ruff>=0.6", "mypy>=1.10", "pre-commit>=3.5"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "timm>=1.0",
+            "ruff>=0.6",
+            "mypy>=1.10",
+            "pre-commit>=3.5",
+        ],  # fmt: skip
     },
     zip_safe=False,
 )

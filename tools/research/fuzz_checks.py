@@ -9,10 +9,11 @@ import math
 import multiprocessing
 import os
 import resource
+import signal
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +24,7 @@ from PIL import Image
 
 MOST_SECONDS = 5  # of the processor, for one case
 _MOST_WAITING = 120  # of the clock, on a machine with other work
-_MOST_LEAVING = 5  # of the clock, for tidying up
+_MOST_LEAVING = 60  # of the clock, for tidying up
 _MOST_MEMORY = 24 * 2**30  # addresses; what libraries reserve is most of it
 _MOST_DRAWN = 4_000_000  # pixels of a mask that is drawn
 
@@ -45,6 +46,10 @@ class Outcome:
     detail: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     warned: list[str] = field(default_factory=list)
+
+
+# Takes the bytes, what was valid of them, the places that are still as they were, and a folder to write to.
+Check = Callable[[bytes, Any, set[tuple] | None, Path], Outcome]
 
 
 class BrokenError(Exception):
@@ -186,7 +191,7 @@ def _require_untouched_annotations(file: Any, content: dict, untouched: set[tupl
         require(record is not None, f"image {image} is gone")
         require((record["height"], record["width"]) == (image["height"], image["width"]), f"{image} has another size")
         found = [
-            (file.class_names[item["category_id"]], item["bbox"], item.get("segmentation"), item["iscrowd"])
+            (file.class_names[item["category_id"]], item["bbox"], item.get("segmentation"), item.get("iscrowd"))
             for item in record["annotations"]
         ]
         for number, item in enumerate(content["annotations"]):
@@ -237,7 +242,7 @@ def check_image(data: bytes, _content: Any, untouched: set[tuple] | None, folder
     return Outcome("size only" if sizes[0] is not None else "refused")
 
 
-CHECKS: dict[str, Callable[[bytes, Any, set[tuple] | None, Path], Outcome]] = {
+CHECKS: dict[str, Check] = {
     "coco": check_coco,
     "odgt": check_odgt,
     "image": check_image,
@@ -247,7 +252,7 @@ CHECKS: dict[str, Callable[[bytes, Any, set[tuple] | None, Path], Outcome]] = {
 # ---- the process ----
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, checks: Mapping[str, Check], most_seconds: int) -> None:
     """Checks cases until the pipe is closed."""
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -257,25 +262,26 @@ def _serve(pipe: Connection) -> None:
         folder = Path(made)
         for name in IMAGES:
             Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
-        for check in CHECKS.values():  # what is imported at first isn't a case's time
+        for check in checks.values():  # what is imported at first isn't a case's time
             check(b"", None, None, folder)
         pipe.send("ready")
         while True:
             try:
                 kind, data, content, untouched = pipe.recv()
             except EOFError:
-                return
+                break
             used = resource.getrusage(resource.RUSAGE_SELF)
             # The system ends the process, whatever it is busy with.
-            resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + MOST_SECONDS + 1, -1))
-            pipe.send(_outcome(kind, data, content, untouched, folder))
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + most_seconds + 1, -1))
+            pipe.send(_outcome(checks[kind], data, content, untouched, folder))
+    os._exit(0)  # at once: what libraries tidy up takes seconds
 
 
-def _outcome(kind: str, data: bytes, content: Any, untouched: set[tuple] | None, folder: Path) -> Outcome:
+def _outcome(check: Check, data: bytes, content: Any, untouched: set[tuple] | None, folder: Path) -> Outcome:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            found = CHECKS[kind](data, content, untouched, folder)
+            found = check(data, content, untouched, folder)
         except BaseException as error:  # anything at all is a finding
             last = next(
                 (one for one in reversed(traceback.extract_tb(error.__traceback__)) if "odam_d2" in one.filename), None
@@ -288,9 +294,15 @@ def _outcome(kind: str, data: bytes, content: Any, untouched: set[tuple] | None,
 
 
 class Checker:
-    """Checks cases, in another process; a context manager."""
+    """Checks cases, in another process; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        checks: by the kind of the case; functions of modules.
+        most_seconds: of the processor that a case may take.
+    """
+
+    def __init__(self, checks: Mapping[str, Check] = CHECKS, most_seconds: int = MOST_SECONDS) -> None:
+        self._checks, self._most_seconds = dict(checks), most_seconds
         self._process: Any = None
         self._pipe: Any = None
 
@@ -301,7 +313,7 @@ class Checker:
         self._stop()
 
     def check(self, kind: str, data: bytes, content: Any = None, untouched: set[tuple] | None = None) -> Outcome:
-        """What becomes of a case of a kind of CHECKS."""
+        """What becomes of a case."""
         if self._process is None:
             self._start()
         self._pipe.send((kind, data, content, untouched))
@@ -312,14 +324,15 @@ class Checker:
         except (EOFError, ConnectionError):
             self._process.join()
             code = self._process.exitcode
-            what = f"took more than {MOST_SECONDS} s" if code == -24 else f"the process ended with {code}"
+            long = code == -signal.SIGXCPU
+            what = f"took more than {self._most_seconds} s" if long else f"the process ended with {code}"
         self._stop()
         return Outcome("fault", what, what)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._checks, self._most_seconds), daemon=True)
         self._process.start()
         theirs.close()
         self._pipe.recv()
