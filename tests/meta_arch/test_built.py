@@ -50,6 +50,8 @@ def test_a_stock_detector_is_explained_as_ours_is(case):
     found, expected = (build_explainer(model, **options)(INPUTS) for model in (stock, ours))
     with torch.no_grad():
         plain = stock(INPUTS)
+    # Beside what is explained stands what the stock detector gives: the proposals of a proposal network, for one.
+    assert all(set(one) == {"instances", *result} for one, result in zip(found, plain, strict=True))
     for one, other, result in zip(instances(found), instances(expected), plain, strict=True):
         assert torch.equal(one.heatmaps.values, other.heatmaps.values)
         for name, value in result[family.key].get_fields().items():

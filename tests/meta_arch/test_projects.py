@@ -1,6 +1,6 @@
 """Detectors built as projects on Detectron2 build theirs: branches that are merged, heads that add to the results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -90,7 +90,8 @@ class BranchHeads(Res5ROIHeads):
 
 def with_branches(dilations):
     torch.manual_seed(0)
-    model = BY_NAME["faster_rcnn_c4"].pair()[1]
+    family = BY_NAME["faster_rcnn_c4"]
+    model = replace(family, options=(*family.options, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 4)).pair()[1]
     model.backbone = DilatedBranches(model.backbone, dilations).eval()
     model.proposal_generator.__class__, model.roi_heads.__class__ = BranchRPN, BranchHeads
     model.proposal_generator.post_nms_topk = {False: 5}
