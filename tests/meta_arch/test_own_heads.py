@@ -1,6 +1,7 @@
 """RoI heads of other projects: the score that is reported is the one that is explained."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from odam_d2.meta_arch import GraphDetector
 from odam_d2.modeling.score_rules import SCORE_RULES
 from tests.explain.test_base import assert_unchanged, state_of
 from tests.helpers import given, random_input, relative_error
-from tests.stand_ins.heads import Decoupled, MaskScoring, clip, detic, of_classes
+from tests.stand_ins.heads import Branches, Decoupled, MaskScoring, Teacher, clip, detic, few_shot, of_classes
 
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
 
@@ -23,7 +24,9 @@ def told_by(caplog):
 
 
 @pytest.mark.filterwarnings("error:explaining by plain autograd")
-@pytest.mark.parametrize("build", [detic, lambda: detic(one_class_per_proposal=True), clip])
+@pytest.mark.parametrize(
+    "build", [detic, lambda: detic(one_class_per_proposal=True), clip, partial(of_classes, Teacher, Branches)]
+)
 def test_the_fast_engine_explains_what_is_reported(build, caplog):
     caplog.set_level(logging.INFO)
     model = build()
@@ -172,15 +175,16 @@ def test_an_attention_pool_that_sees_other_rois_is_found_out():
 
 
 @pytest.mark.parametrize(
-    "kind, heads, why",
+    "build, why",
     [
-        (GeneralizedRCNN, MaskScoring, "since detection 0 with score"),
-        (Decoupled, StandardROIHeads, "since the RoI heads pool from other maps than the backbone's"),
+        (partial(of_classes, GeneralizedRCNN, MaskScoring), "since detection 0 with score"),
+        (partial(of_classes, Decoupled), "since the RoI heads pool from other maps than the backbone's"),
+        (few_shot, "since FewShot is none of Detectron2's"),
     ],
 )
-def test_what_stands_around_the_heads_is_explained_by_the_graph(kind, heads, why, caplog):
+def test_what_is_known_in_no_other_way_is_explained_by_the_graph(build, why, caplog):
     caplog.set_level(logging.INFO)
-    model = of_classes(kind, heads)
+    model = build()
     found = build_explainer(model, attributes=("score",))(INPUTS)
     with torch.no_grad():
         stock = model(INPUTS)

@@ -157,6 +157,54 @@ class MaskScoring(StandardROIHeads):
         return found, {}
 
 
+class FewShot(nn.Module):
+    """As FsDet's: heads of another library's make, whose classes are cosines."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.box_pooler, self.box_head, self.names = heads.box_pooler, heads.box_head, heads.box_in_features
+        width = heads.box_predictor.cls_score.in_features
+        self.cls_score, self.bbox_pred = nn.Linear(width, 6, bias=False), nn.Linear(width, 4)
+        self.transform = heads.box_predictor.box2box_transform
+
+    def forward(self, images, features, proposals, targets=None):
+        pooled = self.box_pooler([features[name] for name in self.names], [p.proposal_boxes for p in proposals])
+        hidden = self.box_head(pooled)
+        weight = F.normalize(self.cls_score.weight, dim=1)
+        scores = (5 * F.normalize(hidden, dim=1) @ weight.T).softmax(1)
+        boxes = self.transform.apply_deltas(
+            self.bbox_pred(hidden), torch.cat([p.proposal_boxes.tensor for p in proposals])
+        )
+        counts = [len(p) for p in proposals]
+        sizes = [p.image_size for p in proposals]
+        return fast_rcnn_inference(boxes.split(counts), scores.split(counts), sizes, 0.0, 0.5, 2)[0], {}
+
+
+class Branches(StandardROIHeads):
+    """As unbiased teachers': further arguments, which change what is computed in training."""
+
+    def forward(self, images, features, proposals, targets=None, compute_loss=True, branch="", compute_val_loss=False):
+        found = self._forward_box(features, proposals, compute_loss, compute_val_loss, branch)
+        return self.forward_with_given_boxes(features, found), {}
+
+    def _forward_box(self, features, proposals, compute_loss=True, compute_val_loss=False, branch=""):
+        levels = [features[name] for name in self.box_in_features]
+        hidden = self.box_head(self.box_pooler(levels, [p.proposal_boxes for p in proposals]))
+        return self.box_predictor.inference(self.box_predictor(hidden), proposals)[0]
+
+
+class Teacher(GeneralizedRCNN):
+    def forward(self, batched_inputs, branch="supervised", given_proposals=None, val_mode=False):
+        return self.inference(batched_inputs)
+
+
+def few_shot():
+    """A detector whose heads are not Detectron2's."""
+    model = of_classes(GeneralizedRCNN)
+    model.roi_heads = FewShot(model.roi_heads)
+    return model.eval()
+
+
 def detic(**options):
     """A cascade with zero-shot classifiers and scores of proposals."""
     torch.manual_seed(0)
