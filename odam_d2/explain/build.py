@@ -136,12 +136,21 @@ def build_comparison(
 
 def _require_traced(model: UntypedModule) -> None:
     if not callable(getattr(model, "trace", None)):
+        held = [name for name, part in getattr(model, "named_children", list)() if _is_detector(part)]
+        if held:
+            raise TypeError(
+                f"`model` must be a detector; got {type(model).__name__}, which holds {held}: hand over one of these"
+            )
         raise TypeError(
             f"`model` must be a detector; got {type(model).__name__}, which has no `backbone` to be explained on: name "
             "`layers` of a GraphDetector, or wrap it in a CallableDetector"
         )
     if hasattr(model, "require_traceable"):
         model.require_traceable()
+
+
+def _is_detector(module: nn.Module) -> bool:
+    return callable(getattr(as_traced(module), "trace", None))
 
 
 def _check_engine(model: nn.Module, engine: str, layer: str | None) -> None:

@@ -6,7 +6,7 @@ Shape letters: D detections over the batch, N images, R detections of an image, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..explain.engines.autograd import find_layer
 from ..explain.engines.norm_gradients import contiguous_norm_gradients
 from ..modeling.callable import fitting_predictions
 from ..modeling.graph_cut import find_cut, guard_roots, reached
-from ..modeling.graph_modes import PartsAsCopies, WholeGraph
+from ..modeling.graph_modes import PartsAsCopies
 from ..modeling.leaves import Leaves, find_backbone, graph_in_place, leaves_at
 from ..modeling.overheard import Call, overhearing
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
@@ -45,13 +45,11 @@ class GraphDetector(nn.Module):
         TypeError: if no layers are named and the model has no ``backbone``.
 
     Attributes:
-        whole_graph: whether ``detach`` is passed over in the detector's own pass.
         heard: names of methods of the detector's to overhear in it.
     """
 
     default_engine = "autograd"
     missing_attributes: tuple[str, ...] = ("logit",)
-    whole_graph = False
     heard: tuple[str, ...] = ("preprocess_image",)
 
     def __init__(self, model: nn.Module, layers: Mapping[str, float] | None = None, min_iou: float = 0.5):
@@ -150,14 +148,14 @@ class GraphDetector(nn.Module):
     def run(self, batched_inputs: list[dict], replacement: Mapping[str, Tensor] | None = None) -> OwnPass:
         """The detector's own pass from leaves in the place of the maps, or from other maps that are given."""
         sources = self.sources(self.model)
-        with (
-            leaves_at(sources, self.new_leaves(len(batched_inputs), replacement), self.quiet(self.model)) as kept,
-            contiguous_norm_gradients(self.model),
-            graph_in_place(),
-            PartsAsCopies(),
-            WholeGraph() if self.whole_graph else nullcontext(),
-            overhearing(self.model, self.heard) as (model, heard),
-        ):
+        leaves = self.new_leaves(len(batched_inputs), replacement)
+        with ExitStack() as stack:
+            kept = stack.enter_context(leaves_at(sources, leaves, self.quiet(self.model)))
+            stack.enter_context(contiguous_norm_gradients(self.model))
+            stack.enter_context(graph_in_place())
+            for mode in self.modes(leaves):
+                stack.enter_context(mode)
+            model, heard = stack.enter_context(overhearing(self.model, self.heard))
             outputs = model(batched_inputs)
         what = "`backbone`" if self.layers is None else "`layers`"
         if any(kept.calls.get(name, 0) != 1 for name in sources):
@@ -170,6 +168,11 @@ class GraphDetector(nn.Module):
                 f"{what} must give ({len(batched_inputs)}, C, H, W) maps; got none: name `layers` of a GraphDetector"
             )
         return OwnPass(kept, outputs, heard, *_input_sizes(batched_inputs, heard, kept.padded_size))
+
+    def modes(self, leaves: Leaves) -> list[AbstractContextManager]:
+        """In what modes the detector runs, so that it leaves a graph from the leaves on."""
+        del leaves
+        return [PartsAsCopies()]
 
     def new_leaves(self, num_images: int, replacement: Mapping[str, Tensor] | None) -> Leaves:
         """What is to be filled with the maps of N images."""

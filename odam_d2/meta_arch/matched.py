@@ -80,9 +80,9 @@ class MatchedRCNN:
             boxes, labels = given_boxes(instances, image_sizes, output_sizes, heads.num_classes, device)
             results = given_results(instances, labels, output_sizes)
             rois = [_in_place_of(*pair) for pair in zip(proposals, boxes, strict=True)]
-            arguments, others = record.arguments[0], record.others
+            detected = record
             with recording(heads, within=self.model) as record:
-                heads(arguments[0], arguments[1], rois, **others)
+                detected.call_again(heads, rois)
             rows = [torch.arange(len(box), device=device) for box in boxes]
         names = self._level_names(record, features)
         levels = [features[name] for name in names]

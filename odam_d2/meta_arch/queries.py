@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..modeling.graph_cut import reached
+from ..modeling.graph_modes import GradWhatever, WholeGraph
 from ..modeling.leaves import Leaves, find_backbone
 from ..modeling.memory_leaves import STAGES, MemoryLeaves, NoMapsError, stage_modules
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
@@ -42,8 +44,9 @@ class QueryDetector(GraphDetector):
 
     The query of each detection is found among all of them by its box and score, so any query and class can be
     explained, and sides are not clipped. Where the network cuts its graph for training's sake (``detach`` of boxes
-    between stages, of the encoder's proposals), it is left whole, as :class:`odam_d2.meta_arch.OdamDETR` does. What
-    RoIAlign pools depends on its boxes too; that has no derivative in torchvision.
+    between stages, of the encoder's proposals) or runs without one (``no_grad``), it is left whole, as
+    :class:`odam_d2.meta_arch.OdamDETR` does. What RoIAlign pools depends on its boxes too; that has no derivative in
+    torchvision. Where ``inference`` chooses several times (steps of a diffusion), the queries of all steps count.
 
     Args:
         model: the detector; see :func:`why_no_queries`.
@@ -55,7 +58,6 @@ class QueryDetector(GraphDetector):
     """
 
     missing_attributes = ()
-    whole_graph = True
     heard = ("preprocess_image", "inference")
 
     def __init__(self, model: nn.Module, stage: str | None = None):
@@ -79,6 +81,12 @@ class QueryDetector(GraphDetector):
         """See :meth:`GraphDetector.quiet`: the stages before."""
         before = STAGES[: STAGES.index(self.stage)]
         return [module for stage in before for module in stage_modules(model).get(stage, ())]
+
+    def modes(self, leaves: Leaves) -> list[AbstractContextManager]:
+        """See :meth:`GraphDetector.modes`: neither ``detach`` nor ``no_grad`` cuts the graph."""
+        # Where nobody asks for gradients, there shall be none.
+        kept = [GradWhatever(lambda: bool(leaves.maps))] if torch.is_grad_enabled() else []
+        return [*super().modes(leaves), WholeGraph(), *kept]
 
     def new_leaves(self, num_images: int, replacement: Mapping[str, Tensor] | None) -> Leaves:
         """See :meth:`GraphDetector.new_leaves`."""

@@ -1,5 +1,7 @@
 """Ways to run a network so that it leaves a graph, though it was written to detect without one."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -33,3 +35,21 @@ class PartsAsCopies(TorchFunctionMode):
         if func in _PARTS and isinstance(found, tuple | list) and any(one.requires_grad for one in found):
             return type(found)(one.clone() for one in found)
         return found
+
+
+class GradWhatever(TorchFunctionMode):
+    """``torch.no_grad`` has no effect inside the block once something is so, in this thread alone.
+
+    Args:
+        begun: whether it is so.
+    """
+
+    def __init__(self, begun: Callable[[], bool]):
+        super().__init__()
+        self.begun = begun
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """See :class:`torch.overrides.TorchFunctionMode`."""
+        if func is torch._C._set_grad_enabled and self.begun() and not args[0]:
+            return None
+        return func(*args, **(kwargs or {}))

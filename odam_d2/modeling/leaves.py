@@ -54,7 +54,7 @@ class Leaves:
         names = [name] if times == 1 else [f"{name}[{number}]" for number in range(times)]
         for one, part in zip(names, parts, strict=True):
             # A leaf of its own memory: what follows may work in place.
-            leaf = part.clone().requires_grad_() if self.replacement is None else self.replacement[one]
+            leaf = part.clone().detach_().requires_grad_() if self.replacement is None else self.replacement[one]
             self.maps[one] = leaf
         with torch.enable_grad():
             return torch.cat([self.maps[one] for one in names]) if times > 1 else self.maps[name].clone()

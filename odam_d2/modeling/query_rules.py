@@ -51,21 +51,27 @@ class SaidByQueries:
 
     @classmethod
     def of_call(cls, calls: list[Call], num_images: int) -> SaidByQueries:
-        """What a detector's ``inference`` was given.
+        """What a detector's ``inference`` was given, the queries of several calls one after the other.
 
         Raises:
-            UnmatchedError: if it was not called once, or with something else.
+            UnmatchedError: if it was not called, or with something else.
         """
-        if len(calls) != 1:
-            raise UnmatchedError(f"its `inference` is called {len(calls)} times, not once")
-        tensors = [one for one in calls[0].arguments if isinstance(one, Tensor)]
-        if len(tensors) >= 2:
-            logits, boxes = tensors[:2]
-            fits = logits.dim() == boxes.dim() == 3 and logits.shape[:2] == boxes.shape[:2]
-            if fits and len(boxes) == num_images and boxes.shape[2] == 4:
-                return cls(logits, boxes)
-        shapes = [tuple(one.shape) for one in tensors]
-        raise UnmatchedError(f"its `inference` takes tensors of shapes {shapes}, not logits and boxes of queries")
+        if not calls:
+            raise UnmatchedError("its `inference` is not called")
+        pairs = [_queries_in(call, num_images) for call in calls]
+        logits, boxes = (torch.cat(parts, 1) for parts in zip(*pairs, strict=True))
+        return cls(logits, boxes)
+
+
+def _queries_in(call: Call, num_images: int) -> tuple[Tensor, Tensor]:
+    tensors = [one for one in call.arguments if isinstance(one, Tensor)]
+    if len(tensors) >= 2:
+        logits, boxes = tensors[:2]
+        fits = logits.dim() == boxes.dim() == 3 and logits.shape[:2] == boxes.shape[:2]
+        if fits and len(boxes) == num_images and boxes.shape[2] == 4:
+            return logits, boxes
+    shapes = [tuple(one.shape) for one in tensors]
+    raise UnmatchedError(f"its `inference` takes tensors of shapes {shapes}, not logits and boxes of queries")
 
 
 @dataclass(frozen=True)

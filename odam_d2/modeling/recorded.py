@@ -25,6 +25,8 @@ from .instance_wise import unknown_types
 from .pooled import ALONE_TOLERANCE, BoxStage, PooledStage
 from .score_rules import MeanScore, ScoreRule
 
+_ARGUMENTS = ("images", "features", "proposals")
+
 
 class UnmatchedError(ValueError):
     """RoI heads don't pool, predict or choose in a way that detections can be followed through."""
@@ -39,15 +41,14 @@ class Recording:
 
     Attributes:
         arguments: N images, features, N Instances of proposals, as the heads were called.
-        others: what else they were given, by name; the same in each run.
         stages: one for each time a predictor ran, with the features that its pooler read.
         levels: for each stage what its pooler read.
         between: the modules that ran from a pooler to the end of its predictor.
     """
 
     def __init__(self, pooled: list[Tensor] | None = None):
-        self.arguments: list[tuple[Any, Any, list[Instances]]] = []
-        self.others: dict[str, Any] = {}
+        self.arguments: list[tuple[Any, ...]] = []
+        self._call: tuple[tuple, dict[str, Any]] = (), {}
         self.stages: list[BoxStage] = []
         self.levels: list[list[Tensor]] = []
         self.between: dict[nn.Module, None] = {}
@@ -58,12 +59,21 @@ class Recording:
 
     def called(self, _heads: nn.Module, inputs: tuple, named: dict) -> None:
         """The heads begin."""
-        names = ("images", "features", "proposals", "targets")
-        given = dict(zip(names, inputs, strict=False)) | named
-        if len(inputs) > len(names) or not {"images", "features", "proposals"} <= set(given):
+        given = dict(zip(_ARGUMENTS, inputs, strict=False)) | named
+        if not set(_ARGUMENTS) <= set(given):
             raise UnmatchedError("its RoI heads don't take images, features and proposals")
-        self.arguments.append((given.pop("images"), given.pop("features"), given.pop("proposals")))
-        self.others = given
+        self.arguments.append(tuple(given[name] for name in _ARGUMENTS))
+        self._call = inputs, named
+
+    def call_again(self, heads: UntypedModule, proposals: list[Instances]) -> None:
+        """Calls the heads as they were called, with other proposals."""
+        inputs, named = self._call
+        position = _ARGUMENTS.index("proposals")
+        if len(inputs) > position:
+            inputs = (*inputs[:position], proposals, *inputs[position + 1 :])
+        else:
+            named = {**named, "proposals": proposals}
+        heads(*inputs, **named)
 
     def has_pooled(self, pooler: UntypedModule, inputs: tuple, output: Tensor) -> Tensor | None:
         """A pooler is done; its output gives way to what is to stand there."""
@@ -231,10 +241,10 @@ class RecordedRoIHead:
 
     def _say(self, pooled: list[Tensor], rows: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For each stage logits and deltas for the proposals of some rows of each image, from pooled features."""
-        images, features, proposals = self.record.arguments[-1]
+        _, _, proposals = self.record.arguments[-1]
         chosen = [one[row] for one, row in zip(proposals, rows, strict=True)]
         with recording(self.roi_heads, pooled) as record:
-            self.roi_heads(images, features, chosen, **self.record.others)
+            self.record.call_again(self.roi_heads, chosen)
         return [stage.outputs for stage in record.stages]
 
     def _decode(

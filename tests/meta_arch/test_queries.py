@@ -10,7 +10,7 @@ from odam_d2.explain import build_explainer, known_attributes
 from odam_d2.meta_arch import QueryDetector
 from tests.explain.test_base import assert_unchanged, state_of
 from tests.helpers import given, random_input, relative_error
-from tests.stand_ins.queries import CLASSES, QUERIES, Detr, Dino, Sparse, Wrapper, build
+from tests.stand_ins.queries import CLASSES, QUERIES, Detr, Diffusion, Dino, Sparse, Wrapper, build
 
 # The second image is padded, and not resized for output.
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
@@ -150,6 +150,42 @@ def test_any_query_and_class_can_be_explained(case):
     torch.testing.assert_close(first.scores, scores[best, torch.tensor([1, 3])], rtol=1e-5, atol=0)
     with pytest.raises(ValueError, match=r"class 0 of `instances\[0\]` must be in 0 .. 3; got 4"):
         build_explainer(model)(INPUTS, [given((256, 320), [[20, 30, 180, 200]], [4]), boxes[1]])
+
+
+def test_steps_without_a_graph_are_explained_all_the_same(caplog):
+    caplog.set_level(logging.INFO)
+    model = build(Diffusion)
+    torch.manual_seed(3)
+    found = build_explainer(model, attributes=("score", "x1"))(INPUTS[:1])[0]["instances"]
+    assert "by autograd on maps p2, p3, p4, through its queries" in told_by(caplog)[0]
+    torch.manual_seed(3)
+    stock = model(INPUTS[:1])[0]["instances"]
+    assert torch.equal(found.scores, stock.scores) and not stock.scores.requires_grad
+    # By hand: the same without the decorator.
+    leaves = {}
+
+    def hook(_module, _inputs, output):
+        leaves.update({name: one.detach().requires_grad_() for name, one in output.items()})
+        return dict(leaves)
+
+    handle = model.backbone.register_forward_hook(hook)
+    torch.manual_seed(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Diffusion, "sample", Diffusion.sample.__wrapped__)
+        plain = model(INPUTS[:1])[0]["instances"]
+    handle.remove()
+    compared = 0
+    for detection in range(len(plain)):
+        gradients = torch.autograd.grad(plain.scores[detection], list(leaves.values()), retain_graph=True)
+        expected = {4.0 * 2**k: (g * a)[0].sum(0).flatten() for k, (g, a) in enumerate(zip(gradients, leaves.values()))}
+        mine = parts_of(found.heatmaps, detection, "score")
+        largest = max(float(part.abs().max()) for part in expected.values())
+        for stride, part in expected.items():
+            part = part.detach().clamp(min=0) if len(mine) == 1 else part.detach()
+            assert float((mine.get(stride, torch.zeros_like(part)) - part).abs().max()) < 3e-6 * largest
+        compared += 1
+    assert compared >= 4
+    assert len(build_explainer(model, "drise", num_masks=4, batch_size=1, progress=False)(INPUTS[:1])) == 1
 
 
 def test_one_detection_and_none():

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import torch
+from detectron2.layers import batched_nms
 from detectron2.modeling import detector_postprocess
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances
@@ -201,6 +202,29 @@ class Sparse(Base):
                 (scores, labels), queries = logits.softmax(-1)[:, :-1].max(-1), slice(None)
             results.append(Instances(size, scores=scores, pred_classes=labels, pred_boxes=Boxes(boxes[queries])))
         return results
+
+
+class Diffusion(Sparse):
+    """As DiffusionDet: boxes out of noise, moved in several steps without a graph; the detections of all steps."""
+
+    steps = 2
+
+    def forward(self, batched_inputs):
+        images = self.preprocess_image(batched_inputs)
+        return self.sample(self.backbone(images.tensor), images, batched_inputs)
+
+    @torch.no_grad()
+    def sample(self, maps, images, batched_inputs):
+        boxes = corners(torch.randn(1, QUERIES, 4).sigmoid()) * torch.tensor([160.0, 128, 160, 128])
+        chosen = []
+        for _ in range(self.steps):
+            pooled = self.pooler([maps[name] for name in self.in_features], [Boxes(boxes[0])]).flatten(1)
+            hidden = self.stages[0](torch.cat([pooled, self.features.weight], -1)).tanh()[None]
+            boxes = boxes + 4 * self.deltas(hidden)
+            chosen += self.inference(self.classes(hidden), boxes, images.image_sizes)
+        every = Instances.cat(chosen)
+        keep = batched_nms(every.pred_boxes.tensor, every.scores, every.pred_classes, 0.5)
+        return [{"instances": detector_postprocess(every[keep], x["height"], x["width"])} for x in batched_inputs]
 
 
 class Masked(nn.Module):
