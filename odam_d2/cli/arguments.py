@@ -1,6 +1,7 @@
 """What the command lines share: the parser, types of arguments, arguments that several commands have, error output."""
 
 import argparse
+import io
 import math
 import re
 import shlex
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from ..utils.files import FULL, OutputError
+from ..utils.words import printable
 
 # A key of Detectron2's config, MODEL.WEIGHTS, or a key and value of a LazyConfig, model.backbone.freeze_at=0.
 _CONFIG_KEY = re.compile(r"_?[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*|\w+(\.\w+)+=.*")
@@ -51,6 +53,7 @@ def command_parser(command: str, doc: str | None = None) -> argparse.ArgumentPar
         command: its name. Usage and help give it as it was called, see :func:`spelling`.
         doc: what the help begins with, lines kept; the module's docstring, which spells the command ``odam NAME``.
     """
+    _print_any_text()
     called = spelling(command)
     return argparse.ArgumentParser(
         prog=called.removeprefix("tools/"),
@@ -61,14 +64,23 @@ def command_parser(command: str, doc: str | None = None) -> argparse.ArgumentPar
 
 def script_parser(doc: str | None) -> argparse.ArgumentParser:
     """The parser of a script that is no command, without arguments; `doc` is its docstring."""
+    _print_any_text()
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _print_any_text() -> None:
+    """Lets letters that a terminal or a pipe doesn't know, in names of files for example, be escaped when printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def failure(error: Exception) -> int:
     """Prints one sentence about a run that can't be set up or finished, and returns the exit code for it."""
     if isinstance(error, OSError) and error.errno in FULL and not isinstance(error, OutputError):
         error = OutputError(error.filename or "the output", error)
-    print(f"error: {error}", file=sys.stderr)
+    sentence = "\n".join(map(printable, str(error).split("\n")))
+    print(f"error: {sentence}", file=sys.stderr)
     return 1
 
 

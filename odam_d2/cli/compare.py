@@ -2,21 +2,24 @@
 
     odam compare --runs output/faster_rcnn output/fcos --annotations annotations.json --output output/index.html
 
-Exit code: 0; 1 if a run can't be read; 2 if an argument is wrong.
+Exit code: 0; 1 if a run, or an image, can't be read; 2 if an argument is wrong.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from tqdm import tqdm
 
 from ..data.coco import CocoFile
 from ..data.images import read_image_bgr
+from ..utils.words import file_address, printable
 from ..visualize.comparison import Findings, comparison_entry, write_comparison
 from ..visualize.ground_truth import annotations_of
 from ..visualize.storage import load_class_names, load_heatmaps
@@ -55,13 +58,14 @@ class Run:
         self.name = name or self.folder.resolve().name
         try:
             self.content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-            self.images = {Path(one["file"]).resolve(): n for n, one in enumerate(self.content["images"])}
+            self.images = {_place(one["file"]): n for n, one in enumerate(self.content["images"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"`--runs` must name output folders of odam explain; got {folder!r}, where run.json can't be read: "
                 f"{error}"
             ) from error
-        self.report = Path(os.path.relpath(self.folder / "report.html", page.parent)).as_posix()
+        # A link's address, in which no character of a folder's name means anything.
+        self.report = file_address(os.path.relpath(self.folder / "report.html", page.parent))
 
     def describe(self) -> dict[str, str]:
         """What the page shows about the run."""
@@ -77,8 +81,14 @@ class Run:
             return None
         file = self.folder / self.content["images"][number]["folder"] / "heatmaps.npz"
         # A report also numbers failed images, and run.json doesn't have their places among the others.
-        place = "" if self.content["failures"] else f"#image={number}&det={{}}&attr={attribute}"
+        place = "" if self.content["failures"] else f"#image={number}&det={{}}&attr={quote(attribute)}"
         return Findings(load_heatmaps(file), load_class_names(file), self.report + place)
+
+
+def _place(file: str) -> Path:
+    """The path of an image, the same however its folder was reached; a link keeps its own name."""
+    path = Path(file)
+    return path.parent.resolve() / path.name
 
 
 def drawable(runs: Sequence[Run], attributes: Sequence[str]) -> list[str]:
@@ -114,9 +124,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         annotations.match(paths)
         tell(annotations.account, args.strict)
         attributes = drawable(runs, args.attributes)
-        entries = []
+        entries, failed = [], 0
         for path in tqdm(paths, desc="comparing", unit="image"):
-            image = read_image_bgr(path)
+            try:
+                image = read_image_bgr(path)
+            except ValueError as error:
+                failed += 1
+                tqdm.write(f"failed: {printable(path)}: {printable(str(error))}", file=sys.stderr)
+                continue
             height, width = image.shape[:2]
             record = annotations.use(path, height, width, args.strict)
             if record is not None:
@@ -130,5 +145,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_comparison(output, entries, described, attributes, account=account)
     except (ValueError, OSError) as error:
         return failure(error)
-    print(f"Comparison: {output.resolve()}")
-    return 0
+    print(f"Comparison: {printable(output.resolve())}")
+    return 1 if failed else 0

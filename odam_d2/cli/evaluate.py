@@ -37,7 +37,8 @@ from ..evaluation.runs.summary import format_counts, format_dropped, format_summ
 from ..modeling.num_classes import count_classes
 from ..utils.files import write_json, write_text
 from ..utils.processes import launch_on_cpu
-from ..visualize.measurements import draw_curves, write_examples
+from ..utils.words import printable
+from ..visualize.measurements import curve_file, draw_curves, write_examples
 from ..visualize.stage_chart import write_stage_chart
 from .annotated import for_json, tell
 from .arguments import failure, typed_command, wrong_machines
@@ -131,7 +132,7 @@ def write_results(
     write_text(output / "per_object.csv", objects_csv(results, methods, metrics, names))
     write_text(output / "pairs.csv", pairs_csv(results, methods, metrics))
     for name, curve in summary["curves"].items():
-        draw_curves(output / f"curve_{name}.png", name, curve)
+        draw_curves(output / curve_file(name), name, curve)
     store = ResultStore(output)
     sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
     notes = [command, *format_counts(counts).splitlines(), *format_dropped(summary)]
@@ -150,10 +151,14 @@ def write_results(
     if sanity is not None:
         print(sanity.text())
     print(
-        f"Mean and 95 % interval (bootstrap over images, seed {args.seed}). Page: {(output / 'index.html').resolve()}"
+        f"Mean and 95 % interval (bootstrap over images, seed {args.seed}). Page: "
+        f"{printable((output / 'index.html').resolve())}"
     )
     for one in evaluator.failures:
-        print(f"{'missing' if one['missing'] else 'failed'}: {one['file_name']}: {one['error']}", file=sys.stderr)
+        print(
+            f"{'missing' if one['missing'] else 'failed'}: {printable(one['file_name'])}: {printable(one['error'])}",
+            file=sys.stderr,
+        )
 
 
 def measure_in_process(args: argparse.Namespace, command: str) -> None:

@@ -26,6 +26,7 @@ from ..evaluation import METRICS, paired_differences
 from ..evaluation.runs.paired import PairedDifference
 from ..evaluation.runs.summary import format_counts
 from ..utils.files import write_text
+from ..utils.words import markdown_text, printable
 from .arguments import command_parser, failure
 
 _ARROWS = {True: "+", False: "-", None: ""}
@@ -61,9 +62,12 @@ def table_of_means(measured: dict[str, Any], names: Sequence[str]) -> str:
         up = METRICS[name].higher_is_better
         means = [one["mean"] for one in row["methods"].values()]
         best[name] = None if up is None else max(means) if up else min(means)
-    heads = [f"{name} {_ARROWS[row['higher_is_better']]} (n {row['objects']})" for name, row in metrics.items()]
+    heads = [
+        f"{markdown_text(name)} {_ARROWS[row['higher_is_better']]} (n {row['objects']})"
+        for name, row in metrics.items()
+    ]
     body = [
-        [method, *(_cell(row["methods"][method], best[name]) for name, row in metrics.items())]
+        [markdown_text(method), *(_cell(row["methods"][method], best[name]) for name, row in metrics.items())]
         for method in measured["run"]["methods"]
     ]
     return tabulate(body, ["method", *heads], tablefmt="github", disable_numparse=True)
@@ -86,8 +90,8 @@ def table_of_differences(run: "Run", metrics: Sequence[str], method: str, rivals
             f"{one.mean:+.3f} [{one.interval[0]:+.3f}, {one.interval[1]:+.3f}] {one.verdict}" if one.objects else "none"
             for one in found
         )
-        body.append([f"{method} - {rival}", *texts])
-    heads = [f"{name} {_ARROWS[METRICS[name].higher_is_better]}" for name in directed]
+        body.append([markdown_text(f"{method} - {rival}"), *texts])
+    heads = [f"{markdown_text(name)} {_ARROWS[METRICS[name].higher_is_better]}" for name in directed]
     return tabulate(body, ["", *heads], tablefmt="github", disable_numparse=True)
 
 
@@ -193,10 +197,15 @@ def table_over_runs(runs: Sequence[Run], method: str, rivals: Sequence[str] | No
                     verdicts.setdefault(one.verdict, []).append(run.name)
     columns = list(dict.fromkeys(rival for row in found.values() for rival in row))
     body = [
-        [f"{metric} {_ARROWS[METRICS[metric].higher_is_better]}", *(_counted(row.get(rival, {})) for rival in columns)]
+        [
+            f"{markdown_text(metric)} {_ARROWS[METRICS[metric].higher_is_better]}",
+            *(_counted(row.get(rival, {})) for rival in columns),
+        ]
         for metric, row in found.items()
     ]
-    return tabulate(body, [f"{method} against", *columns], tablefmt="github", disable_numparse=True)
+    return tabulate(
+        body, [markdown_text(one) for one in (f"{method} against", *columns)], tablefmt="github", disable_numparse=True
+    )
 
 
 def _counted(verdicts: dict[str, list[str]]) -> str:
@@ -204,7 +213,7 @@ def _counted(verdicts: dict[str, list[str]]) -> str:
     if not verdicts:
         return ""
     counts = " / ".join(str(len(verdicts.get(word, ()))) for word in ("better", "open", "worse"))
-    return f"{counts} ({', '.join(verdicts['worse'])})" if "worse" in verdicts else counts
+    return f"{counts} ({', '.join(map(markdown_text, verdicts['worse']))})" if "worse" in verdicts else counts
 
 
 def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
@@ -213,8 +222,8 @@ def summary_of_run(run: Run, method: str, rivals: Sequence[str] | None) -> str:
     others, metrics = run.rivals(method, rivals), run.metrics
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in _VERSIONS)
     parts = [
-        f"### {run.name}",
-        f"    {about['command']}",
+        f"### {markdown_text(run.name)}",
+        f"    {printable(about['command'])}",
         f"Seed {about['seed']}, maps of `{about['attribute']}`, {about['device']}, {versions}{run.precision}. "
         f"Matched: IoU > {about['iou_threshold']:g}, score >= {about['score_threshold']:g}. "
         + " ".join(format_counts(counts).splitlines()),

@@ -59,6 +59,7 @@ from ..modeling.num_classes import count_classes
 from ..utils.clock import now
 from ..utils.files import write_json, write_text
 from ..utils.untyped import UntypedModule
+from ..utils.words import markdown_text, printable
 from ..visualize.tuning_chart import write_tuning_chart
 from .annotated import add_strict, for_json, tell
 from .arguments import (
@@ -330,7 +331,8 @@ def run(setup: Setup, command: str) -> None:
     write_json(output / "grid.json", {**about, "rows": rows})
     rules = f", crowds scored by the protocol {setup.protocol!r}" if setup.protocol else ""
     note = (
-        f"{len(candidates)} images of {args.dataset}, chosen by {metric}, in percent{rules}. "
+        f"{len(candidates)} images of {markdown_text(args.dataset)}, chosen by {markdown_text(metric)}, in percent"
+        f"{rules}. "
         f"{likeness_in_words(likeness)} {hard_pairs_in_words(hard_pairs)}"
     )
     write_text(output / "table.md", f"{text}\n\n{note}\n")
@@ -340,7 +342,7 @@ def run(setup: Setup, command: str) -> None:
     less = [name for name in shown if name.split("-")[0] in LESS_IS_BETTER]
     write_tuning_chart(output / "tune.png", rows, shown[:4], less)
     print(text)
-    print(f"\n{note} {len(rows)} settings took {seconds:.1f} s. Files: {output.resolve()}")
+    print(f"\n{note} {len(rows)} settings took {seconds:.1f} s. Files: {printable(output.resolve())}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,18 +6,21 @@
 
 Solid boxes are the visible parts, dashed boxes whole objects, small boxes heads; grey regions are ignored.
 
-Exit code: 0; 1 if a data set can't be read or a file can't be written; 2 if an argument is wrong.
+Exit code: 0; 1 if a data set or an image can't be read, or a file can't be written; 2 if an argument is wrong.
 """
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 import cv2
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from PIL import Image, ImageDraw
 
 from ..data import register_datasets
 from ..data.account import Account
@@ -25,13 +28,19 @@ from ..data.images import read_image_bgr
 from ..data.inputs import shown
 from ..data.records import judged_records, load_dataset
 from ..data.segmentations import decode_segmentation
-from ..utils.files import atomic_write
+from ..utils.files import atomic_write, distinct_names
 from ..utils.imports import import_file_or_module
+from ..utils.words import printable
+from ..visualize.storage import class_name
+from ..visualize.text import draw_text, drawn_name, fitting
 from .annotated import add_strict, tell
 from .arguments import add_config, command_parser, count, failure
 from .config import read_config
 
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 _GREY = (190, 190, 190)
+_FONT_SIZE = 12  # pixels
+_LONGEST_JPEG = 65535  # pixels of a side
 _HUE_STEP = 0.618034  # of the colour circle, the golden section: neighbours in the list differ most
 
 
@@ -46,7 +55,7 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
     Returns:
         A new (H, W, 3) uint8 BGR image.
     """
-    canvas = image.copy()
+    canvas, labels = image.copy(), []
     for number, annotation in enumerate(annotations):
         ignored = annotation.get("iscrowd", 0) == 1
         color = _GREY if ignored else _color(number)
@@ -68,11 +77,21 @@ def draw_annotations(image: np.ndarray, annotations: list[dict], thing_classes: 
             top, bottom = _corners(annotation["head_box"])
             cv2.rectangle(canvas, top, bottom, color, 1)
         if len(thing_classes) > 1:
-            corner = (start[0] + 3, start[1] + 12)
-            cv2.putText(
-                canvas, thing_classes[annotation["category_id"]], corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, 1
-            )
-    return canvas
+            category = annotation["category_id"]
+            labels.append((drawn_name(category, class_name(category, thing_classes)), start, color))
+    return _with_labels(canvas, labels)
+
+
+def _with_labels(canvas: np.ndarray, labels: list[tuple[str, tuple[int, int], tuple[int, int, int]]]) -> np.ndarray:
+    """Writes each label into the upper left corner of its box, in its BGR colour."""
+    if not labels:
+        return canvas
+    sheet = Image.fromarray(canvas[:, :, ::-1])
+    pen = ImageDraw.Draw(sheet)
+    for text, (x, y), color in labels:
+        place = (max(0, x + 3), max(0, y) + 9)
+        draw_text(pen, place, fitting(text, _FONT_SIZE, sheet.width - place[0]), color[::-1], _FONT_SIZE)
+    return np.ascontiguousarray(np.asarray(sheet)[:, :, ::-1])
 
 
 def _color(number: int) -> tuple[int, int, int]:
@@ -107,7 +126,10 @@ def montage(images: list[np.ndarray], columns: int, width: int, height: int) -> 
 
 
 def from_annotations(name: str, num: int, strict: bool = False):
-    """Yields (file name, drawn image) of the first `num` records of a data set; see :func:`add_strict`."""
+    """Yields (file, prefix of the drawn image's name, drawn image) of the first `num` records of a data set.
+
+    In place of an image that can't be read None is drawn, which is said. For `strict` see :func:`add_strict`.
+    """
     if name not in DatasetCatalog:
         raise ValueError(
             f"`--dataset-name` must be registered; got {name!r}: choose one of {sorted(DatasetCatalog.list())}, or "
@@ -118,12 +140,17 @@ def from_annotations(name: str, num: int, strict: bool = False):
     records = judged_records(load_dataset(name), account)
     tell(account, strict)
     for record in records[:num]:
-        image = read_image_bgr(record["file_name"])
-        yield os.path.basename(record["file_name"]), draw_annotations(image, record.get("annotations", []), classes)
+        try:
+            image = read_image_bgr(record["file_name"])
+        except ValueError as error:
+            print(f"failed: {printable(str(error))}", file=sys.stderr)
+            yield record["file_name"], "", None
+            continue
+        yield record["file_name"], "", draw_annotations(image, record.get("annotations", []), classes)
 
 
 def from_dataloader(args: argparse.Namespace):
-    """Yields (file name, drawn image) of what a detector sees in training, flips and resizing included."""
+    """Yields (file, prefix, drawn image) of what a detector sees in training, flips and resizing included."""
     config = read_config(args, traced=False)
     names = config.given_class_names or MetadataCatalog.get(config.datasets("train")[0]).get("thing_classes", [])
     classes, (samples, input_format) = list(names), config.train_samples()
@@ -134,7 +161,7 @@ def from_dataloader(args: argparse.Namespace):
             for box, category in zip(sample["instances"].gt_boxes.tensor, sample["instances"].gt_classes)
         ]
         drawn = draw_annotations(np.ascontiguousarray(image), annotations, classes)
-        yield f"{number:04d}_{os.path.basename(sample['file_name'])}", drawn
+        yield sample["file_name"], f"{number:04d}_", drawn
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -173,19 +200,41 @@ def main(argv: Sequence[str] | None = None) -> int:
             drawn = list(from_dataloader(args))
         else:
             drawn = [item for name in args.dataset_name for item in from_annotations(name, args.num, args.strict)]
-        for name, image in drawn if args.output_dir else ():
-            _write(os.path.join(args.output_dir, name), image)
+        readable = [one for one in drawn if one[2] is not None]
+        if not readable:
+            raise ValueError("the data set must have an image that can be read; got none: see above")
+        if args.output_dir:
+            for name, (_, _, image) in zip(output_names(readable, args.output_dir), readable, strict=True):
+                _write(os.path.join(args.output_dir, name), image)
         if args.montage:
-            sheet = montage([image for _, image in drawn], args.columns, *args.cell)
+            sheet = montage([image for _, _, image in readable], args.columns, *args.cell)
             _write(args.montage, sheet, [cv2.IMWRITE_JPEG_QUALITY, args.quality])
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
-    return 0
+    return 0 if len(readable) == len(drawn) else 1
+
+
+def output_names(drawn: Sequence[tuple[str, str, np.ndarray]], folder: str) -> list[str]:
+    """A file name for each drawn image: its own, as JPEG or PNG; numbered where several would be one.
+
+    Args:
+        drawn: (file, prefix, drawn image) of each.
+        folder: where the files go; images that lie there keep their names to themselves.
+    """
+    suffixes = []
+    for file, _, image in drawn:
+        own = os.path.splitext(file)[1].lower()
+        kept = own in _SUFFIXES and not (own != ".png" and max(image.shape[:2]) > _LONGEST_JPEG)
+        suffixes.append(own if kept else ".png")
+    place = Path(folder).resolve()
+    taken = [Path(file).stem for file, _, _ in drawn if Path(file).parent.resolve() == place]
+    stems = distinct_names((prefix + Path(file).stem for file, prefix, _ in drawn), taken)
+    return [stem + suffix for stem, suffix in zip(stems, suffixes, strict=True)]
 
 
 def _write(path: str, image: np.ndarray, options: Sequence[int] = ()) -> None:
     suffix = os.path.splitext(path)[1].lower()
-    if suffix not in (".jpg", ".jpeg", ".png"):
+    if suffix not in _SUFFIXES:
         raise ValueError(f"an image's file must end in .jpg or .png; got {path!r}: give it such a name")
     with atomic_write(path, "wb") as file:
         file.write(cv2.imencode(suffix, image, list(options))[1].tobytes())

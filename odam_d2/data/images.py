@@ -134,9 +134,8 @@ def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
             width, height = image.size
             if image.format == "TIFF":
                 # Pillow has turned this size already, or not, depending on its version.
-                width, height = (
-                    int(image.tag_v2[tag]) for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
-                )
+                tags = vars(image)["tag_v2"]
+                width, height = int(tags[ExifTags.Base.ImageWidth]), int(tags[ExifTags.Base.ImageLength])
             turned = _orientation(image) in _ON_ITS_SIDE
     except Exception as error:
         raise ValueError(f"`path` must be a readable image; got {str(path)!r}: {_reason(error)}") from error

@@ -159,8 +159,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Halves of surrogate pairs, by which names of files stand for bytes that are no text, are escaped.
-        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-        handle = open(temporary, mode.replace("w", "x"), **text)
+        encoding, errors = (None, None) if "b" in mode else ("utf-8", "backslashreplace")
+        handle = open(temporary, mode.replace("w", "x"), encoding=encoding, errors=errors)
     except OSError as error:
         raise OutputError(path, error) from error
     try:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 # Characters that turn the direction of all that follows on the line.
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_PICTURES = {**{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}, 127: 0x2421}
 _MARKDOWN = re.compile(r"[\\`|*<>\[\]#~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 
@@ -28,6 +29,11 @@ def _escaped(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 126 else repr(letter)[1:-1]
+
+
+def visible(text: str) -> str:
+    """A word for a page: of control characters, which browsers drop, their pictures; line breaks and tabs stay."""
+    return "".join(_escaped(one) if "\ud800" <= one <= "\udfff" else one for one in text.translate(_PICTURES))
 
 
 def one_line(text: str) -> str:

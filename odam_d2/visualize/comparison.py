@@ -31,7 +31,8 @@ class Findings:
     Attributes:
         instances: R detections with ``pred_boxes``, ``scores``, ``pred_classes`` and ``heatmaps``.
         class_names: the name of each class, by its number.
-        link: address of a detection in the detector's own report, with ``{}`` in place of its number.
+        link: address of a detection in the detector's own report, encoded as addresses are, with ``{}`` in place of its
+            number.
     """
 
     instances: Instances

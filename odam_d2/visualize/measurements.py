@@ -6,10 +6,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..utils.files import atomic_write, write_text
+from ..utils.files import atomic_write, safe_name, write_text
+from .charts import chart_word, plain_words
 from .pages import render_page
 
 _ARROWS = {True: "higher is better", False: "lower is better", None: ""}
+
+
+def curve_file(name: str) -> str:
+    """The file, beside the page, of a metric's curves."""
+    return f"curve_{safe_name(name)}.png"
 
 
 def draw_curves(path: str | os.PathLike, name: str, curve: Mapping[str, Any]) -> None:
@@ -20,18 +26,20 @@ def draw_curves(path: str | os.PathLike, name: str, curve: Mapping[str, Any]) ->
         name: of the metric.
         curve: ``axis`` (what the places are), ``places`` (T numbers), ``methods``: method -> T numbers.
     """
-    # Without pyplot: no display, and no figures that stay in memory.
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for number, (method, values) in enumerate(curve["methods"].items()):
-        # The first lies on top: it is what the run is about, and others may be the same.
-        axes.plot(curve["places"], values, marker="o", markersize=3, label=method, zorder=3 - number / 100)
-    axes.set(title=name, xlabel=curve["axis"], ylabel="mean over objects")
-    axes.grid(alpha=0.3)
-    # Beside the curves: ten methods leave no room among them.
-    figure.legend(loc="outside right center")
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=120)
+    with plain_words(name, curve["axis"], *curve["methods"]):
+        # Without pyplot: no display, and no figures that stay in memory.
+        figure = Figure(figsize=(6.5, 4), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (method, values) in enumerate(curve["methods"].items()):
+            # The first lies on top: it is what the run is about, and others may be the same.
+            label = chart_word(method)
+            axes.plot(curve["places"], values, marker="o", markersize=3, label=label, zorder=3 - number / 100)
+        axes.set(title=chart_word(name), xlabel=chart_word(curve["axis"]), ylabel="mean over objects")
+        axes.grid(alpha=0.3)
+        # Beside the curves: ten methods leave no room among them.
+        figure.legend(loc="outside right center")
+        with atomic_write(path, "wb") as handle:
+            figure.savefig(handle, format="png", dpi=120)
 
 
 def write_examples(
@@ -64,6 +72,7 @@ def write_examples(
         sections=sections,
         table=summary["metrics"],
         curves=list(summary["curves"]),
+        files={name: curve_file(name) for name in summary["curves"]},
         methods=methods,
         notes=notes,
         charts=charts or {},

@@ -10,9 +10,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 from detectron2.structures import Instances
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .storage import class_name, known_names
+from .text import draw_text, drawn_name, fitting, text_box
 
 COLORMAP = "turbo"
 ALPHA = 0.65
@@ -34,7 +35,8 @@ def instance_labels(instances: Instances, class_names: Sequence[str] = ()) -> li
 
 def instance_label(instances: Instances, index: int, class_names: Sequence[str] = ()) -> str:
     """The label of the box number `index`; class names are by default those that the heat maps carry."""
-    name = class_name(int(instances.pred_classes[index]), known_names(instances, class_names))
+    number = int(instances.pred_classes[index])
+    name = drawn_name(number, class_name(number, known_names(instances, class_names)))
     return f"{index} {name} {float(instances.scores[index]):.2f}" if instances.has("scores") else f"{index} {name}"
 
 
@@ -99,7 +101,7 @@ def draw_boxes(
     Args:
         image: (h, w, 3) uint8 RGB.
         boxes: (R, 4) XYXY in the image's pixels.
-        labels: R texts; default none.
+        labels: R texts, see :mod:`odam_d2.visualize.text`; default none.
         colors: R times (r, g, b) in [0, 1]; default by number.
 
     Returns:
@@ -111,7 +113,7 @@ def draw_boxes(
     sheet = Image.fromarray(image).convert("RGBA")
     tags = Image.new("RGBA", sheet.size)
     width = max(1, round(min(sheet.size) / 240))
-    font = label_font(max(10, round(min(sheet.size) / 36)))
+    font_size = max(10, round(min(sheet.size) / 36))
     for k in np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable").tolist():
         ink = tuple(round(255 * part) for part in (colors[k] if colors is not None else instance_color(k)))
         pen = ImageDraw.Draw(sheet)
@@ -119,14 +121,8 @@ def draw_boxes(
         # Pillow draws lines inwards from the corners that it is given.
         pen.rectangle((x1 - width // 2, y1 - width // 2, x2 + width // 2, y2 + width // 2), outline=ink, width=width)
         if labels:
-            _draw_tag(ImageDraw.Draw(tags), labels[k], (x1, y1), ink, font, sheet.size)
+            _draw_tag(ImageDraw.Draw(tags), labels[k], (x1, y1), ink, font_size, sheet.size)
     return np.asarray(Image.alpha_composite(sheet, tags).convert("RGB"))
-
-
-@lru_cache(maxsize=8)
-def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font of labels and titles, `size` pixels high; cached, since loading takes longer than drawing a label."""
-    return ImageFont.load_default(size)
 
 
 def _draw_tag(
@@ -134,15 +130,16 @@ def _draw_tag(
     text: str,
     corner: tuple[int, int],
     ink: tuple[int, ...],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font_size: int,
     size: tuple[int, int],
 ) -> None:
-    """Writes a label at the upper left corner of its box, shifted to lie inside the image of (w, h) `size`."""
-    left, top, right, bottom = pen.textbbox((0, 0), text, font)
+    """Writes a label at the upper left corner of its box, shifted and cut to lie inside the image of (w, h) `size`."""
+    text = fitting(text, font_size, size[0] - 4)
+    left, top, right, bottom = text_box(text, font_size)
     wide, high = right - left + 4, bottom - top + 4
     x, y = (max(0, min(at, most - long)) for at, most, long in zip(corner, size, (wide, high), strict=True))
     pen.rectangle((x, y, x + wide, y + high), fill=(_LABEL_GROUND,) * 3 + (round(255 * _LABEL_OPACITY),))
-    pen.text((x + 2 - left, y + 2 - top), text, ink, font)
+    draw_text(pen, (x + 2 - left, y + 2 - top), text, ink, font_size, middle=False)
 
 
 def fit_size(height: int, width: int, scale: float) -> tuple[int, int]:

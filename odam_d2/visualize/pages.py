@@ -15,6 +15,8 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from ..utils.words import file_address, visible
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -34,8 +36,12 @@ def render_page(template: str, **values: Any) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
+    environment.filters["address"] = file_address
     # Style sheets and scripts go in as they are: an include would take their braces for jinja's.
     environment.globals["source"] = lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8"))
     return environment

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from ..data.images import ImageLike
 from ..structures import COMBINED_PARTS, HeatMaps
 from ..utils.files import atomic_write
+from ..utils.words import visible
 from .encoding import eight_bit_maps
 from .ground_truth import Annotation, judge_detections
 from .overlay import COLORMAP, OPAQUE_FROM, color_table, instance_color
@@ -64,7 +65,7 @@ def image_entry(
     labels = [class_name(c, class_names) for c in instances.pred_classes.tolist()]
     detections = [
         {
-            "label": label,
+            "label": visible(label),
             "score": None if score is None else round(score, 6),
             "box": [round(v, 2) for v in box],
             "color": "#" + "".join(f"{round(255 * c):02x}" for c in instance_color(k)),
@@ -76,7 +77,7 @@ def image_entry(
         for detection, truth in zip(detections, judge_detections(instances, annotations, class_names), strict=True):
             detection["truth"] = truth
     return {
-        "name": name,
+        "name": visible(name),
         "size": [width, height],
         "input": list(heatmaps.image_size),
         "image": jpeg_uri(pixels, _IMAGE_SIDE, _IMAGE_QUALITY),
@@ -84,13 +85,13 @@ def image_entry(
         "detections": detections,
         "annotations": None
         if annotations is None
-        else [{"label": a.label, "box": [round(v, 2) for v in a.box], "crowd": a.crowd} for a in annotations],
+        else [{"label": visible(a.label), "box": [round(v, 2) for v in a.box], "crowd": a.crowd} for a in annotations],
     }
 
 
 def failure_entry(name: str, reason: str) -> dict[str, Any]:
     """Makes the report's entry of an image that could not be explained."""
-    return {"name": name, "error": reason, "detections": [], "annotations": None}
+    return {"name": visible(name), "error": visible(reason), "detections": [], "annotations": None}
 
 
 def write_report(

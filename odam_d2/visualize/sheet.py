@@ -7,8 +7,9 @@ from detectron2.structures import Instances
 from PIL import Image, ImageDraw
 
 from .drawing import boxes_on
-from .overlay import fit_size, instance_color, instance_label, label_font
+from .overlay import fit_size, instance_color, instance_label
 from .strips import BACKGROUND, INK, attribute_panels, label_panels
+from .text import draw_text, fitting
 
 _WIDTH = 960
 _OVERVIEW_HEIGHT = 720  # at most
@@ -53,7 +54,7 @@ def draw_sheet(
     for place, part in zip(places, parts, strict=True):
         sheet.paste(Image.fromarray(part), place)
     text = _caption(len(instances), len(best))
-    ImageDraw.Draw(sheet).text((2 * _GAP, overview.shape[0] + _GAP + _LINE / 2), text, INK, label_font(15), anchor="lm")
+    draw_text(ImageDraw.Draw(sheet), (2 * _GAP, overview.shape[0] + _GAP + _LINE / 2), text, INK, 15)
     return np.asarray(sheet)
 
 
@@ -87,5 +88,6 @@ def _group(
     pen = ImageDraw.Draw(group)
     ink = tuple(round(255 * part) for part in instance_color(index))
     pen.rectangle((_GAP, 6, _GAP + 14, _LINE - 6), fill=ink, outline=INK)
-    pen.text((_GAP + 22, _LINE / 2), instance_label(instances, index, class_names), INK, label_font(16), anchor="lm")
+    label = instance_label(instances, index, class_names)
+    draw_text(pen, (_GAP + 22, _LINE / 2), fitting(label, 16, group.width - _GAP - 22), INK, 16)
     return np.asarray(group)

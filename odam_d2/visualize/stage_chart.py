@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from ..utils.files import atomic_write
+from .charts import chart_word, plain_words
 
 
 def write_stage_chart(
@@ -26,16 +27,17 @@ def write_stage_chart(
         threshold: drawn as a dashed line.
         title: above the chart.
     """
-    # A legend of ten methods takes a column of its own.
-    figure = Figure(figsize=(5.0 + 0.9 * len(stages), 4.8), layout="constrained")
-    axes = figure.subplots()
-    for method, values in curves.items():
-        axes.plot(range(len(stages)), list(values), marker="o", markersize=3, label=method)
-    axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label=f"at most {threshold:g} at the end")
-    axes.set_xticks(range(len(stages)), list(stages), rotation=45, ha="right", fontsize=8)
-    axes.set_ylabel(ylabel)
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8)
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=120)
+    with plain_words(*curves, *stages, ylabel, title):
+        # A legend of ten methods takes a column of its own.
+        figure = Figure(figsize=(5.0 + 0.9 * len(stages), 4.8), layout="constrained")
+        axes = figure.subplots()
+        for method, values in curves.items():
+            axes.plot(range(len(stages)), list(values), marker="o", markersize=3, label=chart_word(method))
+        axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label=f"at most {threshold:g} at the end")
+        axes.set_xticks(range(len(stages)), [chart_word(one) for one in stages], rotation=45, ha="right", fontsize=8)
+        axes.set_ylabel(chart_word(ylabel))
+        axes.set_title(chart_word(title), fontsize=10)
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside right upper", fontsize=8)
+        with atomic_write(path, "wb") as handle:
+            figure.savefig(handle, format="png", dpi=120)

@@ -10,6 +10,7 @@ from detectron2.structures import Boxes, Instances
 
 from ..structures import HeatMaps
 from ..utils.files import atomic_write
+from ..utils.words import one_line
 
 FORMAT_VERSION = 2
 
@@ -102,5 +103,6 @@ def known_names(instances: Instances, class_names: Sequence[str] = ()) -> tuple[
 
 
 def class_name(number: int, class_names: Sequence[str]) -> str:
-    """The name of a class, or ``class 7`` where it has none."""
-    return str(class_names[number]) if 0 <= number < len(class_names) else f"class {number}"
+    """The name of a class, or ``class 7`` where it has none, or one that shows nothing."""
+    name = str(class_names[number]) if 0 <= number < len(class_names) else ""
+    return name if one_line(name) else f"class {number}"

@@ -16,10 +16,10 @@ from .overlay import (
     COLORMAP,
     draw_heatmap,
     fit_size,
-    label_font,
     outline_box,
     resize_image,
 )
+from .text import draw_text, fitting
 
 PANEL_SIZE = (320, 960)  # (h, w) of the largest panel, in pixels
 _CELL_WIDTH = 120  # of the narrowest cell around a panel
@@ -95,11 +95,9 @@ def label_panels(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndar
     cells = [max(panel.shape[1], _CELL_WIDTH) for panel in panels]
     tallest = max(panel.shape[0] for panel in panels)
     sheet = Image.new("RGB", (sum(cells) + _GAP * (len(cells) + 1), tallest + _TITLE_HEIGHT + _GAP), BACKGROUND)
-    pen, font, left = ImageDraw.Draw(sheet), label_font(15), _GAP
+    pen, left = ImageDraw.Draw(sheet), _GAP
     for panel, title, cell in zip(panels, titles, cells, strict=True):
-        while pen.textlength(title, font) > cell and len(title) > 1:
-            title = title[:-2].rstrip(" …") + "…"
-        pen.text((left, _TITLE_HEIGHT / 2), title, INK, font, anchor="lm")
+        draw_text(pen, (left, _TITLE_HEIGHT / 2), fitting(title, 15, cell), INK, 15)
         sheet.paste(Image.fromarray(panel), (left + (cell - panel.shape[1]) // 2, _TITLE_HEIGHT))
         left += cell + _GAP
     return np.asarray(sheet)

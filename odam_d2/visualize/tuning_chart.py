@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..utils.files import atomic_write
+from .charts import chart_word, plain_words
 
 
 def write_tuning_chart(
@@ -23,30 +24,32 @@ def write_tuning_chart(
         metrics: names of figures.
         less_is_better: those of them that are.
     """
-    figure = Figure(figsize=(10.0, 3.4 * len(metrics)), layout="constrained")
-    panels = figure.subplots(len(metrics), 2, squeeze=False)
-    for (left, right), metric in zip(panels, metrics, strict=True):
-        best = min if metric in less_is_better else max
-        scored = [row for row in rows if metric in row["figures"]]
-        for number, way in enumerate(dict.fromkeys(row["way"] for row in scored)):
-            mine = [row for row in scored if row["way"] == way]
-            curve: dict[float | None, float] = {}
-            for row in mine:
-                place, value = row["thresholds"].get("iou_threshold"), row["figures"][metric]
-                curve[place] = best(curve[place], value) if place in curve else value
-            if None in curve:
-                left.axhline(curve[None], color=f"C{number}", linestyle="--", label=way)
-            else:
-                places = sorted(place for place in curve if place is not None)
-                left.plot(places, [curve[k] for k in places], f"C{number}o-", markersize=3, label=way)
-        arrow = "lower is better" if metric in less_is_better else "higher is better"
-        left.set(title=f"{metric} ({arrow})", xlabel="IoU threshold", ylabel=metric)
-        left.grid(alpha=0.3)
-        if scored:
-            left.legend(fontsize=8)
-        _draw_low_and_high(figure, right, [row for row in scored if "low" in row["thresholds"]], metric, best)
-    with atomic_write(path, "wb") as handle:
-        figure.savefig(handle, format="png", dpi=120)
+    with plain_words(*metrics, *(row["way"] for row in rows)):
+        figure = Figure(figsize=(10.0, 3.4 * len(metrics)), layout="constrained")
+        panels = figure.subplots(len(metrics), 2, squeeze=False)
+        for (left, right), metric in zip(panels, metrics, strict=True):
+            best = min if metric in less_is_better else max
+            scored = [row for row in rows if metric in row["figures"]]
+            for number, way in enumerate(dict.fromkeys(row["way"] for row in scored)):
+                mine = [row for row in scored if row["way"] == way]
+                curve: dict[float | None, float] = {}
+                for row in mine:
+                    place, value = row["thresholds"].get("iou_threshold"), row["figures"][metric]
+                    curve[place] = best(curve[place], value) if place in curve else value
+                if None in curve:
+                    left.axhline(curve[None], color=f"C{number}", linestyle="--", label=chart_word(way))
+                else:
+                    places = sorted(place for place in curve if place is not None)
+                    left.plot(places, [curve[k] for k in places], f"C{number}o-", markersize=3, label=chart_word(way))
+            arrow = "lower is better" if metric in less_is_better else "higher is better"
+            word = chart_word(metric)
+            left.set(title=f"{word} ({arrow})", xlabel="IoU threshold", ylabel=word)
+            left.grid(alpha=0.3)
+            if scored:
+                left.legend(fontsize=8)
+            _draw_low_and_high(figure, right, [row for row in scored if "low" in row["thresholds"]], metric, best)
+        with atomic_write(path, "wb") as handle:
+            figure.savefig(handle, format="png", dpi=120)
 
 
 def _draw_low_and_high(figure: Figure, axes, rows: Sequence[Mapping[str, Any]], metric: str, best) -> None:
@@ -64,4 +67,4 @@ def _draw_low_and_high(figure: Figure, axes, rows: Sequence[Mapping[str, Any]], 
     axes.set_xticks(range(len(highs)), [f"{value:g}" for value in highs])
     axes.set_yticks(range(len(lows)), [f"{value:g}" for value in lows])
     axes.set(title=f"odam_nms, IoU threshold {top:g}", xlabel="high", ylabel="low")
-    figure.colorbar(shown, ax=axes, label=metric)
+    figure.colorbar(shown, ax=axes, label=chart_word(metric))

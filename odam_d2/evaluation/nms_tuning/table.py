@@ -5,6 +5,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ...utils.words import markdown_text
 from .hard_pairs import JUDGES
 from .suppression import SUPPRESSIONS
 from .tuning import BEST_POSSIBLE
@@ -28,7 +29,9 @@ def table(rows: Sequence[dict], best: Mapping[str, Mapping[str, Any]], metrics: 
             body.append([row["way"], words, origin, *figures])
     ways = [*SUPPRESSIONS, BEST_POSSIBLE]
     body.sort(key=lambda line: ways.index(line[0]))
-    return tabulate(body, ["way", "thresholds", "origin", *metrics], tablefmt="github", disable_numparse=True)
+    return tabulate(
+        body, ["way", "thresholds", "origin", *map(markdown_text, metrics)], tablefmt="github", disable_numparse=True
+    )
 
 
 def likeness_in_words(likeness: Mapping[str, Mapping[str, Any]]) -> str:

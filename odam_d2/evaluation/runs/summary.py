@@ -178,8 +178,13 @@ def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metr
 
 
 def _csv(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return text.getvalue()
+    end, written = "\r\n", io.StringIO(newline="")
+    # What ends a line here is quoted where it stands in a text; readers take a bare carriage return for an end, too.
+    writer = csv.writer(written, lineterminator=end)
+    rows = []
+    for line in (header, *lines):
+        written.seek(0)
+        written.truncate()
+        writer.writerow(line)
+        rows.append(written.getvalue().removesuffix(end) + "\n")
+    return "".join(rows)

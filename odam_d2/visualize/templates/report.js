@@ -121,7 +121,7 @@
       const about = failed ? "failed" : plural(image.detections.length, data.noun);
       const button = element("button", { title: image.name, onclick: () => chooseImage(k) },
         failed ? element("span", { class: "thumb broken", text: "!" }) : element("img", { class: "thumb", src: image.thumb, alt: "" }),
-        element("span", { class: "name" }, element("b", { text: image.name }), element("small", { class: failed ? "alarm" : "", text: about })));
+        element("span", { class: "name" }, element("b", {}, OdamView.isolated(image.name)), element("small", { class: failed ? "alarm" : "", text: about })));
       if (k === state.image) button.setAttribute("aria-current", "true");
       return element("li", {}, button);
     });
@@ -153,7 +153,7 @@
         onclick: () => chooseDetection(k), onpointerenter: () => hover(k), onpointerleave: () => hover(null),
       },
       element("span", { class: "number", text: k, style: `--colour: ${d.color}` }),
-      element("span", { class: "label", text: d.label }),
+      element("span", { class: "label" }, OdamView.isolated(d.label)),
       element("span", { class: "score", text: OdamView.scoreOf(d, 3), style: `--share: ${100 * (d.score ?? 0)}%` }),
       element("span", { class: "box", text: d.box.map((v) => Math.round(v)).join(", "), title: "x1, y1, x2, y2 in pixels of the image" }));
       if (d.truth) {
@@ -188,8 +188,9 @@
   function drawWords() {
     const d = chosen(), name = attribute(), image = here();
     const usable = Boolean(d);
-    $("what").textContent = usable
-      ? `${name} of ${state.detection} ${d.label} ${OdamView.scoreOf(d, 3)}` : image.error ? "This image failed." : "Nothing to explain here.";
+    $("what").replaceChildren(...usable
+      ? [`${name} of ${state.detection} `, OdamView.isolated(d.label), ` ${OdamView.scoreOf(d, 3)}`]
+      : [image.error ? "This image failed." : "Nothing to explain here."]);
     const peak = usable && name !== "combined" ? d.peaks[data.attributes.indexOf(name)] : null;
     $("why").textContent = !usable ? "" : peak === 0
       ? "This map is empty: no feature speaks for it." : WHY[name] ? `Warm: ${WHY[name]}.` : "";
@@ -220,7 +221,7 @@
     $("frame").hidden = !usable || multiples;
     $("multiples").hidden = !multiples;
     $("message").hidden = usable;
-    $("message").textContent = image.error ? `${image.name} could not be explained: ${image.error}` : "";
+    $("message").replaceChildren(...image.error ? [OdamView.isolated(image.name), ` could not be explained: ${image.error}`] : []);
     $("stage").setAttribute("aria-label", `Image ${image.name}`);
     if (multiples) OdamView.drawMultiples(data, state, attribute(), (name) => { chooseAttribute(data.names.indexOf(name)); flipAll(); });
     else if (usable) OdamView.drawStage(data, state, visible(), attribute());
@@ -262,7 +263,7 @@
     const isSection = ([, v]) => v !== null && typeof v === "object" && !Array.isArray(v);
     if (failed.length) {
       body.append(element("h3", { class: "alarm", text: `${plural(failed.length, "image")} failed` }),
-        element("ul", {}, ...failed.map((p) => element("li", {}, element("b", { text: p.name }), `: ${p.error}`))));
+        element("ul", {}, ...failed.map((p) => element("li", {}, element("b", {}, OdamView.isolated(p.name)), `: ${p.error}`))));
     }
     body.append(rows(Object.fromEntries(entries.filter((entry) => !isSection(entry)))));
     for (const [title, value] of entries.filter(isSection)) body.append(element("h3", { text: title }), rows(value));

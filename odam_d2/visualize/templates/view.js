@@ -6,6 +6,7 @@ const OdamView = (() => {
   const CACHE = 16; // drawn heat maps kept
   const SIDES = { left: [0, 1, 0, 3], top: [0, 1, 2, 1], right: [2, 1, 2, 3], bottom: [0, 3, 2, 3] };
   const $ = (id) => document.getElementById(id);
+  const FROM_RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]|[\u{10800}-\u{10fff}\u{1e800}-\u{1eeff}]/u; // scripts
   const drawn = new Map(), photos = new WeakMap();
   const laid = { key: null, pairs: new Map(), raised: [], side: null }; // the boxes on the stage, and those on top
 
@@ -130,6 +131,11 @@ const OdamView = (() => {
     }
   }
 
+  /** A word that keeps its direction to itself: what stands beside one from right to left stays where it is. */
+  function isolated(word) {
+    return FROM_RIGHT.test(word) ? element("bdi", { text: word }) : word;
+  }
+
   /** A detection's score as text; boxes that somebody named may have none. */
   function scoreOf(detection, digits) {
     return detection.score === null ? "" : detection.score.toFixed(digits);
@@ -139,7 +145,7 @@ const OdamView = (() => {
   function placeTag(tag, detection, number, view, scale) {
     tag.hidden = !detection;
     if (!detection) return;
-    tag.textContent = `${number} ${detection.label} ${scoreOf(detection, 2)}`;
+    tag.replaceChildren(`${number} `, isolated(detection.label), ` ${scoreOf(detection, 2)}`);
     tag.style.setProperty("--colour", detection.color);
     const x = (detection.box[0] - view[0]) * scale, y = (detection.box[1] - view[1]) * scale;
     const right = view[2] * scale - tag.offsetWidth, below = view[3] * scale - tag.offsetHeight;
@@ -235,5 +241,5 @@ const OdamView = (() => {
     }
   }
 
-  return { $, element, drawStage, drawMultiples, pointAt, boxesAt, scoreOf };
+  return { $, element, drawStage, drawMultiples, pointAt, boxesAt, scoreOf, isolated };
 })();
