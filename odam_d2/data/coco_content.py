@@ -107,8 +107,8 @@ def told_once(without_use: Counter[str]) -> list[str]:
     names = Counter(without_use)
     turned, told = names.pop("rotation", 0), []
     if turned:
-        boxes = "1 box is" if turned == 1 else f"{turned} boxes are"
-        told.append(f"The rotation of {boxes} not used: a box is taken as upright, as `bbox` has it.")
+        boxes = "1 box" if turned == 1 else f"{turned} boxes"
+        told.append(f"The rotation of {boxes} is not used: a box is taken as upright, as `bbox` has it.")
     if names:
         listed = [f"{shown(name)} ({count})" for name, count in names.most_common(_MOST_NAMES)]
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -15,6 +15,7 @@ from detectron2.modeling import build_model
 from odam_d2 import model_zoo
 from odam_d2.cli import measured_run as measured_runs
 from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
+from odam_d2.data.account import Account
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
 from tests.cli.test_explain import TINY, ZOO_NAME, image
@@ -290,7 +291,8 @@ def launched(tool, monkeypatch):
             (Path(args[0].output) / "metrics.json").write_text('{"failures": []}')
 
     on_gpu = SimpleNamespace(MODEL=SimpleNamespace(DEVICE="cuda"))
-    setup = SimpleNamespace(cfg=on_gpu, comparison=None, measuring=None, settings=dict, files=dict)
+    read = {"records": [], "account": Account("coco.json")}
+    setup = SimpleNamespace(cfg=on_gpu, comparison=None, measuring=None, settings=dict, files=dict, **read)
     monkeypatch.setattr(tool, "MeasuredRun", lambda args: setup)
     monkeypatch.setattr(tool, "measure", lambda setup, command: started.append("here"))
     monkeypatch.setattr(tool, "launch", launch)
