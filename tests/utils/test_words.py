@@ -1,10 +1,12 @@
 """Words of users on their way into lines, Markdown and addresses."""
 
+import html
 import pathlib
 import re
 from urllib.parse import unquote_to_bytes
 
 import pytest
+from markdown_it import MarkdownIt
 
 from odam_d2.utils.words import file_address, markdown_text, one_line, printable, shortened, visible
 
@@ -26,7 +28,11 @@ def test_what_would_break_a_line_or_command_a_terminal_is_escaped(text, expected
 
 
 def test_one_line_to_be_drawn():
-    assert one_line(" a\n\tb\r\0\x1bc\u202e \u2028") == "a bc" and one_line("\0\x07") == "" and one_line("é 猫") == "é 猫"
+    assert (
+        one_line(" a\n\tb\r\0\x1bc\0d\u202e \u2028") == "a b cd"
+        and one_line("\0\x07") == ""
+        and one_line("é 猫") == "é 猫"
+    )
 
 
 def test_control_characters_are_seen_on_pages():
@@ -41,12 +47,8 @@ def test_long_words_are_cut_between_letters():
 
 @pytest.mark.parametrize("word", ["a|b", "`x`", "*a* _b_ __init__", "<b>", "[a](b)", "# $x$ ~~y~~ &amp; \\", "!"])
 def test_markdown_shows_a_word_as_it_is(word):
-    from markdown_it import MarkdownIt
-
     table = f"| {markdown_text(word)} | second |\n|---|---|\n| 1 | 2 |\n"
     cells = re.findall(r"<th>(.*?)</th>", MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(table))
-    import html
-
     assert [html.unescape(cell) for cell in cells] == [word, "second"]
 
 
