@@ -25,7 +25,7 @@ from tabulate import tabulate
 from ..evaluation import METRICS, paired_differences
 from ..evaluation.runs.paired import PairedDifference
 from ..evaluation.runs.summary import format_counts
-from ..utils.files import write_text
+from ..utils.files import distinct_names, write_text
 from ..utils.words import markdown_text, printable
 from .arguments import command_parser, failure
 
@@ -127,7 +127,7 @@ class Run:
             rows = list(csv.DictReader(handle))
         measured, sanity = (folder / name for name in ("metrics.json", "sanity.json"))
         checked = json.loads(sanity.read_text(encoding="utf-8")) if sanity.is_file() else None
-        return cls(folder.name, json.loads(measured.read_text(encoding="utf-8")), rows, checked)
+        return cls(folder.resolve().name, json.loads(measured.read_text(encoding="utf-8")), rows, checked)
 
     @property
     def precision(self) -> str:
@@ -244,8 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs = [Run.read(Path(folder)) for folder in args.runs]
         over_all = [table_over_runs(runs, args.method, args.rivals)] if len(runs) > 1 else []
         text = "\n\n".join([*over_all, *(summary_of_run(run, args.method, args.rivals) for run in runs)])
-        for run in runs if args.keep else ():
-            write_text(Path(args.keep) / f"{run.name}.json", run.kept(args.method))
+        for run, name in zip(runs, distinct_names(run.name for run in runs), strict=True) if args.keep else ():
+            write_text(Path(args.keep) / f"{name}.json", run.kept(args.method))
         if args.output:
             write_text(args.output, text + "\n")
         else:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import transforms as T  # noqa: N812  Detectron2's own habit
 from detectron2.data.detection_utils import convert_image_to_rgb, convert_PIL_to_numpy
 from PIL import Image
 
 from .augmentations import FixedAugmentations
 from .images import read_image_bgr
-from .resizing import ResizeShortestEdge
 
 # What Detectron2 can read images as: BGR and RGB, grey, and YUV with Y in [0, 1].
 FORMATS = ("BGR", "RGB", "L", "YUV-BT.601")
@@ -67,7 +67,7 @@ class InputMaker:
                 f"`input_format` must be one of {list(FORMATS)}; got {input_format!r}: say which the detector takes"
             )
         if augmentations is None:
-            augmentations = [ResizeShortestEdge([min_size] * 2, max_size)]
+            augmentations = [T.ResizeShortestEdge([min_size] * 2, max_size)]
         self.input_format = input_format
         self.augment = FixedAugmentations(augmentations)
         self.padding = self.augment.padding

@@ -32,9 +32,9 @@ def plain_words(*words: str) -> Iterator[None]:
         yield
 
 
-def chart_word(word: str) -> str:
-    """A word as a chart has it: on one line, cut where it is long, letters that no font has replaced."""
-    line = shortened(one_line(word), _MOST)
+def chart_word(word: str, most: int = _MOST) -> str:
+    """A word as a chart has it: on one line of at most `most` characters, letters that no font has replaced."""
+    line = shortened(one_line(word), most)
     line = "".join(one if is_unseen(one) or any(face.has(one) for face in faces()) else "\ufffd" for one in line)
     # Legends leave words out that begin with an underscore.
     return f" {line}" if line.startswith("_") else line

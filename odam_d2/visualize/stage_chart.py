@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from ..utils.files import atomic_write
 from .charts import chart_word, plain_words
 
+_TICK = 30  # characters beside the axes, which longer words would leave no room
+
 
 def write_stage_chart(
     path: str | os.PathLike,
@@ -32,10 +34,12 @@ def write_stage_chart(
         figure = Figure(figsize=(5.0 + 0.9 * len(stages), 4.8), layout="constrained")
         axes = figure.subplots()
         for method, values in curves.items():
-            axes.plot(range(len(stages)), list(values), marker="o", markersize=3, label=chart_word(method))
+            axes.plot(range(len(stages)), list(values), marker="o", markersize=3, label=chart_word(method, _TICK))
         axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label=f"at most {threshold:g} at the end")
-        axes.set_xticks(range(len(stages)), [chart_word(one) for one in stages], rotation=45, ha="right", fontsize=8)
-        axes.set_ylabel(chart_word(ylabel))
+        axes.set_xticks(
+            range(len(stages)), [chart_word(one, _TICK) for one in stages], rotation=45, ha="right", fontsize=8
+        )
+        axes.set_ylabel(chart_word(ylabel, _TICK))
         axes.set_title(chart_word(title), fontsize=10)
         axes.grid(alpha=0.3)
         figure.legend(loc="outside right upper", fontsize=8)

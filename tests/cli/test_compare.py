@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -61,6 +63,29 @@ def test_two_runs_side_by_side(folder, capsys):
     assert {"../first/report.html", "../second/report.html"} <= set(read.addresses)
     for address in read.addresses:
         assert address.startswith("data:") or (page.parent / address.split("#")[0]).is_file()
+
+
+def test_folders_of_any_name_are_linked(folder, tmp_path):
+    """What means something in an address, in Python's format, or in the page."""
+    for name in ("a#b?.jpg", "100%{0}{}", "<b>&'\""):
+        shutil.copytree(folder / "first", tmp_path / name)
+    runs = [tmp_path / name for name in ("a#b?.jpg", "100%{0}{}", "<b>&'\"")]
+    arguments = ["--runs", *runs, "--annotations", folder / "coco.json", "--output", tmp_path / "pages" / "x.html"]
+    assert load_command("compare").main([str(a) for a in [*arguments, "--attributes", "score"]]) == 0
+    addresses = [
+        address for address in Page(tmp_path / "pages" / "x.html").addresses if not address.startswith("data:")
+    ]
+    assert "../a%23b%3F.jpg/report.html#image=0&det=0&attr=score" in addresses
+    assert {unquote(address.split("#")[0]) for address in addresses} == {f"../{run.name}/report.html" for run in runs}
+
+
+def test_an_image_that_is_broken_by_now_is_named_and_left_out(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "copy")
+    run = tmp_path / "copy" / "first" / "run.json"
+    run.write_text(run.read_text().replace(str(folder), str(tmp_path / "copy")))
+    (tmp_path / "copy" / "images" / "dog.png").write_bytes(b"torn")
+    code, page = call(tmp_path / "copy", "--attributes", "score", runs=("first",))
+    assert code == 1 and page.is_file() and "dog.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

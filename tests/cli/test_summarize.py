@@ -1,9 +1,12 @@
 """tools/summarize_runs.py: a run of two objects, whose every cell is known."""
 
+import html
 import json
+import re
 import shutil
 
 import pytest
+from markdown_it import MarkdownIt
 
 from tests.helpers import load_command
 
@@ -139,3 +142,24 @@ def test_what_is_kept_of_runs_prints_the_same(run, tmp_path, capsys):
     # Kept once more, it stays what it was.
     assert tool.main([files[0], "--keep", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "a_run.json").read_text() == (kept / "a_run.json").read_text()
+
+
+def test_folders_of_any_name_are_headings_and_cells_of_their_own(run, tmp_path, capsys):
+    names = ("a|b", "`x` *y*", "<b>", "a\nb", "#1 $x$")
+    for name in names:
+        shutil.copytree(run, tmp_path / name)
+    runs = [str(tmp_path / name) for name in names]
+    assert load_command("summarize").main([*runs, "--method", "b"]) == 0  # which is worse in all of them
+    text = capsys.readouterr().out
+    page = html.unescape(MarkdownIt("commonmark").enable("table").render(text))
+    headings = re.findall("<h3>(.*?)</h3>", page)
+    assert headings == ["a|b", "`x` *y*", "<b>", "a\\nb", "#1 $x$"]
+    (cell,) = re.findall("<td>(0 / 0 / 5 .*?)</td>", page)
+    assert cell == f"0 / 0 / 5 ({', '.join(headings)})"
+
+
+def test_runs_of_one_name_are_kept_apart(run, tmp_path):
+    shutil.copytree(run, tmp_path / "other" / run.name)
+    runs = [str(run), str(tmp_path / "other" / run.name)]
+    assert load_command("summarize").main([*runs, "--keep", str(tmp_path / "kept")]) == 0
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["a_run-2.json", "a_run.json"]

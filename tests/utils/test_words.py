@@ -19,7 +19,8 @@ def test_what_breaks_no_line_is_printed_as_it_is(text):
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("a\nb\tc\r", "a\\nb\\tc\\r"), ("\x1b[31mred\x07", "\\x1b[31mred\\x07"), ("a\0", "a\\x00"), ("\x9b1m", "\\x9b1m"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"), ("\x1b[31mred\x07", "\\x1b[31mred\\x07"), ("a\0", "a\\x00"),
+        ("\x9b1m", "\\x9b1m"),
         ("a\u2028b\u202etxt", "a\\u2028b\\u202etxt"), ("\udcff.jpg", "\\xff.jpg"), ("\ud800", "\\ud800"),
     ],
 )  # fmt: skip
