@@ -6,7 +6,6 @@ it) and ``hbox`` (the head), each as (x, y, width, height) in pixels, ``head_att
 "CrowdHuman: A Benchmark for Detecting Human in a Crowd", 2018 (arXiv 1805.00123).
 """
 
-import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from .account import ANNOTATIONS, IMAGES, Account, LeftOut
 from .image_sizes import image_sizes
 from .odgt_boxes import KNOWN_TAGS, read_box
 from .odgt_lines import odgt_lines, parse_line
+from .records import JudgedRecords
+from .registration import log_account
 from .values import UnusableError, shown, side
 
 BOXES = ("full", "visible")
@@ -79,9 +80,8 @@ def load_crowdhuman(
             image can't be read; it names file and line.
     """
     content = read_odgt(odgt, image_root, box, skip_bad)
-    level = logging.WARNING if content.account.lost else logging.INFO
-    logging.getLogger(__name__).log(level, "\n".join(content.account.lines()))
-    return content.records
+    log_account(content.account)
+    return JudgedRecords(content.records, content.account, beyond=True)
 
 
 def read_odgt(

@@ -84,11 +84,12 @@ class JudgedRecords(list):
     Args:
         records: of a data set.
         account: what became of its annotations.
+        beyond: whether boxes may lie outside of their images, as in crowds, whose figures ask for such people.
     """
 
-    def __init__(self, records: Sequence[dict], account: Account):
+    def __init__(self, records: Sequence[dict], account: Account, beyond: bool = False):
         super().__init__(records)
-        self.account = account
+        self.account, self.beyond = account, beyond
 
 
 def judged_records(records: Sequence[dict], account: Account) -> list[dict]:
@@ -100,7 +101,7 @@ def judged_records(records: Sequence[dict], account: Account) -> list[dict]:
     """
     if isinstance(records, JudgedRecords):
         account.take_over(records.account)
-        return records
+        return _inside(records, account) if records.beyond else records
     judged = []
     for number, record in enumerate(records):
         account.add(IMAGES, number, record.get("file_name"))
@@ -109,6 +110,23 @@ def judged_records(records: Sequence[dict], account: Account) -> list[dict]:
             record = {**record, "annotations": _judged(record, number, size, account)}
         judged.append(record)
     return judged
+
+
+def _inside(records: Sequence[dict], account: Account) -> list[dict]:
+    """Records without the boxes that lie outside of their images, which nothing but figures of crowds asks for."""
+    kept = [{**one, "annotations": [item for item in one["annotations"] if _lies_inside(item, one)]} for one in records]
+    outside = sum(len(one["annotations"]) for one in records) - sum(len(one["annotations"]) for one in kept)
+    if outside:
+        account.notes.append(f"Not used, outside of their images: {outside} boxes; figures of crowds ask for them.")
+    return kept
+
+
+def _lies_inside(item: dict, record: dict) -> bool:
+    try:
+        check_corners(corners(item), (record["height"], record["width"]))
+    except UnusableError:
+        return False
+    return True
 
 
 def _judged(record: dict, number: int, size: tuple[int, int] | None, account: Account) -> list[dict]:

@@ -12,7 +12,9 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from odam_d2.data import crowdhuman
+from odam_d2.data.account import Account
 from odam_d2.data.crowdhuman import load_crowdhuman, read_odgt, register_crowdhuman
+from odam_d2.data.records import judged_records
 from odam_d2.data.synthetic import catalog
 from odam_d2.data.synthetic import folder as synthetic_folder
 
@@ -230,6 +232,20 @@ def test_what_can_be_understood_is_repaired_and_counted(tmp_path, changes, expec
     assert account.count("annotation") == {
         "all": 1, "as_they_are": int(not repaired), "repaired": int(repaired), "left_out": 0,
     }  # fmt: skip
+
+
+def test_tools_have_the_account_and_boxes_in_their_images(tmp_path):
+    """`--strict` and run.json go by it; people beyond the image are for figures of crowds alone."""
+    boxes = [WHOLE, person([9, 2, 3, 4]), person([6, 2, 9, 4]), {**WHOLE, "fbox": None}]
+    (tmp_path / "x.odgt").write_text(json.dumps({"ID": "a", "gtboxes": boxes, **SIZE}))
+    records, account = load_crowdhuman(tmp_path / "x.odgt", tmp_path), Account("mine")
+    (record,) = judged_records(records, account)
+    assert [item["box_id"] for item in record["annotations"]] == [0, 2]
+    assert [item["box_id"] for item in records[0]["annotations"]] == [0, 1, 2]
+    assert account.count("annotation") == {"all": 4, "as_they_are": 3, "repaired": 0, "left_out": 1}
+    assert account.notes == ["Not used, outside of their images: 1 boxes; figures of crowds ask for them."]
+    with pytest.raises(ValueError, match="`--strict` must find every annotation .* `fbox` is missing"):
+        account.require_nothing_lost()
 
 
 def test_a_visible_box_that_is_to_be_found_is_not_made_up(tmp_path):

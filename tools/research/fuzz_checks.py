@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from typing import Any
 
 from fuzz_cases import HEIGHT, IMAGES, WIDTH
 from PIL import Image
+from tqdm import tqdm
 
 MOST_SECONDS = 5  # of the processor, for one case
 _MOST_WAITING = 120  # of the clock, on a machine with other work
@@ -258,6 +260,7 @@ def _serve(pipe: Connection, checks: Mapping[str, Check], most_seconds: int) -> 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders of images write there
     logging.disable()
+    tqdm.set_lock(threading.RLock())  # not one between processes, which would be left over
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         for name in IMAGES:
