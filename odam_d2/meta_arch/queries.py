@@ -58,6 +58,7 @@ class QueryDetector(GraphDetector):
     """
 
     missing_attributes = ()
+    refused_attributes: dict[str, str] = {}
     heard = ("preprocess_image", "inference")
 
     def __init__(self, model: nn.Module, stage: str | None = None):
@@ -179,8 +180,6 @@ class QueryDetector(GraphDetector):
 
 class _OwnQueries(OwnGraph):
     """Hands over what the traced queries said, with the graph of the detector's own pass."""
-
-    known = (*OwnGraph.known, "logit")
 
     def __init__(
         self,
