@@ -6,6 +6,8 @@ from .callable import CallableDetector
 from .detr import OdamDETR
 from .fcos import OdamFCOS
 from .graph import GraphDetector
+from .locations import LocationDetector
+from .matched import MatchedRCNN
 from .panoptic_fpn import OdamPanopticFPN
 from .proposal_network import OdamProposalNetwork
 from .queries import QueryDetector
@@ -16,6 +18,8 @@ __all__ = [
     "BuiltDetector",
     "CallableDetector",
     "GraphDetector",
+    "LocationDetector",
+    "MatchedRCNN",
     "OdamDETR",
     "OdamFCOS",
     "OdamPanopticFPN",

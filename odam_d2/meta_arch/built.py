@@ -125,6 +125,11 @@ class BuiltDetector(nn.Module):
         """What other detectors can be asked for, and this one can't."""
         return tuple(getattr(self.form(), "missing_attributes", ()))
 
+    @property
+    def candidates(self) -> Any:
+        """What gives all that it chooses among, see :meth:`odam_d2.meta_arch.OdamRCNN.candidates`; not of every one."""
+        return self.form().candidates
+
     def _tell(self, trace: DetectionTrace) -> None:
         """Says once how the detector is explained."""
         state = self._state()

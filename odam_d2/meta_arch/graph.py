@@ -50,6 +50,7 @@ class GraphDetector(nn.Module):
 
     default_engine = "autograd"
     missing_attributes: tuple[str, ...] = ("logit",)
+    refused_attributes: dict[str, str] = {"logit": "which logits scores are made of is not known of its own graph"}
     heard: tuple[str, ...] = ("preprocess_image",)
 
     def __init__(self, model: nn.Module, layers: Mapping[str, float] | None = None, min_iou: float = 0.5):
@@ -228,7 +229,6 @@ class OwnGraph:
     """Hands over the graph of the detector's own pass.
 
     Attributes:
-        known: what it can be asked for.
         detector: whose trace it is.
         batched_inputs: the images.
         said: N Instances with the graph.
@@ -236,8 +236,6 @@ class OwnGraph:
         maps: name -> (N, C, H, W) leaves of the graph.
         image_sizes: N times (h, w) of the model input.
     """
-
-    known: tuple[str, ...] = ("score", *SIDES, *CORNERS)
 
     def __init__(
         self,
@@ -260,15 +258,8 @@ class OwnGraph:
         """The leaves, in the order of the trace's levels, and the traced predictions with their graph.
 
         Raises:
-            ValueError: if what the attributes read has no graph to any map; says where it is cut. Or if one of them is
-                not there.
+            ValueError: if what the attributes read has no graph to any map; says where it is cut.
         """
-        missing = [name for name in attributes if name not in self.known]
-        if missing:
-            raise ValueError(
-                f"`attributes` must be there without knowledge of the detector's parts; got {missing} for "
-                f"{type(self.detector.model).__name__}, which is explained by its own graph: leave them out"
-            )
         predictions = self._predictions(self.said)
         asked = {"boxes": predictions.boxes} if set(attributes) & {*SIDES, *CORNERS} else {}
         asked |= {"scores": predictions.scores} if "score" in attributes else {}

@@ -6,6 +6,7 @@ Shape letters: D detections over the batch, N images, P locations of all levels.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -71,19 +72,18 @@ class LocationDetector:
         """
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-        generator = self.model.proposal_generator
-        head = TracedLocationHead(generator.fcos_head, generator.fcos_head.cls_logits.out_channels)
-        outputs, images, features = self._run(head, batched_inputs)
-        head.settle()
-        names = _names(head.levels, features)
-        image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
-        padded = (int(images.tensor.shape[-2]), int(images.tensor.shape[-1]))
-        strides = getattr(generator, "fpn_strides", None) or [padded[0] / one.shape[-2] for one in head.levels]
-        head.strides = [float(stride) for stride in strides]
-        centres = [_centres(one, stride) for one, stride in zip(head.levels, head.strides, strict=True)]
-        results = read_results(outputs, len(batched_inputs))
+        now = self._detect(batched_inputs)
+        head, images, centres, results, boxes, rows = (
+            now.head,
+            now.images,
+            now.centres,
+            now.results,
+            now.boxes,
+            now.rows,
+        )
+        names = _names(head.levels, now.features)
+        image_sizes = now.image_sizes
         output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
-        rows, boxes = _find(head, centres, results, image_sizes)
         if instances is not None:
             given, labels = given_boxes(instances, image_sizes, output_sizes, head.num_classes, boxes.device)
             results = given_results(instances, labels, output_sizes)
@@ -105,16 +105,37 @@ class LocationDetector:
             classes=torch.cat([result.pred_classes for result in results]),
             level_names=names,
             image_sizes=image_sizes,
-            padded_size=padded,
+            padded_size=(int(images.tensor.shape[-2]), int(images.tensor.shape[-1])),
             output_sizes=output_sizes,
             head=head,
             compute_features=partial(self.backbone, images.tensor),
-            others=read_others(outputs, len(batched_inputs)),
+            others=read_others(now.outputs, len(batched_inputs)),
         )
         if instances is not None:
             write_scores(trace, head.decode(head.gather(head.maps, trace), trace).scores)
             _name_locations(trace)
         return trace
+
+    @torch.no_grad()
+    def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
+        """What the head says at all P locations: for each image (P, 4) XYXY boxes and (P, K) scores."""
+        now = self._detect(batched_inputs)
+        return list(zip(now.boxes, now.scores, strict=True))
+
+    def _detect(self, batched_inputs: list[dict]) -> _Detected:
+        generator = self.model.proposal_generator
+        head = TracedLocationHead(generator.fcos_head, generator.fcos_head.cls_logits.out_channels)
+        outputs, images, features = self._run(head, batched_inputs)
+        head.settle()
+        image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
+        # Of one that doesn't say them: of the padded images, as their backbone's maps cover these.
+        height = int(images.tensor.shape[-2])
+        strides = getattr(generator, "fpn_strides", None) or [height / one.shape[-2] for one in head.levels]
+        head.strides = [float(stride) for stride in strides]
+        centres = [_centres(one, stride) for one, stride in zip(head.levels, head.strides, strict=True)]
+        results = read_results(outputs, len(batched_inputs))
+        rows, boxes, scores = _find(head, centres, results, image_sizes)
+        return _Detected(head, images, features, outputs, results, image_sizes, centres, rows, boxes, scores)
 
     def _run(self, head: TracedLocationHead, batched_inputs: list[dict]) -> tuple[Any, ImageList, Any]:
         """What the detector gives, the images that its FCOS was given, and what its backbone gave."""
@@ -136,6 +157,32 @@ class LocationDetector:
         return outputs, seen["images"], seen.get("features")
 
 
+@dataclass(frozen=True)
+class _Detected:
+    """A detector's own pass.
+
+    Attributes:
+        head: what the FCOS head was given and said.
+        images, features: what the head's owner was given, and what the backbone gave.
+        outputs, results: what the detector gave, and the detections in it.
+        image_sizes: N times (h, w) of the model input without padding.
+        centres: for each level (H * W, 2) locations in model-input pixels.
+        rows: N times (D,) int64, the location of each detection among all P.
+        boxes, scores: (N, P, 4) and (N, P, K) of all locations.
+    """
+
+    head: TracedLocationHead
+    images: ImageList
+    features: Any
+    outputs: Any
+    results: list[Instances]
+    image_sizes: list[tuple[int, int]]
+    centres: list[Tensor]
+    rows: list[Tensor]
+    boxes: Tensor
+    scores: Tensor
+
+
 def _names(levels: list[Tensor], features: Any) -> tuple[str, ...]:
     known = {id(level): name for name, level in features.items()} if isinstance(features, Mapping) else {}
     names = tuple(known.get(id(level), "") for level in levels)
@@ -153,15 +200,15 @@ def _centres(level: Tensor, stride: float) -> Tensor:
 
 def _find(
     head: TracedLocationHead, centres: list[Tensor], results: list[Instances], image_sizes: list[tuple[int, int]]
-) -> tuple[list[Tensor], Tensor]:
-    """The location of each detection, N times (D,) int64 among all P; and (N, P, 4) boxes of all."""
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The location of each detection, N times (D,) int64 among all P; (N, P, 4) boxes and (N, P, K) scores of all."""
     problem: Any = None
     for name in DISTANCES:
         head.distances = name
         boxes, scores = head.all_locations(centres)
         parts = zip(results, boxes, scores, image_sizes, strict=True)
         try:
-            return [match_rows(found, box[:, None], score, size) for found, box, score, size in parts], boxes
+            return [match_rows(found, box[:, None], score, size) for found, box, score, size in parts], boxes, scores
         except UnmatchedError as error:
             problem = problem or error
     raise problem

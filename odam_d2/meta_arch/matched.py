@@ -55,27 +55,14 @@ class MatchedRCNN:
         """
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-        seen: list[Any] = []
-        keep = in_this_thread(lambda _module, inputs, output: seen.append((inputs[0], output)))
-        handle = self.model.backbone.register_forward_hook(keep)
-        try:
-            with recording(self.model.roi_heads, within=self.model) as record:
-                outputs = self.model(batched_inputs)
-        finally:
-            handle.remove()
-        if len(seen) != 1 or len(record.arguments) != 1 or not record.stages:
-            raise UnmatchedError("backbone, RoI heads and predictor don't run once")
-        images, features = seen[0]
+        outputs, images, features, record = self._run(batched_inputs)
         results = read_results(outputs, len(batched_inputs))
         proposals = record.arguments[0][2]
-        if len(proposals) != len(results) or any(len(s.pooled) != len(record.stages[0].pooled) for s in record.stages):
-            raise UnmatchedError("the RoI heads don't take the proposals of each image through all stages")
         image_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in proposals)]
         output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
         rule = find_score_rule(self.model.roi_heads, proposals)
-        if instances is None:
-            rows, boxes = self._matched(record, results, image_sizes, rule)
-        else:
+        rows, boxes = self._matched(record, results, image_sizes, rule)
+        if instances is not None:
             heads, device = self.model.roi_heads, record.stages[0].pooled.device
             boxes, labels = given_boxes(instances, image_sizes, output_sizes, heads.num_classes, device)
             results = given_results(instances, labels, output_sizes)
@@ -129,17 +116,37 @@ class MatchedRCNN:
     def _branches(self) -> tuple[list[BoxBranch], dict[str, str]]:
         return box_branches(self.model.roi_heads, getattr(self.model, "keypoint_names", ()))
 
+    @torch.no_grad()
+    def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
+        """What the box stages say of every proposal; see :meth:`odam_d2.meta_arch.OdamRCNN.candidates`."""
+        record = self._run(batched_inputs)[3]
+        pairs = zip(*_said(record, find_score_rule(self.model.roi_heads, record.arguments[0][2])), strict=True)
+        return [(box if box.shape[1] > 1 else box[:, 0], score[:, :-1]) for box, score in pairs]
+
+    def _run(self, batched_inputs: list[dict]) -> tuple[Any, Any, Any, Recording]:
+        """What the detector gives, what its backbone is given and gives, and what its RoI heads do meanwhile."""
+        seen: list[Any] = []
+        keep = in_this_thread(lambda _module, inputs, output: seen.append((inputs[0], output)))
+        handle = self.model.backbone.register_forward_hook(keep)
+        try:
+            with recording(self.model.roi_heads, within=self.model) as record:
+                outputs = self.model(batched_inputs)
+        finally:
+            handle.remove()
+        if len(seen) != 1 or len(record.arguments) != 1 or not record.stages:
+            raise UnmatchedError("backbone, RoI heads and predictor don't run once")
+        all_alike = all(len(stage.pooled) == len(record.stages[0].pooled) for stage in record.stages)
+        if len(record.arguments[0][2]) != len(batched_inputs) or not all_alike:
+            raise UnmatchedError("the RoI heads don't take the proposals of each image through all stages")
+        return outputs, *seen[0], record
+
     @staticmethod
     def _matched(
         record: Recording, results: list[Instances], image_sizes: list[tuple[int, int]], rule: type[ScoreRule]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """For each image, the proposals' rows of the detections, and their boxes in model-input pixels."""
-        stages = [
-            (stage.predictor, stage.outputs, [one.proposal_boxes.tensor for one in stage.proposals])
-            for stage in record.stages
-        ]
         rows, boxes = [], []
-        said = zip(results, *read_stages(stages, record.arguments[0][2], rule), image_sizes, strict=True)
+        said = zip(results, *_said(record, rule), image_sizes, strict=True)
         for found, box, score, size in said:
             rows.append(match_rows(found, box, score, size))
             chosen = Boxes(box[rows[-1], found.pred_classes % box.shape[1]])
@@ -166,6 +173,15 @@ class MatchedRCNN:
         )
         chosen = [box[row] for box, row in zip(everyone, rows, strict=True)]
         return PooledStage(stage.pooler, chosen, partial(stage.pooler, levels), pooled, everyone, tuple(outputs))
+
+
+def _said(record: Recording, rule: type[ScoreRule]) -> tuple[list[Tensor], list[Tensor]]:
+    """Boxes and reported scores of all proposals; see :func:`odam_d2.modeling.recorded.read_stages`."""
+    stages = [
+        (stage.predictor, stage.outputs, [one.proposal_boxes.tensor for one in stage.proposals])
+        for stage in record.stages
+    ]
+    return read_stages(stages, record.arguments[0][2], rule)
 
 
 def _in_place_of(proposals: Instances, boxes: Tensor) -> Instances:

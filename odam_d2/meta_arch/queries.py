@@ -58,6 +58,7 @@ class QueryDetector(GraphDetector):
     """
 
     missing_attributes = ()
+    refused_attributes: dict[str, str] = {}
     heard = ("preprocess_image", "inference")
 
     def __init__(self, model: nn.Module, stage: str | None = None):
@@ -127,10 +128,8 @@ class QueryDetector(GraphDetector):
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         own = self.run(batched_inputs)
-        said = SaidByQueries.of_call(own.heard["inference"], len(batched_inputs))
-        results = [without_graph(one) for one in read_results(own.outputs, len(batched_inputs))]
+        said, results, rule, rows = self._find(own)
         output_sizes = [(int(one.image_size[0]), int(one.image_size[1])) for one in results]
-        rule, rows = find_rule(said, results, own.image_sizes, getattr(self.model, "num_classes", None))
         decoded, device = rule.decode(said.boxes.detach()), said.boxes.device
         if instances is not None:
             count = rule.num_classes(said.logits)
@@ -165,11 +164,22 @@ class QueryDetector(GraphDetector):
             write_scores(trace, rule.scores(said.logits.detach())[image_index, queries, trace.classes])
         return trace
 
+    @torch.no_grad()
+    def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
+        """What all queries say, before the best are chosen: for each image (Q, 4) XYXY boxes and (Q, K) scores."""
+        said, _, rule, _ = self._find(self.run(batched_inputs))
+        return list(zip(rule.decode(said.boxes), rule.scores(said.logits), strict=True))
+
+    def _find(self, own: OwnPass) -> tuple[SaidByQueries, list[Instances], QueryRule, list[Tensor]]:
+        """What the queries said, the detections, the rule from the ones to the others, and the query of each."""
+        count = len(own.image_sizes)
+        said = SaidByQueries.of_call(own.heard["inference"], count)
+        results = [without_graph(one) for one in read_results(own.outputs, count)]
+        return said, results, *find_rule(said, results, own.image_sizes, getattr(self.model, "num_classes", None))
+
 
 class _OwnQueries(OwnGraph):
     """Hands over what the traced queries said, with the graph of the detector's own pass."""
-
-    known = (*OwnGraph.known, "logit")
 
     def __init__(
         self,

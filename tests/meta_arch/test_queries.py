@@ -223,7 +223,7 @@ def test_what_is_not_found_among_the_queries_is_explained_by_the_graph(caplog):
     (told,) = told_by(caplog)
     assert "by autograd on maps p3, p4, since " in told
     assert "logit" not in known_attributes(model)
-    with pytest.raises(ValueError, match=r"`attributes` must be.*got \['logit'\] for Shifted"):
+    with pytest.raises(ValueError, match=r"`attributes` must be.*got \['logit'\], and which logits scores are made of"):
         build_explainer(build(Shifted), attributes=("logit",))(INPUTS)
 
 

@@ -224,7 +224,10 @@ class Diffusion(Sparse):
             chosen += self.inference(self.classes(hidden), boxes, images.image_sizes)
         every = Instances.cat(chosen)
         keep = batched_nms(every.pred_boxes.tensor, every.scores, every.pred_classes, 0.5)
-        return [{"instances": detector_postprocess(every[keep], x["height"], x["width"])} for x in batched_inputs]
+        return [
+            {"instances": detector_postprocess(every[keep], x.get("height", 128), x.get("width", 160))}
+            for x in batched_inputs
+        ]
 
 
 class Masked(nn.Module):

@@ -232,7 +232,9 @@ def page(rows: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = script_parser(__doc__)
-    parser.add_argument("--output", required=True, metavar="JSON", help="file of the rows; those that it holds are kept")
+    parser.add_argument(
+        "--output", required=True, metavar="JSON", help="file of the rows; those that it holds are kept"
+    )
     parser.add_argument("--page", metavar="FILE", help="also write the rows as Markdown")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="cases whose names hold one of these")
     parser.add_argument("--again", action="store_true", help="compute rows anew that --output holds already")
@@ -261,7 +263,9 @@ def run(args: argparse.Namespace) -> None:
     for case in tqdm([] if args.no_run else cases, unit="config"):
         first = alike.setdefault(case.description, case.name)
         if args.again or case.name not in rows:
-            rows[case.name] = {**rows[first], "name": case.name, "like": first} if first in rows else asdict(examine(case))
+            rows[case.name] = (
+                {**rows[first], "name": case.name, "like": first} if first in rows else asdict(examine(case))
+            )
             write_json(output, {"versions": collect_versions(), "rows": list(rows.values())})
     if args.page:
         read = json.loads(output.read_text(encoding="utf-8"))

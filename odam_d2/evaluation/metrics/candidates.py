@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 
+from ...explain.adoption import as_traced
 from ...explain.checks import unwrap_detector
 from ...utils.precision import low_precision
 from ...utils.threads import map_in_threads
@@ -26,7 +27,8 @@ def object_scorer(model: UntypedModule, workers: int | None = None, amp: bool = 
 
     Args:
         model: a detector in eval mode with ``candidates(batched_inputs)``: all of this project's, but for
-            ``CallableDetector``, which knows only what is left after suppression. What
+            ``CallableDetector`` and ``GraphDetector``, which know only what is left after suppression; or one that is
+            already built, and not explained by its graph. What
             :func:`odam_d2.modeling.inference_copy` gives of one answers sooner.
         workers: how many parts of a call's images go through the detector side by side; default as many as torch has
             threads on a CPU, one elsewhere. On a CPU a part has at most four images.
@@ -43,7 +45,7 @@ def object_scorer(model: UntypedModule, workers: int | None = None, amp: bool = 
         TypeError: if the detector gives no candidates.
         ValueError: if `workers` is below 1.
     """
-    model = unwrap_detector(model)
+    model = as_traced(unwrap_detector(model))
     if not callable(getattr(model, "candidates", None)):
         raise TypeError(
             f"`model` must give its candidates before suppression; got {type(model).__name__}: build it with "
