@@ -12,9 +12,9 @@ from detectron2.utils import comm
 class WholeCOCOEvaluator(COCOEvaluator):
     """``COCOEvaluator`` that writes its files aside: an evaluation that is killed leaves those of the one before."""
 
-    def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, Any]:
+    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, Any]:
         """See :class:`COCOEvaluator`."""
-        folder = self._output_dir
+        folder: str | None = self._output_dir
         if not folder or "://" in folder or not comm.is_main_process():
             return super().evaluate(img_ids)
         aside = os.path.join(folder, ".unfinished")
