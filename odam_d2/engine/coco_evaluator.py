@@ -14,7 +14,7 @@ class WholeCOCOEvaluator(COCOEvaluator):
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, Any]:
         """See :class:`COCOEvaluator`."""
-        folder: str | None = self._output_dir
+        folder: str | None = self._output_dir  # type: ignore[has-type]
         if not folder or "://" in folder or not comm.is_main_process():
             return super().evaluate(img_ids)
         aside = os.path.join(folder, ".unfinished")
