@@ -93,8 +93,8 @@ IGNORED = (
     ForeignWarning(
         "__array__ implementation doesn't accept a copy keyword",
         DeprecationWarning,
-        r"pycocotools\.mask",
-        "pycocotools was written for NumPy 1",
+        r"(pycocotools\.mask|(LabGym\.)?detectron2\.evaluation\.coco_evaluation)",
+        "pycocotools and detectron2.evaluation.coco_evaluation were written for NumPy 1",
     ),
 )
 

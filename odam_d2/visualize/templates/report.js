@@ -255,7 +255,14 @@
   function rows(value) {
     return element("table", {}, ...Object.entries(value).map(([name, content]) => element("tr", {},
       element("th", { scope: "row", text: name.replaceAll("_", " ") }),
-      element("td", { text: Array.isArray(content) ? content.join(", ") : content === null || content === "" ? "–" : String(content) }))));
+      cell(content))));
+  }
+
+  // Sentences are a list; names and numbers are not.
+  function cell(content) {
+    if (!Array.isArray(content)) return element("td", { text: content === null || content === "" ? "–" : String(content) });
+    if (!content.some((one) => String(one).includes(" "))) return element("td", { text: content.join(", ") });
+    return element("td", {}, element("ul", {}, ...content.map((one) => element("li", { text: one }))));
   }
 
   function fillRun() {
