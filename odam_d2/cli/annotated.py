@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from ..data.account import Account
 from ..data.categories import describe_strangers, listed
 from ..data.coco import UNKNOWN_CLASS, CocoFile
+from ..data.images import read_image_size
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +52,21 @@ class ImageAnnotations:
         self._file, self._strict = file, strict
         self.account, self.class_names = file.account, file.class_names
         self.knows_images = file.match(paths) > 0
+        self._judge_by_sizes(paths)
         if file.strangers:
             unknown = describe_strangers(file.strangers, file.class_names)
             print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)
         tell(self.account, strict)
         self._told = self.account.lost
+
+    def _judge_by_sizes(self, paths: Sequence[Path]) -> None:
+        """Asks the images for their sizes, so that everything is told before the first is explained."""
+        for path in tqdm(paths, desc="sizes of images", unit="image", delay=5):
+            try:
+                size = read_image_size(path)
+            except ValueError:  # it is told where the image is explained
+                continue
+            self._file.use(path, *size)
 
     def of(self, path: Path, height: int, width: int) -> dict | None:
         """The record of an image, see :meth:`odam_d2.data.coco.CocoFile.use`."""

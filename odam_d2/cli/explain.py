@@ -279,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OutputError as error:
         return failure(error)
     judged = annotations.account if annotations else None
-    run = {**run, "seconds": round(time.perf_counter() - start, 1), "versions": collect_versions()}
+    run, versions = {**run, "seconds": round(time.perf_counter() - start, 1)}, collect_versions()
     report = output / "report.html"
     annotated = args.explain == "annotations"
     facts = {"image files": account.facts()} if account.facts() else {}
@@ -288,12 +288,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             report,
             finished.entries(names_in_report(folders), failed),
             explainer.attributes,
-            {**run, **facts, **for_page(judged)},
+            {**run, **facts, **for_page(judged), "versions": versions},
             noun="annotated box" if annotated else "detection",
             empty="No annotated boxes in these images." if annotated
             else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
         )  # fmt: skip
-        whole_run = {**run, "images": explained, "failures": failures, "image_files": account.as_json()}
+        whole_run = {**run, "versions": versions, "images": explained, "failures": failures, "image_files": account.as_json()}
         write_json(output / "run.json", {**whole_run, **for_json(judged)})
     except OutputError as error:
         return failure(error)

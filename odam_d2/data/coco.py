@@ -17,7 +17,7 @@ from typing import Any
 
 from .account import ANNOTATIONS, IMAGES, MASKS, Account
 from .boxes import check_box
-from .categories import class_numbers, grouping_categories, require_fitting_names, require_known_categories
+from .categories import class_numbers, grouping_categories, listed, require_fitting_names, require_known_categories
 from .coco_content import annotated_categories, read_categories, read_content, told_once
 from .entries import Entry, attributes_without_use, read_annotation, read_reference
 from .images_of_file import SIZE, FileImages, name_of
@@ -84,6 +84,7 @@ class CocoFile:
             num_classes = len(self._categories) - idle if class_names is None else len(class_names)
         about = (self._categories, self._annotated, class_names, num_classes, self._path)
         self.numbers = class_numbers(*about, groups, self.account.notes.append)
+        self.account.notes += self._without_objects(class_names)
         by_number = {number: self._categories[key] for key, number in self.numbers.items()}
         self.class_names = tuple(class_names or (by_number[number] for number in range(num_classes)))
         self._images = FileImages(self.account)
@@ -102,6 +103,15 @@ class CocoFile:
         )
         self.strangers = list(dict.fromkeys(name for name in self._categories.values() if name in unknown))
         self.account.strangers({name: unknown[name] for name in self.strangers})
+
+    def _without_objects(self, class_names: Sequence[str] | None) -> list[str]:
+        """A sentence on categories that have no objects and are no classes of a detector whose names are known."""
+        idle = [
+            name for key, name in self._categories.items() if key not in self.numbers and key not in self._annotated
+        ]
+        if class_names is None or not idle:
+            return []
+        return [f"Categories without objects that the detector doesn't have are left out: {listed(sorted(idle), 8)}."]
 
     @property
     def sound(self) -> bool:
