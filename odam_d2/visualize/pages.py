@@ -6,6 +6,7 @@ A page is a single file. It fetches nothing from anywhere, and its content secur
 import base64
 import io
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from PIL import Image
 
 from ..utils.words import file_address, visible
 
+# In JSON of ASCII: an escaped backslash, a pair of surrogates, and as group 1 a half without the other.
+_ESCAPES = re.compile(r"\\(?:\\|ud[89ab]..\\ud[c-f]..|(ud[89a-f]..))")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -50,11 +53,19 @@ def _environment() -> jinja2.Environment:
 def script_json(value: Any) -> Markup:
     """JSON for a script element: no text in it can end the element or start a comment.
 
+    Halves of surrogate pairs, which a browser may stumble over, are shown as :func:`~odam_d2.utils.words.visible` does.
+
     Raises:
         ValueError: if it holds NaN or an infinity, which JSON doesn't know.
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: other characters become \\u escapes
+    text = _ESCAPES.sub(_whole_escape, text)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _whole_escape(found: re.Match) -> str:
+    """The escape as it is, but for half of a pair."""
+    return found[0] if found[1] is None else json.dumps(visible(json.loads(f'"{found[0]}"')))[1:-1]
 
 
 def base64_text(data: bytes) -> str:

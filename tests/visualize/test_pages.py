@@ -57,6 +57,12 @@ def test_script_json_has_no_markup():
         script_json(float("nan"))
 
 
+def test_script_json_has_no_halves_of_pairs():
+    """Also where a text only looks like an escape."""
+    words = {"\udcff": "\U0001f415\ud83d!", "\\udcff \\\\ud800": 1}
+    assert json.loads(script_json(words)) == {"\\xff": "\U0001f415\\ud83d!", "\\udcff \\\\ud800": 1}
+
+
 def test_images_travel_as_jpegs_of_bounded_size():
     kind, content = jpeg_uri(np.full((100, 400, 3), 200, np.uint8), 80, 85).split(",")
     assert kind == "data:image/jpeg;base64"
