@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 
@@ -27,6 +28,16 @@ def drop_rows_from(path: str | os.PathLike, iteration: int) -> int:
     if kept < len(rows):
         os.truncate(path, sum(map(len, rows[:kept])))
     return len(rows) - kept
+
+
+def last_iteration(path: str | os.PathLike) -> int:
+    """The highest iteration of the rows; -1 without any."""
+    if not os.path.isfile(path):
+        return -1
+    rows = Path(path).read_text(encoding="utf-8").splitlines()
+    return max(
+        (json.loads(row)["iteration"] for row in rows if _is_before(f"{row}\n".encode(), sys.maxsize)), default=-1
+    )
 
 
 def _is_before(row: bytes, iteration: int) -> bool:

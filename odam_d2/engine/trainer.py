@@ -26,6 +26,7 @@ from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import OdamCheckpointer
 from ..utils.files import disk_error, remove_unfinished
 from .evaluators import EVALUATORS
+from .history import KeepHistory
 from .hooks import KeepLossNormalizer, RequireFiniteLosses, SeedEachStep
 from .optimizers import OPTIMIZERS
 from .rows import drop_rows_from
@@ -111,6 +112,8 @@ class OdamTrainer(DefaultTrainer):
         """``DefaultTrainer``'s hooks, those of every run of ours, and what watches explanations where asked for."""
         *stock, writer = super().build_hooks() if comm.is_main_process() else [*super().build_hooks(), None]
         ours: list[HookBase | None] = [RequireFiniteLosses(), KeepLossNormalizer()]
+        if comm.is_main_process():
+            ours.append(KeepHistory(os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")))
         if self.cfg.SEED >= 0:
             ours.append(SeedEachStep(self.cfg.SEED))
         if self.cfg.ODAM.TRAIN.WATCH_PERIOD > 0 and comm.is_main_process():

@@ -1,0 +1,45 @@
+"""What a training has logged and not yet written, through an interruption."""
+
+import os
+from typing import Any
+
+from detectron2.engine import HookBase
+
+from .rows import last_iteration
+
+_WINDOW = 20  # values that Detectron2's writers take the median of
+
+
+class KeepHistory(HookBase):
+    """Puts the last values of everything that is logged into checkpoints.
+
+    Detectron2's writers write every 20 iterations, medians over the last 20; a resumed run would begin with none, and
+    lose what was logged since the last row.
+
+    Args:
+        rows: path of ``metrics.json``, whose values needn't be written again.
+    """
+
+    def __init__(self, rows: str | os.PathLike):
+        self.rows, self._state = rows, dict[str, Any]()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See :class:`HookBase`."""
+        storage = self.trainer.storage
+        values = {name: buffer.values()[-_WINDOW:] for name, buffer in storage.histories().items()}
+        return {"values": values, "hints": dict(storage.smoothing_hints())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes the values from a checkpoint."""
+        self._state = state
+
+    def before_train(self) -> None:
+        """Logs them again, each at its own iteration."""
+        storage, written = self.trainer.storage, last_iteration(self.rows)
+        now = storage.iter
+        for name, values in self._state.get("values", {}).items():
+            for value, storage.iter in values:
+                storage.put_scalar(name, value, smoothing_hint=self._state["hints"][name])
+            if values and values[-1][1] <= written:
+                del storage.latest()[name]  # or writers would write it once more
+        storage.iter, self._state = now, {}
