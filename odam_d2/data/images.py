@@ -167,7 +167,7 @@ def _pixels_and_remarks(image: Image.Image) -> tuple[np.ndarray, list[str]]:
         _DEEP_RAW.search(_raw_mode(tile)) for tile in getattr(image, "tile", ())
     )
     deepest = _declared_deepest(image)
-    image.load()
+    _load(image)
     # After loading: Pillow turns TIFF files itself.
     turn = _TURNS.get(_orientation(image))
     image = image if turn is None else image.transpose(turn)
@@ -183,6 +183,22 @@ def _pixels_and_remarks(image: Image.Image) -> tuple[np.ndarray, list[str]]:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return np.ascontiguousarray(convert_PIL_to_numpy(image, "BGR")), remarks
+
+
+def _load(image: Image.Image) -> None:
+    """Reads the pixels, never from a memory map.
+
+    There Pillow takes the rows of a turned TIFF file by the size that it has turned already.
+    """
+    name = getattr(image, "filename", None)
+    if not name:
+        image.load()
+        return
+    try:
+        vars(image)["filename"] = ""  # Pillow maps files that have a name
+        image.load()
+    finally:
+        vars(image)["filename"] = name
 
 
 def _has_frames(image: Image.Image) -> bool:

@@ -295,6 +295,21 @@ def test_every_orientation_in_every_format(tmp_path, kind, orientation):
 
 
 @pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+def test_every_orientation_of_pixels_that_pillow_maps_into_memory(tmp_path, mode, orientation):
+    """Uncompressed TIFF files of some modes, by their name and as Pillow's own images."""
+    grey = Image.fromarray(np.array(STORED[orientation], np.uint8) * 40)
+    image = Image.fromarray(np.array(STORED[orientation], np.uint16) * 40 * 257) if mode == "I;16" else grey
+    image = image.convert(mode)
+    image.save(tmp_path / "a.tif", **tag(image, orientation))
+    assert read_image_size(tmp_path / "a.tif") == (2, 3)
+    assert (read_image_bgr(tmp_path / "a.tif")[:, :, 1] // 40).tolist() == STORED[1]
+    with Image.open(tmp_path / "a.tif") as opened:
+        assert (to_bgr(opened)[:, :, 1] // 40).tolist() == STORED[1]
+        assert opened.filename == tmp_path / "a.tif" or opened.filename == str(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("kind", ["jpg", "avif", "mpo", "apng"])
 def test_size_is_that_of_the_image_as_it_is_read(tmp_path, kind, orientation):
     image = Image.new("RGB", (50, 30))
