@@ -79,19 +79,20 @@ def as_ours(module: nn.Module) -> Any:
     return module if is_ours(module) else same_state(module, _view_class(type(module)))
 
 
-def is_ours(module: UntypedModule) -> bool:
+def is_ours(module: nn.Module) -> bool:
     """Whether a module and its parts are of ours already, and trace what they do in inference."""
     stock = _stock_class(type(module))
     if stock is None or not isinstance(module, _OURS[stock][0]):
         return False
-    if hasattr(module, "require_traceable"):
+    own: UntypedModule = module
+    if hasattr(own, "require_traceable"):
         try:
-            module.require_traceable()
+            own.require_traceable()
         except TypeError:
             return False
-    elif module.why_not_traced() is not None:
+    elif own.why_not_traced() is not None:
         return False
-    return all(is_ours(getattr(module, part)) for part in _OURS[stock][2])
+    return all(is_ours(getattr(own, part)) for part in _OURS[stock][2])
 
 
 def _stock_class(kind: type) -> type[nn.Module] | None:
