@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from detectron2.config import CfgNode, LazyCall
+from detectron2.config import LazyCall
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, MViT, SimpleFeaturePyramid, SwinTransformer, ViT
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
@@ -97,7 +97,7 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
     "mask_rcnn_FPN_keypoints": (_MASK, {"KEYPOINT_ON": True, "ROI_HEADS.NUM_CLASSES": 1}),
     "mask_rcnn_FPN_point_rend": (_MASK, _POINT_REND),
     "mask_rcnn_FPN_implicit_point_rend": (
-        _MASK, {**_POINT_REND, "ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead", "POINT_HEAD.NUM_CONV": 2},
+        _MASK, {**_POINT_REND, "ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead", "POINT_HEAD.NAME": "ImplicitPointHead"},
     ),
     "keypoint_rcnn_FPN": (_KEYPOINT, {}),
     "keypoint_rcnn_FPN_cascade": (
@@ -136,6 +136,7 @@ def _fcos(model: DictConfig, norm: str) -> None:
 
 def _shallow(model: DictConfig) -> None:
     model.backbone.bottom_up.stages.depth = 18
+    model.backbone.bottom_up.stages.pop("stride_in_1x1")  # of bottlenecks
 
 
 def _fpn(model: DictConfig, bottom_up: Any, features: list[str]) -> None:
@@ -180,7 +181,7 @@ def _vit(model: DictConfig) -> None:
 def _regnet(model: DictConfig) -> None:
     names = ["s1", "s2", "s3", "s4"]
     net = LazyCall(RegNet)(
-        stem_class=SimpleStem, stem_width=16, block_class=ResBottleneckBlock, depth=6, w_a=20.0, w_0=24, w_m=2.2,
+        stem_class=SimpleStem, stem_width=16, block_class=ResBottleneckBlock, depth=8, w_a=24.0, w_0=24, w_m=2.5,
         group_width=8, norm="FrozenBN", out_features=names,
     )  # fmt: skip
     _fpn(model, net, names)
