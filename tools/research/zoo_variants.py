@@ -1,4 +1,4 @@
-"""Detectors that Detectron2's classes build and its zoo has no config of: norms, losses, backbones, heads, put together.
+"""Detectors that Detectron2's classes build and its zoo has no config of: other norms, losses, backbones, heads.
 
 They are small, so that all of them run quickly.
 """
@@ -86,7 +86,8 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
         _C4, {"ROI_HEADS.NAME": "Res5ROIHeads", "ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True},
     ),
     "faster_rcnn_C4_StandardROIHeads": (
-        _C4, {"ROI_HEADS.NAME": "StandardROIHeads", "ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead", "ROI_BOX_HEAD.NUM_FC": 1},
+        _C4,
+        {"ROI_HEADS.NAME": "StandardROIHeads", "ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead", "ROI_BOX_HEAD.NUM_FC": 1},
     ),
     "faster_rcnn_DC5": ("COCO-Detection/faster_rcnn_R_50_DC5_1x.yaml", _BOTTLENECKS),
     "fast_rcnn_FPN_masks": (_FAST, {"MASK_ON": True}),
@@ -97,7 +98,8 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
     "mask_rcnn_FPN_keypoints": (_MASK, {"KEYPOINT_ON": True, "ROI_HEADS.NUM_CLASSES": 1}),
     "mask_rcnn_FPN_point_rend": (_MASK, _POINT_REND),
     "mask_rcnn_FPN_implicit_point_rend": (
-        _MASK, {**_POINT_REND, "ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead", "POINT_HEAD.NAME": "ImplicitPointHead"},
+        _MASK,
+        {**_POINT_REND, "ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead", "POINT_HEAD.NAME": "ImplicitPointHead"},
     ),
     "keypoint_rcnn_FPN": (_KEYPOINT, {}),
     "keypoint_rcnn_FPN_cascade": (
@@ -115,7 +117,8 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
        for norm in ("GN", "BN", "SyncBN", "FrozenBN", "naiveSyncBN", "LN")},
     "retinanet_FPN_giou": (_RETINANET, {"RETINANET.BBOX_REG_LOSS_TYPE": "giou"}),
     "retinanet_FPN_one_anchor": (
-        _RETINANET, {"ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]], "ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]]},
+        _RETINANET,
+        {"ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]], "ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]]},
     ),
     "semantic": ("Misc/semantic_R_50_FPN_1x.yaml", {}),
 }  # fmt: skip
@@ -188,7 +191,8 @@ def _regnet(model: DictConfig) -> None:
 
 
 _LAZY: dict[str, tuple[str, Callable[[DictConfig], None]]] = {
-    **{f"fcos_FPN_{norm or 'no_norm'}": (_FCOS, partial(_fcos, norm=norm)) for norm in ("GN", "BN", "SyncBN", "LN", "")},
+    **{f"fcos_FPN_{norm or 'no_norm'}": (_FCOS, partial(_fcos, norm=norm))
+       for norm in ("GN", "BN", "SyncBN", "LN", "")},
     "mask_rcnn_MViT": (_LAZY_MASK, _mvit),
     "mask_rcnn_Swin": (_LAZY_MASK, _swin),
     "mask_rcnn_ViT": (_LAZY_MASK, _vit),
