@@ -9,68 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
 from detectron2.modeling.meta_arch.fcos import FCOSHead
 from detectron2.modeling.meta_arch.retinanet import RetinaNetHead
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, Predictions
-from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
-
-NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d, nn.GroupNorm)
-
-
-@dataclass
-class Layer:
-    """A convolution, its norm if any, and the ReLU behind them, with what a forward pass left there.
-
-    Attributes:
-        conv: keeps the grid: stride 1, odd kernel, half of it as padding. Detectron2's ``Conv2d``, which runs norm and
-            ReLU itself, counts by its weights alone.
-        norm: None, batch norm in eval mode, or group norm.
-        relu: the activation.
-        masks: for each level (N, C, H, W) bool, where the ReLU let through.
-        deviations: for each level (N, C), of group norm: the deviation that it divided by.
-    """
-
-    conv: nn.Conv2d
-    norm: UntypedModule | None
-    relu: nn.Module
-    masks: list[Tensor] = field(default_factory=list)
-    deviations: list[Tensor] = field(default_factory=list)
-
-
-@dataclass
-class Output:
-    """One of the O scalars that a head gives for an anchor: the channel ``anchor * stride + offset`` of a convolution.
-
-    Attributes:
-        conv: the output convolution.
-        stride: channels of an anchor.
-        offset: the scalar's place among them; None for the class of the detection.
-    """
-
-    conv: nn.Conv2d
-    stride: int
-    offset: int | None
-
-    def channels(self, anchors: Tensor, classes: Tensor) -> Tensor:
-        """(D,) int64 channels for (D,) anchors of a cell and classes."""
-        return anchors * self.stride + (classes if self.offset is None else self.offset)
-
-
-@dataclass
-class Branch:
-    """Layers from the features upward, and the numbers of the outputs on top of them."""
-
-    layers: list[Layer]
-    outputs: list[int]
+from .dense_layers import Branch, Output, keeps_grid, layers_of
 
 
 class TracedDenseHead(ABC):
@@ -213,29 +161,12 @@ class TracedDenseHead(ABC):
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Keeps masks and norms' deviations of the head's own pass inside the block; the hooks go at its end."""
-        handles = []
-        for branch in self.branches:
-            for layer in branch.layers:
-                handles.append(layer.relu.register_forward_hook(in_this_thread(_keep_mask(layer))))
-                if isinstance(layer.norm, nn.GroupNorm):
-                    keep = in_this_thread(_keep_deviation(layer))
-                    handles.append(layer.norm.register_forward_pre_hook(keep))
+        handles = [one for branch in self.branches for layer in branch.layers for one in layer.watch()]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-    def scale(self, layer: Layer, level: int) -> Tensor | None:
-        """(N or 1, C): what the layer's norm multiplies by at its frozen statistics; None without a norm.
-
-        With a graph to the norm's weight, where gradients are on.
-        """
-        if layer.norm is None:
-            return None
-        if isinstance(layer.norm, nn.GroupNorm):
-            return layer.norm.weight / layer.deviations[level]
-        return (layer.norm.weight / (layer.norm.running_var + layer.norm.eps).sqrt())[None]
 
     def keep_class_branch(self) -> None:
         """Forgets the branches that the class logit does not come from, so that :meth:`recording` passes them over."""
@@ -247,13 +178,13 @@ class TracedDenseHead(ABC):
         self.outputs = [Output(convs[result], stride, offset) for result, stride, offset in self.layout]
         branches = []
         for subnet, tops in parts:
-            layers = _layers_of(subnet)
+            layers = layers_of(subnet)
             if isinstance(layers, str):
                 return f"in the head, {layers}"
             numbers = [k for k, output in enumerate(self.outputs) if any(output.conv is conv for conv in tops)]
             branches.append(Branch(layers, numbers))
         for conv in convs:
-            if not _keeps_grid(conv):
+            if not keeps_grid(conv):
                 return f"an output convolution does not keep the grid: {conv}"
         relus = [layer.relu for branch in branches for layer in branch.layers]
         if len({id(relu) for relu in relus}) < len(relus):
@@ -316,49 +247,3 @@ def _untouched(level: Tensor, channels: int) -> Tensor:
     except RuntimeError:
         return level
     return level.clone()
-
-
-def _layers_of(modules: Sequence[UntypedModule]) -> list[Layer] | str:
-    """Reads convolution, norm or nothing, ReLU, and so on; a few words where something else stands among them."""
-    layers: list[Layer] = []
-    pending: list[UntypedModule] = []
-    for module in modules:
-        if type(module) is nn.ReLU and pending:
-            layers.append(Layer(pending[0], pending[1] if len(pending) == 2 else None, module))
-            pending = []
-        elif not pending and _keeps_grid(module, Conv2d) and type(module.activation) is nn.ReLU:
-            if module.norm is not None and type(module.norm) not in NORMS:
-                return f"{type(module.norm).__name__} is not known where it stands"
-            layers.append(Layer(module, module.norm, module.activation))
-        elif not pending and _keeps_grid(module) or len(pending) == 1 and type(module) in NORMS:
-            pending.append(module)
-        else:
-            return f"{type(module).__name__} is not known where it stands"
-    return layers if not pending else "the last convolution has no ReLU behind it"
-
-
-def _keeps_grid(module: UntypedModule, kind: type[Any] = nn.Conv2d) -> bool:
-    if kind is not type(module):
-        return False
-    size: int = module.kernel_size[0]
-    wanted = {"kernel_size": (size, size), "padding": (size // 2, size // 2), "stride": (1, 1), "dilation": (1, 1)}
-    plain = size % 2 == 1 and module.groups == 1 and module.padding_mode == "zeros"
-    return plain and all(getattr(module, k) == v for k, v in wanted.items())
-
-
-def _keep_mask(layer: Layer):
-    def hook(_module, _inputs, output):
-        layer.masks.append(output > 0)
-
-    return hook
-
-
-def _keep_deviation(layer: Layer):
-    def hook(norm, inputs):
-        groups = inputs[0].detach().flatten(2).reshape(len(inputs[0]), norm.num_groups, -1)
-        # Half precision is not enough for the statistics. torch.var takes seven times as long.
-        groups = groups.to(torch.promote_types(groups.dtype, torch.float32))
-        deviation = ((groups - groups.mean(2, keepdim=True)).square_().mean(2) + norm.eps).sqrt()
-        layer.deviations.append(deviation.repeat_interleave(norm.num_channels // norm.num_groups, 1))
-
-    return hook

@@ -5,14 +5,18 @@ anything. What a head of one's own does between its parts can't be read off them
 RoI alone, see :class:`odam_d2.modeling.pooled.TracedRoIHead`.
 """
 
+import math
 from collections.abc import Iterable
 
+import torch
 from detectron2.layers import Conv2d, ConvTranspose2d, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from detectron2.layers.batch_norm import LayerNorm as ChannelLayerNorm
 from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..utils.untyped import UntypedModule
 
 # Heads, predictors and blocks that treat each RoI on its own, as long as their parts do.
 INSTANCE_WISE_MODULES: set[type[nn.Module]] = {
@@ -38,6 +42,8 @@ _KNOWN_PARTS: frozenset[type[nn.Module]] = frozenset(
         nn.GroupNorm, nn.LayerNorm, ChannelLayerNorm, nn.InstanceNorm2d,
     }
 )  # fmt: skip
+# What one item's outputs may differ by when it is asked for alone, relative to the largest: kernels of another size.
+ALONE_TOLERANCE = 1e-3
 # Forward methods of batch norms that take fixed statistics in eval mode.
 _FIXED_NORMS = {_BatchNorm.forward, nn.SyncBatchNorm.forward, NaiveSyncBatchNorm.forward}
 
@@ -75,9 +81,35 @@ def unknown_types(modules: Iterable[nn.Module]) -> tuple[list[str], list[str]]:
 
 
 def why_norm_not_fixed(norm: _BatchNorm) -> str | None:
-    """In a few words, why a batch norm may take its statistics from the batch; None if it doesn't."""
-    if "forward" in vars(norm) or type(norm).forward not in _FIXED_NORMS:
-        return "has a `forward` of its own"
+    """In a few words, why a batch norm may take its statistics from the batch; None if it doesn't.
+
+    A norm with a forward pass of its own is asked for two items together and for the first alone.
+    """
     if norm.training:
         return "stays in training mode"
-    return "keeps no running ones" if norm.running_mean is None else None
+    if norm.running_mean is None:
+        return "keeps no running ones"
+    if "forward" in vars(norm):
+        return "has a `forward` of its own"
+    if type(norm).forward in _FIXED_NORMS or _says_the_same_alone(norm):
+        return None
+    return "has a `forward` of its own that takes them from the batch"
+
+
+@torch.no_grad()
+def _says_the_same_alone(norm: UntypedModule) -> bool:
+    """Whether a norm makes the same of an item alone and beside a very different one."""
+    # A second object, without hooks: a norm may count what it sees, or learn from it.
+    apart: UntypedModule = object.__new__(type(norm))
+    apart.__dict__.update(norm.__dict__)
+    apart._buffers = {name: None if value is None else value.clone() for name, value in norm._buffers.items()}
+    dimensions = 1 if isinstance(norm, nn.BatchNorm1d) else 3 if isinstance(norm, nn.BatchNorm3d) else 2
+    shape = (2, norm.num_features, *[3] * dimensions)
+    two = torch.arange(1.0, 1.0 + math.prod(shape)).sin().view(shape).to(norm.running_mean)
+    two[1] = 3 * two[1] + 5
+    two = two * norm.running_var.sqrt().view(1, -1, *[1] * dimensions)
+    try:
+        together, alone = apart.forward(two)[:1], apart.forward(two[:1])
+        return bool((together - alone).abs().amax() <= ALONE_TOLERANCE * together.abs().amax())
+    except (RuntimeError, ValueError, TypeError, AttributeError):  # it wants more than a map, or more than one
+        return False

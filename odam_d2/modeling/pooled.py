@@ -17,12 +17,9 @@ from torch import Tensor, nn
 from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
 from .box_branches import BoxBranch, branch_scalars, why_branch_not_instance_wise
-from .instance_wise import unknown_types
+from .instance_wise import ALONE_TOLERANCE, unknown_types
 from .provenance import BOX_FIELD, ROW_FIELD, rows_of_kept
 from .repeats import RepeatsInference
-
-# What one RoI's outputs may differ by when it is asked for alone, relative to the largest: kernels of another size.
-ALONE_TOLERANCE = 1e-3
 
 
 def assign_levels(pooler: ROIPooler, boxes: Tensor) -> Tensor:

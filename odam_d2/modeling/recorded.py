@@ -21,8 +21,8 @@ from ..structures import DetectionTrace, Predictions
 from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
 from .box_branches import BoxBranch, branch_scalars, why_branch_not_instance_wise
-from .instance_wise import unknown_types
-from .pooled import ALONE_TOLERANCE, BoxStage, PooledStage
+from .instance_wise import ALONE_TOLERANCE, unknown_types
+from .pooled import BoxStage, PooledStage
 from .score_rules import MeanScore, ScoreRule
 
 _ARGUMENTS = ("images", "features", "proposals")

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from ..explain.engines.dense import DenseEngine
 from ..explain.engines.dense_gradients import DenseGradients, Place, WindowGradients
-from ..modeling.dense import Branch, TracedDenseHead
+from ..modeling.dense import TracedDenseHead
+from ..modeling.dense_layers import Branch
 from ..ops.receptive_field import transposed_convolution
 from ..structures import DetectionTrace, HeatMaps
 from ..utils.untyped import UntypedModule

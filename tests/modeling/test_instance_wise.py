@@ -1,9 +1,11 @@
 """What is in a head, and which batch norms keep their statistics."""
 
 import pytest
+import torch
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm, ShapeSpec
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import nn
+from torch.nn import functional as F
 
 from odam_d2.modeling import instance_wise
 from odam_d2.modeling.instance_wise import register_instance_wise, unknown_types, why_norm_not_fixed
@@ -20,8 +22,26 @@ class Made(nn.Module):
 
 
 class OwnNorm(nn.BatchNorm2d):
+    """Fixed statistics, and an activation behind them, as backbones of timm have it."""
+
     def forward(self, x):
-        return x
+        self.seen = getattr(self, "seen", 0) + 1
+        self.running_mean += 0.5
+        return F.relu(F.batch_norm(x, torch.zeros(4), self.running_var, self.weight, self.bias, False, 0.0, self.eps))
+
+
+class OfTheBatch(nn.BatchNorm2d):
+    """Statistics of the batch in eval mode as well."""
+
+    def forward(self, x):
+        return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+
+
+class OfTheItems(nn.BatchNorm1d):
+    """The mean of the items, and fixed deviations."""
+
+    def forward(self, x):
+        return x - x.mean(0) + self.bias[:, None]
 
 
 class Renamed(nn.BatchNorm2d):
@@ -54,8 +74,14 @@ def test_norms_with_fixed_statistics(kind):
     assert why_norm_not_fixed(kind(4, track_running_stats=False).eval()) == "keeps no running ones"
 
 
-def test_norms_that_are_not_known():
-    assert why_norm_not_fixed(OwnNorm(4).eval()) == "has a `forward` of its own"
+def test_norms_that_are_not_known_are_asked_for_an_item_alone():
+    own = OwnNorm(4).eval()
+    own.register_forward_pre_hook(lambda *_: pytest.fail("a hook saw what no image gave"))
+    assert why_norm_not_fixed(own) is None
+    assert own.running_mean.tolist() == [0] * 4 and not hasattr(own, "seen")
+    assert why_norm_not_fixed(OwnNorm(4)) == "stays in training mode"
+    for kind in (OfTheBatch, OfTheItems):
+        assert why_norm_not_fixed(kind(4).eval()) == "has a `forward` of its own that takes them from the batch"
     patched = nn.BatchNorm2d(4).eval()
     patched.forward = lambda x: x
     assert why_norm_not_fixed(patched) == "has a `forward` of its own"

@@ -232,9 +232,7 @@ def page(rows: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = script_parser(__doc__)
-    parser.add_argument(
-        "--output", required=True, metavar="JSON", help="file of the rows; those that it holds are kept"
-    )
+    parser.add_argument("--output", required=True, metavar="JSON", help="file of rows; those that it has are kept")
     parser.add_argument("--page", metavar="FILE", help="also write the rows as Markdown")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="cases whose names hold one of these")
     parser.add_argument("--again", action="store_true", help="compute rows anew that --output holds already")

@@ -1,4 +1,4 @@
-"""Every config of Detectron2's zoo, further folders of configs, and what is built from them: shared by zoo.py and tests.
+"""Every config of Detectron2's zoo, further folders of configs, and their detectors; zoo.py and tests share it.
 
 A case is a file, or a file with changes that this project wrote: options of a yaml, or a function that changes what was
 read.

@@ -1,4 +1,4 @@
-"""Detectors that Detectron2's classes build and its zoo has no config of: norms, losses, backbones, heads, put together.
+"""Detectors that Detectron2's classes build and its zoo has no config of: other norms, losses, backbones, heads.
 
 They are small, so that all of them run quickly.
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from detectron2.config import CfgNode, LazyCall
+from detectron2.config import LazyCall
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import FPN, MViT, SimpleFeaturePyramid, SwinTransformer, ViT
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
@@ -86,7 +86,8 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
         _C4, {"ROI_HEADS.NAME": "Res5ROIHeads", "ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True},
     ),
     "faster_rcnn_C4_StandardROIHeads": (
-        _C4, {"ROI_HEADS.NAME": "StandardROIHeads", "ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead", "ROI_BOX_HEAD.NUM_FC": 1},
+        _C4,
+        {"ROI_HEADS.NAME": "StandardROIHeads", "ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead", "ROI_BOX_HEAD.NUM_FC": 1},
     ),
     "faster_rcnn_DC5": ("COCO-Detection/faster_rcnn_R_50_DC5_1x.yaml", _BOTTLENECKS),
     "fast_rcnn_FPN_masks": (_FAST, {"MASK_ON": True}),
@@ -97,7 +98,8 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
     "mask_rcnn_FPN_keypoints": (_MASK, {"KEYPOINT_ON": True, "ROI_HEADS.NUM_CLASSES": 1}),
     "mask_rcnn_FPN_point_rend": (_MASK, _POINT_REND),
     "mask_rcnn_FPN_implicit_point_rend": (
-        _MASK, {**_POINT_REND, "ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead", "POINT_HEAD.NUM_CONV": 2},
+        _MASK,
+        {**_POINT_REND, "ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead", "POINT_HEAD.NAME": "ImplicitPointHead"},
     ),
     "keypoint_rcnn_FPN": (_KEYPOINT, {}),
     "keypoint_rcnn_FPN_cascade": (
@@ -115,7 +117,8 @@ _YAML: dict[str, tuple[str, Mapping[str, Any]]] = {
        for norm in ("GN", "BN", "SyncBN", "FrozenBN", "naiveSyncBN", "LN")},
     "retinanet_FPN_giou": (_RETINANET, {"RETINANET.BBOX_REG_LOSS_TYPE": "giou"}),
     "retinanet_FPN_one_anchor": (
-        _RETINANET, {"ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]], "ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]]},
+        _RETINANET,
+        {"ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]], "ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]]},
     ),
     "semantic": ("Misc/semantic_R_50_FPN_1x.yaml", {}),
 }  # fmt: skip
@@ -136,6 +139,7 @@ def _fcos(model: DictConfig, norm: str) -> None:
 
 def _shallow(model: DictConfig) -> None:
     model.backbone.bottom_up.stages.depth = 18
+    model.backbone.bottom_up.stages.pop("stride_in_1x1")  # of bottlenecks
 
 
 def _fpn(model: DictConfig, bottom_up: Any, features: list[str]) -> None:
@@ -180,14 +184,15 @@ def _vit(model: DictConfig) -> None:
 def _regnet(model: DictConfig) -> None:
     names = ["s1", "s2", "s3", "s4"]
     net = LazyCall(RegNet)(
-        stem_class=SimpleStem, stem_width=16, block_class=ResBottleneckBlock, depth=6, w_a=20.0, w_0=24, w_m=2.2,
+        stem_class=SimpleStem, stem_width=16, block_class=ResBottleneckBlock, depth=8, w_a=24.0, w_0=24, w_m=2.5,
         group_width=8, norm="FrozenBN", out_features=names,
     )  # fmt: skip
     _fpn(model, net, names)
 
 
 _LAZY: dict[str, tuple[str, Callable[[DictConfig], None]]] = {
-    **{f"fcos_FPN_{norm or 'no_norm'}": (_FCOS, partial(_fcos, norm=norm)) for norm in ("GN", "BN", "SyncBN", "LN", "")},
+    **{f"fcos_FPN_{norm or 'no_norm'}": (_FCOS, partial(_fcos, norm=norm))
+       for norm in ("GN", "BN", "SyncBN", "LN", "")},
     "mask_rcnn_MViT": (_LAZY_MASK, _mvit),
     "mask_rcnn_Swin": (_LAZY_MASK, _swin),
     "mask_rcnn_ViT": (_LAZY_MASK, _vit),

@@ -1,4 +1,4 @@
-"""Random weights with which any of Detectron2's detectors finds something: shared by zoo.py and the tests of the zoo."""
+"""Random weights with which any of Detectron2's detectors finds something; zoo.py and tests share them."""
 
 from collections.abc import Callable
 from typing import Any

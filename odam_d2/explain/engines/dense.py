@@ -17,7 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ...modeling.dense import Branch, TracedDenseHead
+from ...modeling.dense import TracedDenseHead
+from ...modeling.dense_layers import Branch
 from ...structures import DetectionTrace, HeatMaps
 from ..agreement import require_reported_scores
 from ..base import SmoothingEngine, register_engine

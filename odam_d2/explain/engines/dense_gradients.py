@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...modeling.dense import Branch, Layer, TracedDenseHead
+from ...modeling.dense import TracedDenseHead
+from ...modeling.dense_layers import Branch, Layer
 from ...ops.receptive_field import Scratch, WindowedConvolution, cell_table, window_cells
 from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace
@@ -176,7 +177,7 @@ class WindowGradients(DenseGradients):
         corner = (place.y - side // 2, place.x - side // 2)
         cells, index = window_cells(place.image_index, *corner, (side, side), grid)
         table = cell_table(masks, cells)
-        scale = self.head.scale(layer, place.level)
+        scale = layer.scale(place.level)
         if scale is not None:
             table[:-1] *= scale.expand(len(masks), -1)[cells // (grid[0] * grid[1])]
         return table[index]
@@ -233,7 +234,7 @@ class GridGradients(DenseGradients):
                 hidden = leaf
                 for layer in branch.layers:
                     hidden = F.conv2d(hidden, layer.conv.weight, layer.conv.bias, padding=layer.conv.padding)
-                    hidden = F.relu(hidden if layer.norm is None else layer.norm(hidden))
+                    hidden = F.relu(layer.normalise(hidden, level))
             self.graphs[key] = (leaf, hidden)
         return self.graphs[key]
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from detectron2.layers import CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import nn
 
 from odam_d2.explain import build_explainer
@@ -204,13 +205,53 @@ def test_a_score_that_nothing_moves_has_an_empty_map():
     assert len(maps) == len(GIVEN) and not maps.values.any()
 
 
-def test_batch_norm_shared_by_levels_is_exact():
-    model = dense_detector("RetinaNet", "FrozenBN")
-    for module in model.head.modules():
-        if hasattr(module, "running_var"):
+@torch.no_grad()
+def trained_norms(head):
+    """Batch norms whose statistics and scales differ, from level to level where each has its own."""
+    for module in head.modules():
+        if getattr(module, "running_var", None) is not None:
+            module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.5, 2.0)
+        if isinstance(module, CycleBatchNormList | nn.BatchNorm2d | FrozenBatchNorm2d) and module.weight is not None:
             module.weight.uniform_(0.5, 1.5)
+            module.bias.uniform_(-0.2, 0.2)
+
+
+@pytest.mark.filterwarnings("error:explaining by plain autograd")
+@pytest.mark.parametrize("architecture, norm, kind", [
+    ("RetinaNet", "FrozenBN", FrozenBatchNorm2d), ("RetinaNet", "naiveSyncBN_N", NaiveSyncBatchNorm),
+    ("OdamFCOS", "nnSyncBN", nn.SyncBatchNorm), ("RetinaNet", "BN", CycleBatchNormList),
+    ("OdamFCOS", "SyncBN", CycleBatchNormList),
+])  # fmt: skip
+def test_batch_norm_with_fixed_statistics_is_exact(architecture, norm, kind):
+    model = dense_detector(architecture, norm)
+    assert [type(layer) for layer in model.head.cls_subnet][1] is kind
+    trained_norms(model.head)
     assert max(errors(model, INPUTS[:1], [GIVEN], ("score", "left"))) < 1e-4
+    maps = build_explainer(model, attributes=("score",))(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
+    assert all(bool(one.any()) for one in maps.to_image("score", False))
+    # Whoever detects next begins with the first level's norm.
+    assert not any(getattr(module, "_pos", 0) for module in model.head.modules())
+
+
+@pytest.mark.parametrize("group_norm", ["frozen", "exact"])
+def test_norms_without_weights(group_norm):
+    model = dense_detector("OdamFCOS", "GN")
+    for subnet in (model.head.cls_subnet, model.head.bbox_subnet):
+        for number, layer in enumerate(subnet):
+            if type(layer) is nn.GroupNorm:
+                subnet[number] = (
+                    nn.GroupNorm(32, 32, affine=False) if group_norm == "exact" else nn.BatchNorm2d(32, affine=False)
+                ).eval()
+    assert max(errors(model, INPUTS[:1], [GIVEN], ("score", "left"), group_norm=group_norm)) < 1e-4
+
+
+def test_a_cycle_of_norms_beside_group_norm():
+    model = trained_like(dense_detector("OdamFCOS", "GN"))
+    cycle = CycleBatchNormList(5, num_features=32).eval()
+    model.head.cls_subnet[1] = cycle
+    trained_norms(cycle)
+    assert max(errors(model, INPUTS[:1], [GIVEN], ("score", "left"), group_norm="exact")) < 1e-4
 
 
 def test_a_head_that_is_not_known_hands_over_with_one_warning(detector):
