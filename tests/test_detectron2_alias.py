@@ -297,3 +297,29 @@ def test_one_error_names_both_remedies(missing, program):
     assert message.startswith("ImportError: ")
     assert OFFICIAL_REMEDY in message
     assert "make install" in message and "LabGym==3.1.2" in message
+
+
+@needs_alias
+def test_the_model_zoo_does_without_pkg_resources():
+    """It is neither imported, where it is there, nor missed where it isn't; who wants it gets the real one."""
+    program = """
+    import sys
+
+    class Gone:
+        def find_spec(self, name, path=None, target=None):
+            if name == "pkg_resources":
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Gone())
+    from detectron2 import model_zoo
+
+    file = model_zoo.get_config_file("COCO-Detection/retinanet_R_50_FPN_1x.yaml")
+    assert file.endswith("model_zoo/configs/COCO-Detection/retinanet_R_50_FPN_1x.yaml"), file
+    assert len(model_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x.py").model) > 3
+    assert "pkg_resources" not in sys.modules
+    try:
+        import pkg_resources
+    except ModuleNotFoundError:
+        print("still missing")
+    """
+    assert run_python("-c", textwrap.dedent(program)).stdout.strip() == "still missing"

@@ -51,8 +51,8 @@ IGNORED = (
     ForeignWarning(
         "pkg_resources is deprecated as an API",
         UserWarning,
-        r"(LabGym\.)?detectron2\.model_zoo",
-        "detectron2.model_zoo finds its files with it; setup.py holds setuptools at a version that has it",
+        r"(LabGym\.)?detectron2\.(model_zoo|config\.lazy)",
+        "the official detectron2.model_zoo finds its files with it; setup.py holds setuptools at a version that has it",
     ),
     ForeignWarning(
         r"You'd better set embed_dim \(d_model\)",
@@ -63,8 +63,8 @@ IGNORED = (
     ForeignWarning(
         "The given NumPy array is not writable",
         UserWarning,
-        r"(LabGym\.)?detectron2\.data\.detection_utils",
-        "detectron2.data.detection_utils makes tensors of decoded masks, and writes to none of them",
+        r"(LabGym\.)?detectron2\.data\.(detection_utils|dataset_mapper)",
+        "detectron2.data makes tensors of decoded masks and of grey images, and writes to none of them",
     ),
     ForeignWarning(
         r"Importing from timm\.models\.layers is deprecated",

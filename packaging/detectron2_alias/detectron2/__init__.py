@@ -11,10 +11,12 @@ is copied here. Installing the official package replaces this one.
 
 import importlib
 import logging
+import os
 import sys
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
+from types import ModuleType
 
 _ALIAS = "detectron2"
 _REAL = "LabGym.detectron2"
@@ -51,6 +53,37 @@ class _AliasFinder(MetaPathFinder):
         return ModuleSpec(fullname, _SameModule(real), origin=real.origin, is_package=is_package)
 
 
+class _ZooFinder(MetaPathFinder):
+    """Lets the model zoo do without ``pkg_resources``, which setuptools has dropped and Python brings no more.
+
+    The zoo asks it for one thing, the path of a file beside a package. While its module runs, and only then, a module
+    that knows this stands in for it.
+    """
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != _REAL + ".model_zoo.model_zoo":
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None:
+            run = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: _with_stand_in(run, module)
+        return spec
+
+
+def _with_stand_in(run, module) -> None:
+    stand_in = ModuleType("pkg_resources")
+    stand_in.resource_filename = lambda package, name: os.path.join(os.path.dirname(find_spec(package).origin), name)
+    own = sys.modules.get("pkg_resources")
+    sys.modules["pkg_resources"] = stand_in
+    try:
+        run(module)
+    finally:
+        if own is None:
+            del sys.modules["pkg_resources"]
+        else:
+            sys.modules["pkg_resources"] = own
+
+
 def _log_under_the_alias() -> None:
     """Makes a logger that is asked for by the copy's name that of the alias: the one that people set up and read.
 
@@ -67,6 +100,7 @@ def _log_under_the_alias() -> None:
 
 
 _log_under_the_alias()
+sys.meta_path.insert(0, _ZooFinder())
 try:
     sys.modules[__name__] = importlib.import_module(_REAL)
 except ModuleNotFoundError as error:
