@@ -135,6 +135,7 @@ class TracedLocationHead(TracedDenseHead):
 
     def boxes_of(self, outputs: Tensor, centres: Tensor, levels: Tensor) -> Tensor:
         """(..., 4) XYXY in model-input pixels from (..., 4) outputs of locations at (..., 2), of (...) levels."""
+        outputs = outputs.float()  # as locations are
         factors, strides = self.factors(outputs), outputs.new_tensor(self.strides)
         pixels = DISTANCES[self.distances](outputs * factors[levels][..., None]) * strides[levels][..., None]
         return torch.cat([centres - pixels[..., :2], centres + pixels[..., 2:]], -1)

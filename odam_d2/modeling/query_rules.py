@@ -27,13 +27,14 @@ PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def _from_fractions(boxes: Tensor, frames: Tensor) -> Tensor:
     centres, half = boxes[..., :2], boxes[..., 2:] / 2
-    return torch.cat([centres - half, centres + half], -1) * frames[:, None]
+    return torch.cat([centres - half, centres + half], -1).float() * frames[:, None]
 
 
-# From (N, Q, 4) and (N, 4) width, height, width, height to XYXY in model-input pixels.
+# From (N, Q, 4) and (N, 4) width, height, width, height to XYXY in model-input pixels; in single precision, as
+# Detectron2's Boxes.
 DECODERS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "centres and sizes as fractions": _from_fractions,
-    "corners in pixels": lambda boxes, frames: boxes,
+    "corners in pixels": lambda boxes, frames: boxes.float(),
 }
 
 
@@ -119,7 +120,7 @@ def find_rule(
         UnmatchedError: if there is none.
     """
     logits, boxes = said.logits.detach(), said.boxes.detach()
-    frames = boxes.new_tensor([[w, h, w, h] for h, w in image_sizes])
+    frames = boxes.new_tensor([[w, h, w, h] for h, w in image_sizes], dtype=torch.float32)
     problem: Any = None
     for decoder in _likely_first(boxes):
         for probabilities in PROBABILITIES if logits.shape[2] != (num_classes or 0) + 1 else reversed(PROBABILITIES):

@@ -81,6 +81,13 @@ def test_images_that_are_resized_inside(kind):
         torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-6 * float(maps[1].max()))
 
 
+@pytest.mark.parametrize("amp", [False, True])
+def test_drise_masks_the_images_as_they_are_given(amp):
+    options = {"num_masks": 4, "progress": False, "amp": amp}
+    found = build_explainer(build(Half), "drise", **options)(INPUTS)
+    assert all(bool(one["instances"].heatmaps.to_image("score", normalize=False).any()) for one in found)
+
+
 def test_images_of_several_sizes_that_are_resized_unseen():
     with pytest.raises(ValueError, match="images of a batch must have one size where the detector resizes them inside"):
         build_explainer(build(Silent))(INPUTS)

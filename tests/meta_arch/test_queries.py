@@ -227,9 +227,14 @@ def test_what_is_not_found_among_the_queries_is_explained_by_the_graph(caplog):
         build_explainer(build(Shifted), attributes=("logit",))(INPUTS)
 
 
-def test_drise_asks_the_queries():
-    explainer = build_explainer(build(Dino), "drise", num_masks=4, progress=False)
-    assert [len(result["instances"].heatmaps) for result in explainer(INPUTS[:1])] == [5]
+@pytest.mark.parametrize("amp", [False, True])
+def test_drise_asks_the_queries(case, amp, caplog):
+    caplog.set_level(logging.INFO)
+    model, _ = case
+    (found,) = build_explainer(model, "drise", num_masks=4, progress=False, amp=amp)(INPUTS[:1])
+    assert len(found["instances"].heatmaps) == len(found["instances"])
+    # In half precision, too, detections are found again.
+    assert all("through its queries" in told for told in told_by(caplog))
 
 
 def test_other_arguments_of_inference_are_no_queries(caplog):

@@ -272,8 +272,8 @@ class Wrapper(Softmax):
         output = self.detr(images)
         results = self.inference(output["pred_logits"], output["pred_boxes"], None, images.image_sizes)
         return [
-            {"instances": detector_postprocess(one, x["height"], x["width"])}
-            for one, x in zip(results, batched_inputs, strict=True)
+            {"instances": detector_postprocess(one, x.get("height", size[0]), x.get("width", size[1]))}
+            for one, x, size in zip(results, batched_inputs, images.image_sizes, strict=True)
         ]
 
 

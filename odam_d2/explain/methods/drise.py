@@ -102,7 +102,8 @@ class DRISE(Explainer):
         chosen = (trace.image_index == number).nonzero()[:, 0]
         size, device = trace.image_sizes[number], trace.boxes.device
         grid = (-(-size[0] // self.stride), -(-size[1] // self.stride))
-        pixels = [(torch.arange(side, device=device) + 0.5) / side for side in size]
+        # Of the image as it is given, which a detector may resize inside.
+        pixels = [(torch.arange(side, device=device) + 0.5) / side for side in entry["image"].shape[-2:]]
         centres = [
             (torch.arange(cells, device=device) + 0.5) * self.stride / side
             for cells, side in zip(grid, size, strict=True)
