@@ -293,7 +293,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             empty="No annotated boxes in these images." if annotated
             else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
         )  # fmt: skip
-        whole_run = {**run, "versions": versions, "images": explained, "failures": failures, "image_files": account.as_json()}
+        whole_run = {
+            **run,
+            "versions": versions,
+            "images": explained,
+            "failures": failures,
+            "image_files": account.as_json(),
+        }
         write_json(output / "run.json", {**whole_run, **for_json(judged)})
     except OutputError as error:
         return failure(error)

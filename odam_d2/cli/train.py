@@ -78,7 +78,6 @@ def training_config(args: argparse.Namespace) -> DetectorConfig:
             f"{config.datasets_key} must name registered data sets; got {unknown}: choose among "
             f"{sorted(DatasetCatalog.list())}, or --import the file that registers them"
         )
-    require_classes(config, args.eval_only)
     weights = split_address(config.weights)[0]
     if weights and not args.resume and "://" not in weights and not PathManager.isfile(weights):
         raise ValueError(
@@ -175,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(wrong)
     try:
         config = training_config(args)  # what is wrong shows here, before processes start
+        require_classes(config, args.eval_only)
         if args.strict:
             splits = ("test",) if args.eval_only else ("train", "test")
             require_nothing_lost([name for split in splits for name in config.datasets(split)])

@@ -13,17 +13,10 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, MapDataset, build_detection_train_loader
-from detectron2.data.build import (
-    _train_loader_from_config,
-    filter_images_with_only_crowd_annotations,
-    get_detection_dataset_dicts,
-    trivial_batch_collator,
-)
+from detectron2.data.build import _train_loader_from_config, trivial_batch_collator
 from detectron2.utils import comm
 
-from ..data.account import Account
-from ..data.records import judged_records
-from ..data.registration import log_account, with_masks
+from ..data.training import training_records
 
 # What the parts of a run draw their numbers for: data, or a training step.
 DATA, STEP = 0, 1
@@ -97,31 +90,6 @@ class StreamOfBatches(torch.utils.data.Sampler):
                 complete += 1
                 if complete > self.start:
                     yield batch
-
-
-def training_records(cfg: CfgNode) -> Any:
-    """The training data that the config names, as Detectron2 gives them, without annotations that can't be used.
-
-    Returns:
-        Records; where the data set is none of records, the data set.
-    """
-    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    found = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=keypoints,
-        proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
-    )
-    if not isinstance(found, list):
-        return found
-    account = Account(", ".join(cfg.DATASETS.TRAIN))
-    records = judged_records(found, account)
-    if cfg.MODEL.MASK_ON:
-        records = with_masks(records, account)
-    log_account(account)
-    if account.left_out and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
-        records = filter_images_with_only_crowd_annotations(records)
-    return records
 
 
 def build_train_loader(cfg: CfgNode):

@@ -12,6 +12,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ..data.inputs import InputMaker
+from ..data.training import training_records
 from .base import DetectorConfig
 from .limits import limit_outputs
 
@@ -104,7 +105,9 @@ class YamlConfig(DetectorConfig):
         node = self.node.clone()
         node.defrost()
         node.DATALOADER.NUM_WORKERS = 0
-        return chain.from_iterable(build_detection_train_loader(node)), node.INPUT.FORMAT
+        return chain.from_iterable(
+            build_detection_train_loader(node, dataset=training_records(node))
+        ), node.INPUT.FORMAT
 
     def _build(self) -> nn.Module:
         model = build_model(self.node)

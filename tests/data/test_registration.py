@@ -87,15 +87,15 @@ def test_strict_registration(folder):
         DatasetCatalog.get(NAME)
 
 
-@pytest.mark.parametrize("key", ["DATASETS.TRAIN", "DATASETS.TEST"])
-def test_classes_of_data_sets_are_those_of_the_detector(folder, key):
+@pytest.mark.parametrize("key, split", [("DATASETS.TRAIN", "train"), ("DATASETS.TEST", "test")])
+def test_classes_of_data_sets_are_those_of_the_detector(folder, key, split):
     register_coco(NAME, folder / "a.json", folder)
     register_coco_instances(f"{NAME}_stock", {}, str(folder / "a.json"), str(folder))
     for name in (NAME, f"{NAME}_stock"):  # before either was read
-        require_fitting_classes(key, (name,), 2)
+        require_fitting_classes(key, split, (name,), 2)
         message = rf"`{key}` must .*; got '{name}' with 3 classes, \['animals', 'cat', 'dog'\], for a detector of 5"
         with pytest.raises(ValueError, match=message):
-            require_fitting_classes(key, (name,), 5)
+            require_fitting_classes(key, split, (name,), 5)
     with pytest.raises(ValueError, match=rf"`{key}` must .*'coco_2017_val' with 80 classes, \['person', .* of 3: name"):
-        require_fitting_classes(key, ("synthetic_scene_val", "coco_2017_val"), 3)
-    require_fitting_classes("DATASETS.TEST", ("crowdhuman_val",), 3)  # people alone count
+        require_fitting_classes(key, split, ("synthetic_scene_val", "coco_2017_val"), 3)
+    require_fitting_classes("DATASETS.TEST", "test", ("crowdhuman_val",), 3)  # people alone count
