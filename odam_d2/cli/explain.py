@@ -300,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "failures": failures,
             "image_files": account.as_json(),
         }
-        write_json(output / "run.json", {**whole_run, **for_json(judged)})
+        write_json(output / "run.json", {**run, "versions": versions, **outcome, **for_json(judged)})
     except OutputError as error:
         return failure(error)
     for line in account.remark_lines():

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ ImageLike = np.ndarray | str | os.PathLike | Image.Image
 
 # Formats of Pillow that are no images of pixels, or that other programs would have to be started for.
 _UNREAD = frozenset(("BUFR", "EPS", "FITS", "GRIB", "HDF5", "IM", "IPTC", "MCIDAS", "MPEG", "WMF"))
+_said: set[str] = set()  # remarks that were logged
 _DEEPEST = 65535  # the largest value of a 16-bit pixel
 _DARK = 4095  # 12 bits: an image whose values end here is nearly black among 16 bits
 _TURNS = {
@@ -58,7 +60,7 @@ def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
     Two kinds differ from there: transparent pixels are blended onto white, as browsers show them, where Detectron2
     uncovers the colour that the transparency hides; and 16-bit grey is scaled down by its full range (65535 -> 255; of
     a TIFF file with 9 to 15 bits by theirs), where Detectron2 cuts everything above 255 off. Of several frames or
-    pages the first is read.
+    pages the first is read. That 16 bits were scaled, or frames left out, is logged once.
 
     Args:
         path: the image.
@@ -70,7 +72,12 @@ def read_image_bgr(path: str | os.PathLike) -> np.ndarray:
         ValueError: if there is no such image, or it can't be decoded, or its pixels have no known range (floating
             point, or integers beyond 16 bits).
     """
-    return read_with_remarks(path)[0]
+    pixels, remarks = read_with_remarks(path)
+    for words in remarks:
+        if words not in _said:
+            _said.add(words)
+            logging.getLogger(__name__).warning(f"{os.fspath(path)!r}: {words}; of further images this isn't said")
+    return pixels
 
 
 def read_with_remarks(path: str | os.PathLike) -> tuple[np.ndarray, list[str]]:

@@ -1,6 +1,7 @@
 """What command lines share."""
 
 import argparse
+import io
 import re
 
 import pytest
@@ -73,3 +74,36 @@ def test_a_wrong_argument_exits_with_2(capsys, command):
     with pytest.raises(SystemExit, match="2"):
         load_command(command.replace("-", "_")).main(["--no-such-argument"])
     assert "usage: " in capsys.readouterr().err
+
+
+def read_input(*words, opts=()):
+    parser = argparse.ArgumentParser()
+    arguments.add_input(parser)
+    parser.add_argument("opts", nargs=argparse.REMAINDER)
+    args = arguments.opts_after_input(parser.parse_args(["--input", *words]))
+    return args.input, args.opts
+
+
+def test_options_of_the_config_behind_the_input(tmp_path, monkeypatch):
+    assert read_input("a.jpg", "b.jpg") == (["a.jpg", "b.jpg"], [])
+    assert read_input("a.jpg", "MODEL.WEIGHTS", "b.pth") == (["a.jpg"], ["MODEL.WEIGHTS", "b.pth"])
+    assert read_input("a.jpg", "b.jpg", "SEED", "1") == (["a.jpg", "b.jpg"], ["SEED", "1"])
+    assert read_input("a.jpg", "model.backbone.freeze_at=0") == (["a.jpg"], ["model.backbone.freeze_at=0"])
+    # A file of such a name is a file.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "IMG").touch()
+    assert read_input("a.jpg", "IMG") == (["a.jpg", "IMG"], [])
+
+
+def test_letters_that_the_terminal_does_not_know_are_escaped(monkeypatch):
+    """A pipe in ASCII, and a name with bytes that are no text."""
+    streams = {
+        name: io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True) for name in ("stdout", "stderr")
+    }
+    for name, stream in streams.items():
+        monkeypatch.setattr("sys." + name, stream)
+    arguments.command_parser("explain")
+    print("Report: 犬/\udcff")
+    assert arguments.failure(ValueError("got 'é\x1b[31m'\nsecond line")) == 1
+    written = {name: stream.buffer.getvalue().decode() for name, stream in streams.items()}
+    assert written == {"stdout": "Report: \\u72ac/\\udcff\n", "stderr": "error: got '\\xe9\\x1b[31m'\nsecond line\n"}

@@ -149,6 +149,14 @@ def test_sixteen_bits_are_said(tmp_path):
     assert read_with_remarks(save(tmp_path / "c.png", [[RED]]))[1] == []
 
 
+def test_remarks_are_logged_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("odam_d2.data.images._said", set())
+    for name in ("a.png", "b.png"):
+        read_image_bgr(save(tmp_path / name, [[0, 65535]], dtype=np.uint16))
+    (record,) = caplog.records
+    assert "a.png': its 16 bits are scaled to 8 by their full range; of further" in record.getMessage()
+
+
 @pytest.mark.parametrize("kind", ["png", "tif"])
 def test_twelve_bits_among_sixteen_are_nearly_black_which_is_said(tmp_path, kind):
     path = save(tmp_path / f"a.{kind}", [[0, 4095]], dtype=np.uint16)

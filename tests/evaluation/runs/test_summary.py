@@ -1,5 +1,8 @@
 """Means, intervals and files from results written by hand."""
 
+import csv
+import io
+
 import pytest
 
 from odam_d2.evaluation.bootstrap import bootstrap_interval
@@ -119,6 +122,15 @@ def test_nothing_to_measure(results):
     assert "no objects" in format_summary(summary, METHODS)
     assert len(objects_csv(results, METHODS, NAMES).splitlines()) == 1
     assert format_counts(summary["counts"])
+
+
+@pytest.mark.parametrize(
+    "name", ["a,b", 'say "dog"', "two\nlines", "bare\rreturn", "both\r\n", "=1+1", "犬 كلب", "|`$"]
+)
+def test_words_come_out_of_the_csv_as_they_went_in(name):
+    text = objects_csv([result(1, [1.0], [0.0], 0.5) | {"file_name": name}], METHODS, NAMES, [name])
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [(row["file_name"], row["class_name"], row["method"]) for row in rows] == [(name, name, m) for m in METHODS]
 
 
 def test_a_line_for_each_object_and_method():
