@@ -21,7 +21,7 @@ def read_json(path: str | os.PathLike) -> tuple[Any, str | None]:
     """What a file of JSON holds.
 
     Args:
-        path: the file, in UTF-8; or in an encoding that a byte order mark at its beginning tells.
+        path: the file, in UTF-8; or in UTF-16 or UTF-32, with or without a byte order mark.
 
     Returns:
         Its content; and in words what was done to read it, None for a plain file.
@@ -35,13 +35,28 @@ def read_json(path: str | os.PathLike) -> tuple[Any, str | None]:
         raise ValueError(f"{error.strerror or error}: name a file that is there and may be read") from error
     if not data.strip():
         raise ValueError("the file is empty: write it again")
-    mark, encoding = next((one for one in _MARKS if data.startswith(one[0])), (b"", "utf-8"))
+    mark, encoding = encoding_of(data)
     try:
         content = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise ValueError(
+                f"it begins in {encoding.upper()} and goes on otherwise at byte {error.start + len(mark) + 1}: it was "
+                "cut off or mixed, so copy or write it again"
+            ) from error
         raise ValueError(_not_utf8(path, data, error)) from error
-    repair = f"the byte order mark of {encoding.upper()} was left out" if mark else None
-    return _parse(content), repair
+    if mark:
+        return _parse(content), f"the byte order mark of {encoding.upper()} was left out"
+    return _parse(content), None if encoding == "utf-8" else f"it was read as {encoding.upper()}"
+
+
+def encoding_of(data: bytes) -> tuple[bytes, str]:
+    """The byte order mark that text of JSON begins with, empty where it has none, and its encoding.
+
+    Args:
+        data: the text, or at least its first four bytes.
+    """
+    return next((one for one in _MARKS if data.startswith(one[0])), (b"", json.detect_encoding(data)))
 
 
 def _parse(content: str) -> Any:

@@ -7,22 +7,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from .json_files import encoding_of
 from .values import UnusableError, shown
-
-# Their line ends have several bytes. The longer mark first, since the one of UTF-16 begins that of UTF-32.
-_WIDE = (
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 
 
 def odgt_lines(odgt: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that aren't blank.
 
     Args:
-        odgt: in UTF-8; or in an encoding that a byte order mark at its beginning tells.
+        odgt: in UTF-8; or in UTF-16 or UTF-32, with or without a byte order mark.
 
     Yields:
         The number of a line, from 1, and the line in UTF-8 without its end and without a mark.
@@ -32,7 +25,8 @@ def odgt_lines(odgt: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
     """
     try:
         with open(odgt, "rb") as file:
-            lines = _decoded(file.read()) if _is_wide(file.peek(4)) else file
+            encoding = encoding_of(file.peek(4)[:4])[1]
+            lines = file if encoding == "utf-8" else _in_utf8(file.read(), encoding)
             for number, line in enumerate(lines, 1):
                 text = line.removeprefix(codecs.BOM_UTF8).strip()
                 if text:
@@ -70,14 +64,10 @@ def parse_line(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _is_wide(begin: bytes) -> bool:
-    return any(begin.startswith(mark) for mark, _ in _WIDE)
-
-
-def _decoded(data: bytes) -> list[bytes]:
-    mark, encoding = next(one for one in _WIDE if data.startswith(one[0]))
-    # What isn't in this encoding becomes a character that no JSON has outside of text: its line is named, not the file.
-    return [line.encode("utf-8") for line in data[len(mark) :].decode(encoding, "replace").split("\n")]
+def _in_utf8(data: bytes, encoding: str) -> list[bytes]:
+    # Its line ends have several bytes. What isn't in the encoding becomes a character that no JSON has outside of text:
+    # its line is named, not the file.
+    return [line.encode("utf-8") for line in data.decode(encoding, "replace").split("\n")]
 
 
 def _whole(digits: str) -> int | float:

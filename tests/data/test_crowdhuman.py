@@ -278,7 +278,7 @@ def test_lines_that_can_be_understood(tmp_path):
     assert (record["height"], record["width"]) == (20, 30) and account.count("image")["repaired"] == 1
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\n"])
 def test_byte_order_marks_and_blank_lines(tmp_path, encoding, end):
     lines = [json.dumps({"ID": ident, "gtboxes": [WHOLE], **SIZE}, ensure_ascii=False) for ident in ("\u4eba", "b")]

@@ -21,6 +21,12 @@ def test_marks_of_the_other_byte_order(tmp_path):
     assert read_json(tmp_path / "a.json")[0] == {"name": "caf\u00e9 \u732b"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_encodings_without_a_mark(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes(TEXT.encode(encoding))
+    assert read_json(tmp_path / "a.json") == ({"name": "caf\u00e9 \u732b"}, f"it was read as {encoding.upper()}")
+
+
 def test_a_plain_file(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\n" + TEXT.encode() + b"\n\n")
     assert read_json(tmp_path / "a.json") == ({"name": "caf\u00e9 \u732b"}, None)
@@ -39,6 +45,7 @@ def test_numbers_of_very_many_digits(tmp_path):
         (TEXT[:-1].encode(), "the file ends in the middle, at line 1 .*: it was cut off"),
         (TEXT[:11].encode(), "the file ends in the middle, at line 1 .Unterminated"),
         (b'{"a": 1,\n "b" 2}', "it is no JSON at line 2, column 6 .*: mend it there"),
+        (TEXT.encode("utf-16-le")[:-1], "it begins in UTF-16-LE and goes on otherwise at byte 35: it was cut off"),
         (b"[" * 100000, "its lists are nested too deeply"),
         (
             TEXT[:14].encode("latin-1") + b'"}',
