@@ -293,13 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             empty="No annotated boxes in these images." if annotated
             else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
         )  # fmt: skip
-        whole_run = {
-            **run,
-            "versions": versions,
-            "images": explained,
-            "failures": failures,
-            "image_files": account.as_json(),
-        }
+        outcome = {"images": explained, "failures": failures, "image_files": account.as_json()}
         write_json(output / "run.json", {**run, "versions": versions, **outcome, **for_json(judged)})
     except OutputError as error:
         return failure(error)

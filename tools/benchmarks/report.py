@@ -78,6 +78,7 @@ class Subject:
         command = ["--config-file", self.args.config_file, "--input", str(source), "--output", str(output)]
         command += ["--score-threshold", "0", "--max-detections", str(self.args.detections)]
         command += [f"--import={name}" for name in self.args.imports]
+        command += [f"--config-hook={name}" for name in self.args.config_hooks]
         if explain_command.main([*command, "--strips", str(self.args.strips), *self.opts]):
             raise RuntimeError("odam explain failed; what it printed says why")
         about = json.loads((output / "run.json").read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.engine import hooks
 from detectron2.utils.events import EventStorage
 
-from odam_d2 import model_zoo
+from odam_d2.cli.config import require_yaml
 from odam_d2.data import register_datasets
 from odam_d2.data.inputs import ImageInputs, InputMaker
 from odam_d2.engine import OdamTrainer
@@ -38,6 +38,7 @@ from odam_d2.env import collect_versions
 from odam_d2.evaluation.crowd.protocol import DEFAULT_PROTOCOL, PROTOCOLS
 from odam_d2.evaluation.nms_tuning.hard_pairs import summarize_hard_pairs
 from odam_d2.evaluation.nms_tuning.tuning import EvaluatorScore
+from odam_d2.loading import read_detector_config
 from odam_d2.utils.clock import now
 from odam_d2.utils.files import write_json
 
@@ -78,15 +79,13 @@ class SweepTrainer(OdamTrainer):
 
 def read_config(args: argparse.Namespace, variant: str, folder: Path) -> CfgNode:
     """The config of a variant."""
-    cfg = model_zoo.get_config(args.config_file, trained=False)
+    cfg = require_yaml(read_detector_config(args.config_file, traced=False))
     cfg.merge_from_list(["SEED", args.seed, "SOLVER.MAX_ITER", args.iterations, "DATALOADER.NUM_WORKERS", 0])
     cfg.merge_from_list(["SOLVER.CHECKPOINT_PERIOD", args.period, "ODAM.TRAIN.WATCH_PERIOD", args.period])
     cfg.merge_from_list(["ODAM.TRAIN.WATCH_IMAGES", args.auc_images, "ODAM.TRAIN.WATCH_DRAWN", 0])
     cfg.ODAM.TEST.CROWD_PROTOCOL = args.protocol
     cfg.merge_from_list(VARIANTS[variant])
     cfg.OUTPUT_DIR = str(folder)
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
     return cfg
 
 

@@ -51,8 +51,8 @@ def test_figures_are_printed_and_kept_with_settings_and_versions(shared, tmp_pat
     kept = json.loads((tmp_path / "x.json").read_text())
     assert kept["rounds"] == 4 and kept["versions"]["torch"] and "detectron2_path" not in kept["versions"]
     assert kept["settings"] == {
-        "config_file": "synthetic/fcos_compact_FPN", "imports": [], "opts": ["MODEL.DEVICE", "cpu"], "repeats": 4,
-        "threads": 1,
+        "class_names": None, "config_file": "synthetic/fcos_compact_FPN", "config_hooks": [], "imports": [],
+            "opts": ["MODEL.DEVICE", "cpu"], "repeats": 4, "threads": 1,
     }  # fmt: skip
 
 
