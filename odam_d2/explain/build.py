@@ -136,7 +136,8 @@ def build_comparison(
 
 def _require_traced(model: UntypedModule) -> None:
     if not callable(getattr(model, "trace", None)):
-        held = [name for name, part in getattr(model, "named_children", list)() if _is_detector(part)]
+        held = [name for name, part in getattr(model, "_modules", {}).items() if _is_detector(part)]
+        held += [name for name in ("model", "predictor") if _is_detector(getattr(model, "__dict__", {}).get(name))]
         if held:
             raise TypeError(
                 f"`model` must be a detector; got {type(model).__name__}, which holds {held}: hand over one of these"
@@ -149,8 +150,9 @@ def _require_traced(model: UntypedModule) -> None:
         model.require_traceable()
 
 
-def _is_detector(module: nn.Module) -> bool:
-    return callable(getattr(as_traced(module), "trace", None))
+def _is_detector(part: Any) -> bool:
+    """Whether an attribute of a wrapper is a detector, or Detectron2's predictor of one."""
+    return callable(getattr(as_traced(unwrap_detector(part)), "trace", None))
 
 
 def _check_engine(model: nn.Module, engine: str, layer: str | None) -> None:

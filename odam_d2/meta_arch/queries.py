@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..modeling.graph_cut import reached
 from ..modeling.graph_modes import GradWhatever, WholeGraph
 from ..modeling.leaves import Leaves, find_backbone
-from ..modeling.memory_leaves import STAGES, MemoryLeaves, NoMapsError, stage_modules
+from ..modeling.memory_leaves import STAGES, MemoryLeaves, stage_modules
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
 from ..modeling.query_rules import QueryRule, SaidByQueries, best_query, find_rule
 from ..modeling.results import read_others, read_results, without_graph
@@ -100,13 +100,10 @@ class QueryDetector(GraphDetector):
         while True:
             try:
                 return super().run(batched_inputs, replacement)
-            except NoMapsError:
+            except ValueError:  # it runs several times, or gives no maps
                 before = self.stages[: self.stages.index(self.stage)]
                 if not before:
-                    raise ValueError(
-                        f"`stage` must give as many tokens as the projected maps have cells; got others from "
-                        f"{self.stage!r} of {type(self.model).__name__}: choose an earlier one of {list(STAGES)}"
-                    ) from None
+                    raise
                 self.stage = before[-1]
 
     def trace(self, batched_inputs: list[dict], instances: list[Instances] | None = None) -> DetectionTrace:

@@ -17,7 +17,7 @@ from .leaves import Leaves, find_backbone
 STAGES = ("backbone", "projection", "encoder")
 
 
-class NoMapsError(Exception):
+class NoMapsError(ValueError):
     """What a stage gives are not the maps that it was made of."""
 
 
@@ -59,7 +59,11 @@ class MemoryLeaves(Leaves):
         batch, length = self.num_images, sum(cells)
         shapes: dict[tuple[int, ...], bool] = {(batch, length): True, (length, batch): False}
         if not isinstance(value, Tensor) or value.dim() != 3 or tuple(value.shape[:2]) not in shapes:
-            raise NoMapsError
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise NoMapsError(
+                f"an encoder must give ({batch}, {length}, C) or ({length}, {batch}, C), a token for each cell of the "
+                f"projected maps; got {got}: explain on an earlier `stage` of {list(STAGES)}"
+            )
         images_first = shapes[tuple(value.shape[:2])]
         tokens = value if images_first else value.transpose(0, 1)
         parts = []

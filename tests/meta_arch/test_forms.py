@@ -15,6 +15,7 @@ from tests.helpers import random_input
 from tests.stand_ins.forms import (
     Cells,
     Half,
+    LayoutModel,
     ListOfInstances,
     Names,
     OneDict,
@@ -96,6 +97,8 @@ def test_images_of_several_sizes_that_are_resized_unseen():
 def test_a_holder_of_detectors_says_which():
     with pytest.raises(TypeError, match=r"got TeacherStudent, which holds \['modelTeacher', 'modelStudent'\]: hand"):
         build_explainer(build(TeacherStudent))
+    with pytest.raises(TypeError, match=r"got LayoutModel, which holds \['model'\]: hand over"):
+        build_explainer(LayoutModel())
     model = build(TeacherStudent).modelTeacher
     assert len(build_explainer(model, attributes=("score",))(INPUTS[:1])[0]["instances"].heatmaps) == 3
 

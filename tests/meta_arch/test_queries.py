@@ -205,6 +205,32 @@ def test_the_stage_can_be_chosen(stage, names):
         QueryDetector(model, "decoder")
 
 
+@pytest.mark.parametrize("change", ["twice", "fewer"])
+def test_an_encoder_that_gives_no_maps_leaves_the_stage_before(change, caplog):
+    caplog.set_level(logging.INFO)
+    model = build(Dino)
+    encoder = type(model.transformer.encoder)
+
+    class Another(encoder):
+        def forward(self, query, **others):
+            return super().forward(query[:, :50], **others)
+
+    class Twice(type(model.transformer)):
+        def forward(self, maps):
+            self.encoder(query=maps[0].flatten(2).transpose(1, 2))
+            return super().forward(maps)
+
+    if change == "twice":
+        model.transformer.__class__ = Twice
+    else:
+        model.transformer.encoder.__class__ = Another
+    found = build_explainer(model, attributes=("score",))(INPUTS)
+    assert "by autograd on maps projection.0, projection.1, through its queries" in told_by(caplog)[0]
+    assert all(bool(one["instances"].heatmaps.to_image("score").any()) for one in found)
+    with pytest.raises(ValueError, match="token for each cell|must run once"):
+        build_explainer(QueryDetector(model, "encoder"), attributes=("score",))(INPUTS)
+
+
 class Shifted(Dino):
     """Gives its classes other numbers than its logits have."""
 

@@ -119,6 +119,13 @@ class TeacherStudent(nn.Module):
         self.modelTeacher, self.modelStudent = Cells(), Cells()
 
 
+class LayoutModel:
+    """As LayoutParser's: a wrapper that is no module."""
+
+    def __init__(self):
+        self.model = Cells()
+
+
 def build(kind):
     torch.manual_seed(0)
     return kind().eval()
