@@ -14,7 +14,7 @@ from ..data.dataset_names import dataset_names
 from ..data.inputs import InputMaker
 from ..explain import Explainer, MethodComparison, build_explainer, comparison_from_config, explainer_options
 from ..meta_arch.padded import with_padding
-from ..modeling.class_names import known_class_names
+from ..modeling.class_names import known_class_names, name_keypoints
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.downloads import fetch_weights
@@ -128,6 +128,7 @@ class DetectorConfig(ABC):
         # A config can be wrong in many ways, and each part of a detector raises its own kind of error.
         except Exception as error:
             raise ValueError(f"the config must describe a detector; building it failed: {error}") from error
+        name_keypoints(model, self.node)
         return with_padding(model, self.make_input().padding)
 
     def load_weights(self, model: nn.Module) -> None:

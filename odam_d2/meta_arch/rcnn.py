@@ -61,7 +61,8 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg) -> dict:
         """Arguments from a yaml config."""
-        names = known_keypoint_names(cfg) if cfg.MODEL.KEYPOINT_ON else ()
+        number = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+        names = known_keypoint_names(cfg, number) if cfg.MODEL.KEYPOINT_ON else ()
         return {**super().from_config(cfg), **odam_nms_arguments(cfg, TWO_STAGE), "keypoint_names": names}
 
     def inference(

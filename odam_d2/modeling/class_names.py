@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from ..data.categories import require_fitting_names
 from ..data.coco import category_names
 from ..data.dataset_names import dataset_names
+from ..utils.untyped import UntypedModule
 from .num_classes import count_classes
 
 
@@ -37,12 +38,20 @@ def known_class_names(cfg: CfgNode | DictConfig, model: torch.nn.Module) -> tupl
     return fitting[0]
 
 
-def known_keypoint_names(cfg: CfgNode) -> tuple[str, ...]:
+def known_keypoint_names(cfg: CfgNode | DictConfig, number: int) -> tuple[str, ...]:
     """Names of a detector's keypoints, by number: those of the first data set in the config that has as many.
 
     Args:
-        cfg: the detector's config.
+        cfg: the detector's config, of either kind.
+        number: of the detector's keypoints.
     """
-    catalogued = [MetadataCatalog.get(dataset) for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
-    found = (tuple(one.get("keypoint_names") or ()) for one in catalogued)
-    return next((names for names in found if len(names) == cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS), ())
+    datasets = (*dataset_names(cfg, "test"), *dataset_names(cfg, "train"))
+    found = (tuple(MetadataCatalog.get(dataset).get("keypoint_names") or ()) for dataset in datasets)
+    return next((names for names in found if len(names) == number), ())
+
+
+def name_keypoints(model: UntypedModule, cfg: CfgNode | DictConfig) -> None:
+    """Tells a detector, in place, what its keypoints are called, if it has some and was not told."""
+    heads: UntypedModule = getattr(model, "roi_heads", None)
+    if getattr(heads, "keypoint_on", False) and not getattr(model, "keypoint_names", ()):
+        model.keypoint_names = known_keypoint_names(cfg, getattr(heads.keypoint_head, "num_keypoints", 0))

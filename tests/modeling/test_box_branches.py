@@ -9,12 +9,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures.keypoints import heatmaps_to_keypoints
+from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.ops import roi_align
 
 from odam_d2.explain import build_explainer, explainer_from_config, known_attributes
 from odam_d2.modeling.box_branches import box_branches, keypoint_attributes
+from odam_d2.modeling.class_names import name_keypoints
 from tests.families import FAMILIES, SMALL
 from tests.helpers import given, random_input, relative_error, zoo_config
 
@@ -145,6 +147,24 @@ def test_names_come_from_the_data_set():
     assert known_attributes(model)[10:13] == ["keypoint_nose", "keypoint_left_eye", "keypoint_tail_tip"]
     maps = explainer([INPUT])[0]["instances"].heatmaps
     assert maps.names == ("score", "keypoint_left_eye")
+
+
+def test_names_for_what_no_yaml_built():
+    cfg = OmegaConf.create({"dataloader": {"test": {"dataset": {"names": "named_keypoints"}}}})
+    metadata = MetadataCatalog.get("named_keypoints")
+    metadata.keypoint_names = ["nose", "ear", "tail"]
+    stock = BY_NAME["keypoint_rcnn"].pair()[1]
+    try:
+        name_keypoints(stock, cfg)
+        assert known_attributes(stock)[10:13] == ["keypoint_nose", "keypoint_ear", "keypoint_tail"]
+        stock.keypoint_names = ("a", "b", "c")  # a user's own stay
+        name_keypoints(stock, cfg)
+        assert known_attributes(stock)[10:13] == ["keypoint_a", "keypoint_b", "keypoint_c"]
+        without = BY_NAME["mask_rcnn_fpn"].pair()[1]
+        name_keypoints(without, cfg)
+        assert not hasattr(without, "keypoint_names")
+    finally:
+        MetadataCatalog.remove("named_keypoints")
 
 
 @pytest.mark.parametrize(
