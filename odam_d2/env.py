@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.metadata
-import importlib.util
 import os
 import platform
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import torchvision
 from tabulate import tabulate
 
 from odam_d2 import __version__
+from odam_d2.utils.compiled import is_compiled
 
 
 def collect_versions() -> dict[str, Any]:
@@ -28,7 +28,7 @@ def collect_versions() -> dict[str, Any]:
         "odam_d2": __version__,
         "detectron2": _detectron2_in_use(),
         "detectron2_path": os.path.dirname(detectron2.__file__),
-        "detectron2_compiled": "yes" if importlib.util.find_spec("detectron2._C") else "no",
+        "detectron2_compiled": "yes" if is_compiled() else "no",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,

@@ -33,7 +33,7 @@ from tqdm import tqdm
 from ..data.account import Account
 from ..data.inputs import ImageInputs
 from ..data.records import judged_records, load_dataset
-from ..engine.evaluators import CROWDS
+from ..engine.evaluators import ALL_IMAGES, BOXES, CROWDS, EVALUATORS
 from ..env import collect_versions
 from ..evaluation.crowd.protocol import PROTOCOLS
 from ..evaluation.ground_truth import TrueObjects
@@ -197,7 +197,23 @@ class Setup:
 
     @cached_property
     def score(self) -> Score:
-        """The data set's own evaluator."""
+        """The data set's own evaluator.
+
+        Raises:
+            ValueError: if boxes are not enough for it, or it needs more images.
+            ImportError: if its package is not installed.
+        """
+        kind = MetadataCatalog.get(self.args.dataset).get("evaluator_type")
+        if kind in EVALUATORS and kind not in BOXES:
+            raise ValueError(
+                f"`dataset` must be scored by boxes; got {self.args.dataset!r} with evaluator_type {kind!r}: name one "
+                f"of types {sorted(BOXES)}"
+            )
+        if kind in ALL_IMAGES and (self.args.skip_images or self.args.max_images is not None):
+            raise ValueError(
+                f"`max_images` must be left out for {self.args.dataset!r}, whose evaluator_type {kind!r} judges all "
+                f"images; got {self.args.max_images}, and {self.args.skip_images} skipped: take them all"
+            )
         folder = str(Path(self.args.output) / "evaluator")
         return EvaluatorScore(self.config.evaluator(self.args.dataset, folder))
 

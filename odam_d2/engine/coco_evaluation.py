@@ -11,12 +11,13 @@ from ..data.coco import CocoFile
 from ..data.coco_writer import coco_content
 from ..data.registration import log_account
 from ..data.values import identity
+from ..utils.compiled import is_compiled
 from ..utils.files import write_text
 from .coco_evaluator import WholeCOCOEvaluator
 
 
 def build_coco_evaluator(dataset_name: str, output_dir: str) -> COCOEvaluator:
-    """COCO's evaluator of a registered data set, in the variant that doesn't need Detectron2's compiled operators.
+    """COCO's evaluator of a registered data set, by Detectron2's compiled evaluation where it has one.
 
     A file that is used as it is goes to it as it is. Of any other, what is left of it is written to `output_dir` and
     evaluated, with new ids of annotations; see :func:`odam_d2.data.coco_writer.coco_content`.
@@ -28,10 +29,10 @@ def build_coco_evaluator(dataset_name: str, output_dir: str) -> COCOEvaluator:
     metadata = MetadataCatalog.get(dataset_name)
     json_file = metadata.get("json_file")
     if json_file is None or not os.path.isfile(json_file):
-        return WholeCOCOEvaluator(dataset_name, output_dir=output_dir, use_fast_impl=False)
+        return WholeCOCOEvaluator(dataset_name, output_dir=output_dir, use_fast_impl=is_compiled())
     file = CocoFile(json_file, metadata.get("thing_classes"))
     if file.sound:
-        return WholeCOCOEvaluator(dataset_name, output_dir=output_dir, use_fast_impl=False)
+        return WholeCOCOEvaluator(dataset_name, output_dir=output_dir, use_fast_impl=is_compiled())
     log_account(file.account)
     return RepairedCOCOEvaluator(dataset_name, file, output_dir)
 
@@ -57,7 +58,7 @@ class RepairedCOCOEvaluator(WholeCOCOEvaluator):
             thing_classes=list(file.class_names),
             thing_dataset_id_to_contiguous_id={one["id"]: one["id"] - 1 for one in content["categories"]},
         )
-        super().__init__(private, output_dir=output_dir, use_fast_impl=False)
+        super().__init__(private, output_dir=output_dir, use_fast_impl=is_compiled())
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """See ``COCOEvaluator``; images are known by their ids as they were read."""

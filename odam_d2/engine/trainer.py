@@ -167,6 +167,7 @@ class OdamTrainer(DefaultTrainer):
 
         Raises:
             ValueError: if ``evaluator_type`` of the data set or ``ODAM.TEST.CROWD_PROTOCOL`` is unknown.
+            ImportError: if it needs a package that is not installed.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)

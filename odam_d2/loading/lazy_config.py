@@ -7,7 +7,6 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from ..meta_arch.rcnn import OdamRCNN
 from ..meta_arch.retinanet import OdamRetinaNet
 from ..meta_arch.training import training_arguments
 from ..postprocess import ONE_STAGE, TWO_STAGE, odam_nms_arguments
+from ..utils.compiled import is_compiled
 from ..utils.untyped import UntypedModule
 from .base import DetectorConfig
 from .limits import limit_detector, most_detections
@@ -149,9 +149,10 @@ class LazyDetectorConfig(DetectorConfig):
 
     def evaluator(self, dataset: str, folder: str) -> DatasetEvaluator:
         """See :class:`DetectorConfig`: the config's own where it is for this data set, else that of its metadata."""
-        from detectron2.evaluation import COCOEvaluator
+        from detectron2.evaluation import COCOEvaluator, LVISEvaluator
 
         from ..engine import OdamTrainer
+        from ..engine.official_evaluators import NumpyLVISEvaluator
 
         node = OmegaConf.select(self.node, "dataloader.evaluator", default=None)
         if not isinstance(node, DictConfig) or node.get("dataset_name") != dataset:
@@ -159,7 +160,9 @@ class LazyDetectorConfig(DetectorConfig):
         built = copy.deepcopy(node)
         built.output_dir = folder
         if built.get("_target_") is COCOEvaluator and built.get("use_fast_impl") is None:
-            built.use_fast_impl = find_spec("detectron2._C") is not None  # not every installation is compiled
+            built.use_fast_impl = is_compiled()
+        if built.get("_target_") is LVISEvaluator:
+            built._target_ = NumpyLVISEvaluator
         return instantiate(built)
 
     def train_samples(self) -> tuple[Iterator[dict], str]:

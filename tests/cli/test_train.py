@@ -119,7 +119,7 @@ def test_evaluation_takes_trained_weights_where_the_zoo_has_them(tool, flags, tr
 def test_unknown_evaluator_is_named(tmp_path):
     MetadataCatalog.get("test_odd").set(evaluator_type="odd")
     cfg = model_zoo.get_config("synthetic/faster_rcnn_compact_FPN", trained=False)
-    with pytest.raises(ValueError, match=r"one of \['coco', 'coco_and_crowd', 'crowdhuman'\]; got 'odd'"):
+    with pytest.raises(ValueError, match=r"one of \['city.*'coco', .*'lvis', 'pascal_voc', 'sem_seg'\]; got 'odd'"):
         OdamTrainer.build_evaluator(cfg, "test_odd", str(tmp_path))
     MetadataCatalog.remove("test_odd")
 
