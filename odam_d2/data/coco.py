@@ -315,7 +315,7 @@ def category_names(path: str | os.PathLike, num_classes: int | None = None) -> t
         num_classes: of the detector, to leave groups and the background out where that makes the names as many.
     """
     try:
-        content = read_content(path)
+        content = read_content(path, needed=("categories",))
         names, above = read_categories(content["categories"])
     except ValueError:
         return ()

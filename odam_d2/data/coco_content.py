@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .categories import by_rising_id
 from .entries import read_category, read_reference
@@ -13,12 +13,17 @@ _LISTS = ("images", "annotations", "categories")
 _MOST_NAMES = 8
 
 
-def read_content(path: str | os.PathLike, say: Callable[[str], None] = lambda _: None) -> dict[str, list]:
+def read_content(
+    path: str | os.PathLike,
+    say: Callable[[str], None] = lambda _: None,
+    needed: Collection[str] = ("images", "categories"),
+) -> dict[str, list]:
     """The lists of a COCO file: ``images``, ``annotations`` and ``categories``.
 
     Args:
         path: the json file.
         say: is told what was done to read it, a sentence each.
+        needed: those that it must have; others are empty where it doesn't.
 
     Raises:
         ValueError: if it can't be read or is something else; what is wrong, without the file's name.
@@ -38,8 +43,8 @@ def read_content(path: str | os.PathLike, say: Callable[[str], None] = lambda _:
     lists = {}
     for key in _LISTS:
         value = content.get(key)
-        if value is None and key == "annotations":
-            say("The file has no `annotations`.")
+        if value is None and key not in needed:
+            say(f"The file has no `{key}`.")
             value = []
         if value is None:
             raise ValueError(f"{key!r} is missing: give an object with {', '.join(_LISTS)}")
