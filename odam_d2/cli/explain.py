@@ -194,7 +194,7 @@ class ImageExplainer:
         entry = self.make_input(image)
         if self.args.explain == "annotations":
             return self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2])).to("cpu")
-        (result,) = self.explainer([entry])
+        (result,) = self.explainer([entry], None)
         instances = result["instances"]
         return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu")
 

@@ -199,7 +199,7 @@ def test_training_on_other_classes_ends_before_it_begins(key, folder, capsys):
     opts += [key, "('coco_2017_val',)"]
     assert load_command("train").main(["--config-file", ZOO_NAME, *opts]) == 1
     told = capsys.readouterr().err
-    assert f"error: `{key}` must name data sets of the detector's classes; got 'coco_2017_val' with 80 cl" in told
+    assert "error: `DATASETS` must name data sets of the detector's classes; got 'coco_2017_val' with 80 cl" in told
     assert not (folder / "out").exists()
 
 
