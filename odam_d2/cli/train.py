@@ -11,6 +11,7 @@ Exit code: 0; 1 if the set-up failed; 2 if an argument is wrong.
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,7 @@ from ..config import use_traced_architectures
 from ..engine import OdamTrainer
 from ..model_zoo import model_zoo
 from ..utils.checkpoint import OdamCheckpointer, split_address
+from ..utils.files import require_writable
 from ..utils.processes import launch_on_cpu
 from ..utils.weight_files import CheckpointError
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
@@ -105,12 +107,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if wrong := wrong_machines(args):
         parser.error(wrong)
     try:
-        training_config(args)  # what is wrong shows here, before processes start
+        # What is wrong shows here, before processes start.
+        require_writable(training_config(args).OUTPUT_DIR)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
+    printed, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk is told once, not with each line
     try:
         start(args)
     # Others are faults of a training, whose place in the code tells more than a sentence.
     except (CheckpointError, OSError) as error:
         return failure(error)
+    finally:
+        logging.raiseExceptions = printed
     return 0

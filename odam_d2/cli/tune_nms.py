@@ -57,7 +57,7 @@ from ..modeling.class_names import known_class_names
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.clock import now
-from ..utils.files import write_json, write_text
+from ..utils.files import remove_unfinished, write_json, write_text
 from ..utils.untyped import UntypedModule
 from ..visualize.tuning_chart import write_tuning_chart
 from .arguments import (
@@ -258,6 +258,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
     store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
+    remove_unfinished(store.folder)
     run_store.start(setup.dependencies(), args.resume)
     images = ImageInputs(setup.records, InputMaker.from_config(setup.cfg))
     found = []
