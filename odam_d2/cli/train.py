@@ -16,6 +16,7 @@ Exit code: 0; 1 if the set-up failed; 2 if an argument is wrong.
 
 import argparse
 import copy
+import logging
 import os
 from collections.abc import Sequence
 
@@ -40,6 +41,7 @@ from ..model_zoo import model_zoo
 from ..modeling.num_classes import count_classes
 from ..utils.checkpoint import OdamCheckpointer, split_address
 from ..utils.downloads import fetch_weights
+from ..utils.files import require_writable
 from ..utils.processes import launch_on_cpu
 from ..utils.weight_files import CheckpointError
 from .annotated import add_strict, tell
@@ -175,14 +177,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = training_config(args)  # what is wrong shows here, before processes start
         require_classes(config, args.eval_only)
+        require_writable(config.output_folder)
         if args.strict:
             splits = ("test",) if args.eval_only else ("train", "test")
             require_nothing_lost([name for split in splits for name in config.datasets(split)])
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
+    printed, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk is told once, not with each line
     try:
         start(args)
     # Others are faults of a training, whose place in the code tells more than a sentence.
     except (CheckpointError, OSError) as error:
         return failure(error)
+    finally:
+        logging.raiseExceptions = printed
     return 0

@@ -57,7 +57,7 @@ from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
 from ..modeling.num_classes import count_classes
 from ..utils.clock import now
-from ..utils.files import write_json, write_text
+from ..utils.files import remove_unfinished, write_json, write_text
 from ..utils.untyped import UntypedModule
 from ..utils.words import markdown_text, printable
 from ..visualize.tuning_chart import write_tuning_chart
@@ -283,6 +283,7 @@ def find_candidates(setup: Setup) -> list[Candidates]:
     store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
+    remove_unfinished(store.folder)
     run_store.start(setup.dependencies(), args.resume)
     images = ImageInputs(setup.records, setup.config.make_input())
     found = []

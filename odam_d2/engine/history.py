@@ -9,6 +9,9 @@ from .rows import last_iteration
 
 _WINDOW = 20  # values that Detectron2's writers take the median of
 
+# They differ from run to run, and checkpoints of equal runs shall be equal.
+_CLOCKS = ("time", "data_time", "rank_data_time", "eta_seconds")
+
 
 class KeepHistory(HookBase):
     """Puts the last values of everything that is logged into checkpoints.
@@ -26,7 +29,8 @@ class KeepHistory(HookBase):
     def state_dict(self) -> dict[str, Any]:
         """See :class:`HookBase`."""
         storage = self.trainer.storage
-        values = {name: buffer.values()[-_WINDOW:] for name, buffer in storage.histories().items()}
+        buffers = ((name, one) for name, one in storage.histories().items() if name not in _CLOCKS)
+        values = {name: one.values()[-_WINDOW:] for name, one in buffers}
         return {"values": values, "hints": dict(storage.smoothing_hints())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

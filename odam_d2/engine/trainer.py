@@ -108,6 +108,11 @@ class OdamTrainer(DefaultTrainer):
         finally:
             log.removeFilter(_is_not_of_disk)
 
+    def after_train(self) -> None:
+        """``DefaultTrainer``'s, which counts one step too many where a resumed run had none left to do."""
+        self.iter = min(self.iter, self.max_iter)
+        super().after_train()
+
     def build_hooks(self) -> list[HookBase | None]:
         """``DefaultTrainer``'s hooks, those of every run of ours, and what watches explanations where asked for."""
         *stock, writer = super().build_hooks() if comm.is_main_process() else [*super().build_hooks(), None]

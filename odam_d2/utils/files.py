@@ -57,6 +57,13 @@ def disk_error(error: BaseException | None) -> OSError | None:
     return None
 
 
+def require_writable(folder: str | os.PathLike) -> None:
+    """Makes a folder, and raises OutputError if it takes no files."""
+    with atomic_write(Path(folder) / ".writable") as file:
+        file.write("a file of a few bytes\n")
+    os.unlink(Path(folder) / ".writable")
+
+
 def remove_unfinished(folder: str | os.PathLike[str]) -> None:
     """Removes what :func:`atomic_write` left in a folder when its process was killed; not in the folders below."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

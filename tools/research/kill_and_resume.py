@@ -76,15 +76,17 @@ CASES = {
         str(DEMO / "annotations.json"), "--strips", "1", *SMALL], "resume/images/*.json"),
     "evaluate": Case("evaluate", lambda output, _: [
         *DETECTOR, "--annotations", str(DEMO / "annotations.json"), "--images", str(DEMO / "images"), "--methods",
-        "odam", "gradcam", "--metrics", "pointing_box", "energy_mask", "deletion", "--iou-threshold", "0.5", "--output",
-        str(output), *SMALL], "images/*.json"),
+        "odam", "gradcam", "--metrics", "pointing_box", "energy_mask", "stability", "--iou-threshold", "0.5",
+        "--output", str(output), *SMALL], "images/*.json"),
     "train": Case("train", lambda output, imports: [
         "--config-file", "quick/faster_rcnn_odam_train", "--import", str(imports), "OUTPUT_DIR", str(output),
-        "DATASETS.TRAIN", "('demo_to_kill',)", "DATASETS.TEST", "('demo_to_kill',)", "SOLVER.MAX_ITER", "10",
-        "MODEL.ROI_HEADS.NUM_CLASSES", "3", "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TRAIN", "(128, 144, 160)", "SEED",
-        "1"], "model_*.pth"),
+        "DATASETS.TRAIN", "('demo_to_kill',)", "DATASETS.TEST", "('demo_to_kill',)", "SOLVER.MAX_ITER", "8",
+        "SEED", "1", "MODEL.ROI_HEADS.NUM_CLASSES", "3", "INPUT.MIN_SIZE_TRAIN", "(96, 112, 128)",
+        "INPUT.MIN_SIZE_TEST", "96", "ODAM.TRAIN.WATCH_PERIOD", "3", "ODAM.TRAIN.WATCH_IMAGES", "1", "MODEL.DEVICE",
+        "cpu"], "model_*.pth"),
     "tune": Case("tune_nms", lambda output, imports: [
-        *DETECTOR, "--import", str(imports), "--dataset", "demo_to_kill", "--lows", "0.3", "--highs", "0.7", "--output",
+        *DETECTOR, "--import", str(imports), "--dataset", "demo_to_kill", "--ways", "nms", "odam_nms",
+        "--iou-thresholds", "0.5", "--odam-iou-thresholds", "0.5", "--lows", "0.3", "--highs", "0.7", "--output",
         str(output), *SMALL], "candidates/*.npz"),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...utils.files import checksum, safe_name, write_json, write_text
+from ...utils.files import checksum, remove_unfinished, safe_name, write_json, write_text
 
 _FILES = "files"  # in the settings: of each image
 
@@ -34,9 +34,9 @@ class CheckedFiles:
         """Names of files that are there but not whole, as they stand in the folder."""
         return [file.stem for file in sorted(self.folder.glob("*.json")) if _read_whole(file) is None]
 
-    def clear(self, pattern: str = "*.json") -> None:
-        """Removes all that was written; or, with ``".*.tmp"``, what a writer left that was killed."""
-        for old in self.folder.glob(pattern):
+    def clear(self) -> None:
+        """Removes all that was written."""
+        for old in self.folder.glob("*.json"):
             old.unlink()
 
     def _path(self, name: int | str) -> Path:
@@ -82,8 +82,8 @@ class ResultStore:
             ValueError: if those results were made with other settings, or of other files.
         """
         settings = json.loads(json.dumps({**settings, _FILES: {str(key): one for key, one in (files or {}).items()}}))
-        for folder in (self.images, self.examples):
-            folder.clear(".*.tmp")
+        for folder in (self.settings.parent, self.images.folder, self.examples.folder):
+            remove_unfinished(folder)
         if resume and self.settings.is_file():
             try:
                 before = json.loads(self.settings.read_text(encoding="utf-8"))
