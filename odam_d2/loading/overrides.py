@@ -14,8 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-# Read by this package, so that they may be given where a config leaves them out.
-_READ = ("train.init_checkpoint", "train.device")
+# Read by Detectron2's set-up or by this package, so that they may be given where a config leaves them out.
+_READ = tuple(
+    f"train.{name}"
+    for name in (
+        "init_checkpoint", "device", "seed", "cudnn_benchmark", "output_dir", "max_iter", "eval_period", "log_period",
+        "amp.enabled", "checkpointer.period", "checkpointer.max_to_keep",
+    )
+)  # fmt: skip
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -96,6 +96,12 @@ IGNORED = (
         r"(pycocotools\.mask|(LabGym\.)?detectron2\.evaluation\.coco_evaluation)",
         "pycocotools and detectron2.evaluation.coco_evaluation were written for NumPy 1",
     ),
+    ForeignWarning(
+        "You are using `torch.load` with `weights_only=False`",
+        FutureWarning,
+        r"(fvcore\.common\.checkpoint|(LabGym\.)?detectron2\.checkpoint)",
+        "Detectron2's checkpointers leave the default to torch, of which 2.4 and 2.5 warn",
+    ),
 )
 
 

@@ -95,7 +95,7 @@ def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):  # noq
     weights = ("MODEL.WEIGHTS", shutil.copy(folder / "random.pth", tmp_path / "same.pth"))
     assert tool.main(seeded(folder, moved, "--resume", opts=weights)) == 0
     assert numbers(moved) == numbers(whole)
-    other = {name: weight + 1 for name, weight in torch.load(folder / "random.pth")["model"].items()}
+    other = {name: weight + 1 for name, weight in torch.load(folder / "random.pth", weights_only=True)["model"].items()}
     torch.save({"model": other}, tmp_path / "same.pth")
     assert tool.main(seeded(folder, moved, "--resume", opts=weights)) == 1
     assert "differs in ['weights']" in capsys.readouterr().err

@@ -329,7 +329,7 @@ def test_wrong_arguments_end_before_any_image(run, tool, tmp_path, monkeypatch, 
 
 
 def change(weights, tmp_path, edit):
-    content = torch.load(weights)
+    content = torch.load(weights, weights_only=True)
     edit(content["model"])
     torch.save(content, tmp_path / "changed.pth")
     return tmp_path / "changed.pth"

@@ -36,7 +36,7 @@ def plainly(small, weights, file, changes=()):
     """What Detectron2 itself finds: its mapper, and the model as it is described."""
     cfg = LazyConfig.apply_overrides(LazyConfig.load(str(small)), list(changes))
     model = instantiate(cfg.model).eval()
-    model.load_state_dict(torch.load(weights))
+    model.load_state_dict(torch.load(weights, weights_only=True))
     mapper = instantiate(cfg.dataloader.test.mapper)
     assert type(mapper) is DatasetMapper
     height, width = np.asarray(Image.open(file)).shape[:2]

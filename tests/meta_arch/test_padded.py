@@ -189,7 +189,7 @@ def test_a_lazy_config_that_pads(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     found = OdamPredictor(cfg, attributes=("score",))(image)["instances"]
     stock = instantiate(cfg.model).eval()
-    stock.load_state_dict(torch.load(weights))
+    stock.load_state_dict(torch.load(weights, weights_only=True))
     seen = T.AugInput(np.ascontiguousarray(image[:, :, ::-1]))
     instantiate(cfg.dataloader.test.mapper).augmentations(seen)
     whole = torch.as_tensor(seen.image.astype("float32").transpose(2, 0, 1))

@@ -100,7 +100,7 @@ def test_a_training_in_two_processes(folder):
 
 
 def test_losses_and_gradients_are_those_of_the_joint_batch(folder):
-    found = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    found = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name in DETECTORS:
         losses, gradients = learn(ExplanationsAlone(name), sum(SHARES, []))
         assert all(float(loss) > 0 for loss in losses.values())

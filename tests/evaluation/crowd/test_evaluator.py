@@ -195,6 +195,6 @@ def run_in_process(path):
 def test_two_processes_find_what_one_finds(tmp_path):
     (results, table), path = run(0, 1), tmp_path / "two.pt"
     launch_on_cpu(run_in_process, 2, (str(path),))
-    two_results, two_table = torch.load(path)
+    two_results, two_table = torch.load(path, weights_only=True)
     assert two_results == pytest.approx(dict(results["crowd"]), rel=0, abs=0, nan_ok=True)
     assert two_table["all"] == table["all"] and 0 < results["crowd"]["AP"] < 100
