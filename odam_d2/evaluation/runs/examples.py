@@ -9,6 +9,7 @@ from ...data.inputs import shown
 from ...data.matching import Matches
 from ...visualize.crops import crop_uri, region_around
 from ...visualize.storage import class_name
+from ...visualize.text import isolated
 from .extremes import ExtremeObjects, find_extremes
 from .store import CheckedFiles
 
@@ -88,7 +89,7 @@ def example_sections(
                 rows.append(
                     {
                         "side": side,
-                        "label": f"{label}, score {one['score']:.2f}",
+                        "label": f"{isolated(label)}, score {one['score']:.2f}",
                         "image": str(result["file_name"]).replace("\\", "/").rsplit("/", 1)[-1],
                         "crop": crops.get(""),
                         "cells": [
