@@ -52,20 +52,23 @@ def check_corners(corners: Corners, size: tuple[int, int] | None, value: Any = N
         size: (h, w) of the image in pixels; None where it isn't known.
         value: what to show of it; default the corners.
     """
-    # As detectors take it: in single precision a sliver has no size.
-    with np.errstate(over="ignore"):
-        x1, y1, x2, y2 = np.asarray(corners, dtype=np.float32).tolist()
-    detail = shown(list(corners) if value is None else value)
+    x1, y1, x2, y2 = corners
+    if min(x2 - x1, y2 - y1) < 1:  # as detectors take it: in single precision a sliver has no size
+        with np.errstate(over="ignore"):
+            x1, y1, x2, y2 = np.asarray(corners, dtype=np.float32).tolist()
+    given = list(corners) if value is None else value
     if not (x2 > x1 and y2 > y1):
-        raise UnusableError("the box has no size", detail)
+        raise UnusableError("the box has no size", shown(given))
     if size is not None and max(size) > 2 and 0 <= min(x1, y1) and max(x2, y2) <= 1 and {x1, y1, x2, y2} != {0.0, 1.0}:
-        raise UnusableError("the box must be in pixels, not in fractions of the image", detail)
+        raise UnusableError("the box must be in pixels, not in fractions of the image", shown(given))
     height, width = size or (MOST_PIXELS, MOST_PIXELS)
     reach = FAR * max(height, width)
     if min(x1, y1) < -reach or x2 > width + reach or y2 > height + reach:
-        raise UnusableError("the box reaches absurdly far outside of the image", detail)
+        raise UnusableError("the box reaches absurdly far outside of the image", shown(given))
     if size is not None and (x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height):
-        raise UnusableError("the box lies outside of the image", f"{detail} in {width} x {height}, width x height")
+        raise UnusableError(
+            "the box lies outside of the image", f"{shown(given)} in {width} x {height}, width x height"
+        )
 
 
 def corners(annotation: dict) -> Corners:

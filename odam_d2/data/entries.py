@@ -155,6 +155,8 @@ def _is_box(value: Any) -> bool:
 
 def attributes_without_use(item: dict) -> Counter[str]:
     """Names of what an annotation has that nothing uses; ``rotation`` for a box that is turned."""
+    if item.keys() <= _KNOWN:
+        return Counter()
     names = Counter(str(key) for key in item if key not in _KNOWN and key not in ("attributes", *_ROTATIONS))
     own = item.get("attributes")
     held = own if isinstance(own, dict) else {}

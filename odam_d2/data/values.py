@@ -46,6 +46,8 @@ def number(value: Any) -> tuple[float, bool]:
     Raises:
         UnusableError: if it is none.
     """
+    if type(value) is float and math.isfinite(value):  # by far the most
+        return value, False
     repaired = isinstance(value, str)
     if isinstance(value, str):
         text = value.strip()
@@ -94,6 +96,8 @@ def identity(value: Any) -> tuple[int | str, bool]:
     Raises:
         UnusableError: if it is something else.
     """
+    if type(value) is int:  # by far the most
+        return value, False
     if isinstance(value, str):
         text = value.strip()
         if _WHOLE.fullmatch(text) and len(text) < _LONGEST:
