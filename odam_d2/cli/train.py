@@ -177,10 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = training_config(args)  # what is wrong shows here, before processes start
         require_classes(config, args.eval_only)
-        require_writable(config.output_folder)
         if args.strict:
             splits = ("test",) if args.eval_only else ("train", "test")
             require_nothing_lost([name for split in splits for name in config.datasets(split)])
+        require_writable(config.output_folder)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
     printed, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk is told once, not with each line
