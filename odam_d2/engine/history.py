@@ -31,7 +31,8 @@ class KeepHistory(HookBase):
         storage = self.trainer.storage
         buffers = ((name, one) for name, one in storage.histories().items() if name not in _CLOCKS)
         values = {name: one.values()[-_WINDOW:] for name, one in buffers}
-        return {"values": values, "hints": dict(storage.smoothing_hints())}
+        hints = storage.smoothing_hints()
+        return {"values": values, "hints": {name: hints[name] for name in values}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes the values from a checkpoint."""

@@ -19,6 +19,40 @@ def crowd(tmp_path):
     MetadataCatalog.remove(NAME)
 
 
+def test_files_of_an_evaluation_appear_once_it_has_ended(crowd, tmp_path, monkeypatch):
+    """What the evaluation before left stays if one fails, or is killed, on the way."""
+    folder = tmp_path / "inference"
+    evaluator = EVALUATORS["coco"](NAME, str(folder), "strict")
+    (record,) = crowd
+    found = Instances((record["height"], record["width"]), pred_boxes=Boxes(torch.tensor([[1.0, 2.0, 30.0, 40.0]])))
+    found.scores, found.pred_classes = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+    names = ["coco_instances_results.json", "instances_predictions.pth"]
+
+    def evaluate():
+        evaluator.reset()
+        evaluator.process([record], [{"instances": found}])
+        evaluator.evaluate()
+
+    evaluate()
+    before = [(folder / name).read_bytes() for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    found.scores = torch.full((1,), 0.5)
+
+    def seen_on_the_way(self, *_, **__):
+        assert (folder / ".unfinished" / names[1]).is_file()
+        raise RuntimeError("on the way")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="on the way"):
+        patched.setattr(type(evaluator), "_eval_predictions", seen_on_the_way)
+        evaluate()
+    assert [(folder / name).read_bytes() for name in names] == before
+    (folder / ".unfinished").mkdir()
+    (folder / ".unfinished" / "half").touch()
+    evaluate()
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert [(folder / name).read_bytes() for name in names] != before
+
+
 def test_a_crowd_has_the_figures_of_both(crowd, tmp_path):
     build = EVALUATORS[MetadataCatalog.get(NAME).evaluator_type]
     (record,) = crowd

@@ -19,6 +19,8 @@ def train(folder, iterations, hook, written=()):
         hook.before_train()
         for storage.iter in iterations:
             storage.put_scalar(EVERY, float(storage.iter) ** 2)
+            if storage.iter >= iterations.start + 3:  # as Detectron2's clock
+                storage.put_scalar("time", float(iterations.start))
             if storage.iter == 2:
                 storage.put_scalar(SELDOM, 0.5, smoothing_hint=False)
             if storage.iter in written:
@@ -28,7 +30,8 @@ def train(folder, iterations, hook, written=()):
 
 
 def rows(folder):
-    return [json.loads(row) for row in (folder / "metrics.json").read_text().splitlines()]
+    found = [json.loads(row) for row in (folder / "metrics.json").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "time"} for row in found]
 
 
 def test_rows_are_those_of_a_run_without_interruption(tmp_path):
@@ -54,4 +57,6 @@ def test_rows_are_those_of_a_run_without_interruption(tmp_path):
 def test_a_training_that_begins_has_no_history(tmp_path):
     hook = KeepHistory(tmp_path / "metrics.json")
     state = train(tmp_path, range(30), hook)
+    # Without what differs from run to run.
+    assert set(state["values"]) == set(state["hints"]) == {EVERY, SELDOM}
     assert len(state["values"][EVERY]) == 20 and state["values"][EVERY][-1] == (29.0**2, 29)

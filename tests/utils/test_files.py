@@ -1,13 +1,28 @@
 """Files appear whole or not at all."""
 
+import errno
 import json
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from odam_d2.utils.files import atomic_write, distinct_names, safe_name, write_json, write_text
+from odam_d2.utils.files import (
+    OutputError,
+    atomic_write,
+    distinct_names,
+    remove_unfinished,
+    require_writable,
+    safe_name,
+    write_json,
+    write_text,
+)
 from tests.wants import needs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(folder):
@@ -126,3 +141,56 @@ def test_names_that_texts_share_are_numbered():
         "cat", "CAT-2", "cat-2-2", "_", "_-2", "report.html-2",
     ]  # fmt: skip
     assert distinct_names(["a"] * 3) == ["a", "a-2", "a-3"] and distinct_names([]) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, code):
+    write_text(tmp_path / "out.txt", "before")
+    told = f"out.txt' must be writable; got {os.strerror(code)}: .*what was finished is kept$"
+    with pytest.raises(OutputError, match=told):
+        with atomic_write(tmp_path / "out.txt"):
+            try:
+                raise OSError(code, os.strerror(code))
+            except OSError as error:  # as torch.save and others wrap it
+                raise RuntimeError("a writer failed") from error
+    assert (tmp_path / "out.txt").read_text() == "before" and names(tmp_path) == ["out.txt"]
+
+
+@needs("limits of processes", os.name == "posix")
+def test_a_limit_of_the_system_itself(tmp_path):
+    """What a process may write into one file, as a small disk: 4096 bytes."""
+    script = (
+        "import resource, sys; sys.path.insert(0, sys.argv[2]); import files\n"  # without the package, which takes long
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "files.write_text(sys.argv[1] + '/small.txt', 'x' * 4000)\n"
+        "try:\n    files.write_text(sys.argv[1] + '/large.txt', 'x' * 9000)\n"
+        "except files.OutputError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(ROOT / "odam_d2" / "utils")]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert "large.txt' must be writable; got File too large: free some space" in told.stdout, told.stderr
+    assert names(tmp_path) == ["small.txt"]
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    for write in (lambda: write_text(tmp_path / "out" / "a.txt", ""), lambda: require_writable(tmp_path / "out")):
+        with pytest.raises(OutputError, match="must be writable; got (Not a directory|File exists): choose another"):
+            write()
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_errors_of_a_body_that_are_not_about_writing_stay(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.txt"), atomic_write(tmp_path / "out.txt"):
+        (tmp_path / "none.txt").read_text()
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    kept = (".notes.tmp", "a.0123abcd.tmp", ".hidden", "b.txt", ".c.0123abcd.tmp.txt")
+    for name in (*kept, ".c.json.0123abcd.tmp", ".d\n.e.89abcdef.tmp"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path)
+    assert names(tmp_path) == sorted(kept)
+    remove_unfinished(tmp_path / "none")
+    require_writable(tmp_path / "made")
+    assert names(tmp_path / "made") == []

@@ -122,7 +122,7 @@ def _compare(key: str, before: Any, now: Any) -> str:
     if isinstance(before, str) and isinstance(now, str) and "\n" in before + now:
         both = before.splitlines(), now.splitlines()
         before, now = ([line.strip() for line in one if line not in other] for one, other in (both, both[::-1]))
-        before, now = before[:1], now[:1]
+        before, now = ("; ".join(one[:2]) or "nothing" for one in (before, now))
     texts = [one if isinstance(one, str) else json.dumps(one) for one in (before, now)]
     there, here = (text if len(text) <= 64 else checksum(text)[:12] for text in texts)
     # Checksums are long already, and their beginnings tell them apart.
