@@ -75,7 +75,7 @@ setup(
         "safetensors>=0.4",  # reads weights in this format; small, and needs nothing itself
         # The next are Detectron2's own, repeated because LabGym's copy of it is installed without dependencies.
         "fvcore>=0.1.5,<0.1.6",  # registries, weight initialisation, checkpoints
-        "iopath>=0.1.7,<=0.1.10",  # the file layer; later versions break Detectron2 0.6
+        "iopath>=0.1.7,<0.1.10",  # the file layer, within the bounds of the official Detectron2
         "pyyaml>=6.0",  # under yacs and omegaconf; its errors are told in words
         "yacs>=0.1.8",  # yaml configs
         "omegaconf>=2.1,<2.4",  # LazyConfig

@@ -15,8 +15,8 @@ except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
     raise ImportError(
-        "odam_d2 needs detectron2, which isn't installed: get the official package with "
-        "`pip install 'git+https://github.com/facebookresearch/detectron2.git'`, or LabGym's copy of it with "
+        "odam_d2 needs detectron2, which isn't installed: get the official package with `python -m pip install "
+        "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'`, or LabGym's copy of it with "
         "`make install` (by hand: `pip install --no-deps --ignore-requires-python LabGym==3.1.2`, then "
         "`pip install --no-deps --no-build-isolation packaging/detectron2_alias`).",
         name="detectron2",

@@ -25,6 +25,11 @@ torch.set_warn_always(True)
 register_datasets()
 
 
+def pytest_addoption(parser):
+    """Adds what asks for more than every run does."""
+    parser.addoption("--zoo", action="store_true", help="all of Detectron2's configs in tests/zoo, not a sample")
+
+
 def pytest_configure(config):
     """Ignores what the package ignores: pytest sets every test's filters itself, so the package's own don't last."""
     for one in IGNORED:

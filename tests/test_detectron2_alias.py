@@ -15,7 +15,7 @@ import pytest
 from tests.wants import needs
 
 ROOT = Path(__file__).resolve().parents[1]
-OFFICIAL_REMEDY = "git+https://github.com/facebookresearch/detectron2.git"
+OFFICIAL_REMEDY = "python -m pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
 
 # The official package leaves no alias to check.
 needs_alias = needs("LabGym's copy of Detectron2", detectron2.__name__ != "detectron2")

@@ -1,5 +1,6 @@
 """What is installed holds everything that the package reads, not only its modules, and works without the checkout."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.wants import find_program, require
 
@@ -23,6 +26,34 @@ def test_all_that_is_no_module_is_installed_as_well(tmp_path):
     wanted |= {f"odam_d2/model_zoo/configs/{path.relative_to(ROOT / 'configs')}" for path in configs}
     assert "odam_d2/py.typed" in wanted and "odam_d2/visualize/templates/report.html" in wanted
     assert built == wanted | {"odam_d2_cli.py"}
+
+
+# What the official Detectron2 asks for: an environment with our versions must be able to take it.
+OFFICIAL = (
+    "Pillow>=7.1", "matplotlib", "pycocotools>=2.0.2", "termcolor>=1.1", "yacs>=0.1.8", "tabulate", "cloudpickle",
+    "tqdm>4.29.0", "tensorboard", "fvcore<0.1.6,>=0.1.5", "iopath<0.1.10,>=0.1.7", "omegaconf<2.4,>=2.1",
+    "hydra-core>=1.1", "packaging",
+)  # fmt: skip
+
+
+def test_our_versions_are_the_official_detectron2s():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    versions = {canonicalize_name(one.name): next(iter(one.specifier)).version for one in pinned}
+    for wanted in map(Requirement, OFFICIAL):
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), wanted
+    bounds = {canonicalize_name(one.name): one.specifier for one in map(Requirement, requires("setup.py"))}
+    # None of ours leads pip to what the official package refuses.
+    for name, refused in (("iopath", "0.1.10"), ("fvcore", "0.1.6"), ("omegaconf", "2.4")):
+        assert not bounds[name].contains(refused), name
+
+
+def requires(path: str) -> list[str]:
+    """The list ``install_requires`` of a setup.py, which is not run."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "install_requires":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path} has no install_requires")
 
 
 @pytest.fixture(scope="module")

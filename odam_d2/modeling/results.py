@@ -15,6 +15,9 @@ from torch import Tensor
 
 from .rotated import rotated_message
 
+# What says something of pixels, not of objects.
+_OF_PIXELS = {"sem_seg", "panoptic_seg"}
+
 
 def read_results(outputs: Any, num_images: int) -> list[Instances]:
     """N Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` from what a detector gave, graph and all.
@@ -65,6 +68,15 @@ def _split(outputs: Any, num_images: int) -> list[tuple[Instances, dict[str, Any
         found = _by_image(form, num_images)
         if found is not None:
             return found
+    if (
+        isinstance(outputs, list)
+        and outputs
+        and all(isinstance(one, Mapping) and set(one) <= _OF_PIXELS for one in outputs)
+    ):
+        raise TypeError(
+            "the detector must find objects, each with a box and a score, to be explained; got only "
+            f"{sorted(set().union(*outputs))}, what each pixel belongs to: take a detector of objects"
+        )
     raise TypeError(
         f"the detector must give a list of {num_images} dicts with `instances`, as Detectron2's do, or Instances of "
         f"each image; got {_told(outputs)}: wrap it in a CallableDetector, which says where boxes and scores are"

@@ -73,6 +73,12 @@ IGNORED = (
         "detectron2.modeling.backbone.vit imports timm's layers from their former place",
     ),
     ForeignWarning(
+        "__array__ implementation doesn't accept a copy keyword",
+        DeprecationWarning,
+        r"(LabGym\.)?detectron2\.evaluation\.sem_seg_evaluation",
+        "detectron2.evaluation.sem_seg_evaluation makes an array of a tensor, which copies it either way",
+    ),
+    ForeignWarning(
         "The 'warn' method is deprecated",
         DeprecationWarning,
         r"(LabGym\.)?detectron2\.",

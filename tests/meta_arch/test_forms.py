@@ -66,6 +66,10 @@ def test_what_is_no_result_is_named():
         read_results([Instances((2, 2))], 2)
     with pytest.raises(TypeError, match=r"must have `pred_boxes` and `scores`; got \['labels'\]"):
         read_results([Instances((2, 2), labels=torch.zeros(1))], 1)
+    with pytest.raises(TypeError, match=r"must find objects.*got only \['panoptic_seg', 'sem_seg'\]"):
+        read_results([{"sem_seg": torch.zeros(1)}, {"panoptic_seg": torch.zeros(1)}], 2)
+    with pytest.raises(TypeError, match=r"got list of 0 items"):
+        read_results([], 1)
 
 
 @pytest.mark.parametrize("kind", [Half, Pair, Silent])

@@ -28,6 +28,11 @@ SAMPLES = [
     ("You'd better set embed_dim (d_model) in", UserWarning, "transformers.models.rt_detr.modeling_rt_detr"),
     ("The given NumPy array is not writable, and", UserWarning, "detectron2.data.detection_utils"),
     ("Importing from timm.models.layers is deprecated, please", FutureWarning, "timm.models.layers"),
+    (
+        "__array__ implementation doesn't accept a copy keyword, so",
+        DeprecationWarning,
+        "detectron2.evaluation.sem_seg_evaluation",
+    ),
     ("The 'warn' method is deprecated", DeprecationWarning, "detectron2.evaluation.coco_evaluation"),
     ("unclosed file <_io.TextIOWrapper", ResourceWarning, "LabGym.detectron2.engine.defaults"),
     ("`broadcast_buffers` is deprecated. Use", FutureWarning, "detectron2.engine.defaults"),

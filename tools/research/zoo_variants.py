@@ -184,7 +184,7 @@ def _vit(model: DictConfig) -> None:
 def _regnet(model: DictConfig) -> None:
     names = ["s1", "s2", "s3", "s4"]
     net = LazyCall(RegNet)(
-        stem_class=SimpleStem, stem_width=16, block_class=ResBottleneckBlock, depth=8, w_a=24.0, w_0=24, w_m=2.5,
+        stem_class=SimpleStem, stem_width=16, block_class=ResBottleneckBlock, depth=4, w_a=40.0, w_0=24, w_m=2.0,
         group_width=8, norm="FrozenBN", out_features=names,
     )  # fmt: skip
     _fpn(model, net, names)

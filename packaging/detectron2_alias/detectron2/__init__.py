@@ -108,7 +108,8 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError(
         "detectron2 is installed as an alias of LabGym.detectron2, but LabGym isn't there: install the official "
-        "package with `pip install 'git+https://github.com/facebookresearch/detectron2.git'`, or LabGym's copy with "
+        "package with `python -m pip install --no-build-isolation "
+        "'git+https://github.com/facebookresearch/detectron2.git'`, or LabGym's copy with "
         "`make install` (by hand: `pip install --no-deps --ignore-requires-python LabGym==3.1.2`).",
         name=error.name,
     ) from error
