@@ -191,3 +191,9 @@ def training_input(height: int, width: int, boxes: list, classes: list | None = 
     objects.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
     objects.gt_classes = torch.tensor(classes or [0] * len(boxes), dtype=torch.int64)
     return {**random_input(height, width, seed=seed), "instances": objects, "image_id": seed}
+
+
+def autocast_on_cpu() -> bool:
+    """Whether autocast is on for CPUs; torch asks by another function before 2.4 and after."""
+    one = torch.ones(1, 1)
+    return (one @ one).dtype != torch.float32

@@ -19,6 +19,7 @@ import copy
 import logging
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from detectron2.data import DatasetCatalog
@@ -85,8 +86,6 @@ def training_config(args: argparse.Namespace) -> DetectorConfig:
         raise ValueError(
             f"{config.weights_key} must be a checkpoint; got {weights!r}, which doesn't exist: give another path"
         )
-    if weights and not args.resume:
-        fetch_weights(weights, config.weights_key)
     return config
 
 
@@ -147,13 +146,13 @@ def train(args: argparse.Namespace) -> dict:
 def train_lazily(config: LazyDetectorConfig, args: argparse.Namespace) -> dict:
     """:func:`train` for a LazyConfig, as Detectron2's ``lazyconfig_train_net.py``."""
     datasets, folder = config.datasets("test"), config.output_folder
-    evaluator = config.evaluator(datasets[0], os.path.join(folder, "inference")) if datasets else None
+    make_evaluator = partial(config.evaluator, datasets[0], os.path.join(folder, "inference")) if datasets else None
     model = config.build_to_train()
     if args.eval_only:
         OdamCheckpointer(model, folder).resume_or_load(config.weights, resume=args.resume)
-        assert evaluator is not None  # require_trainable
-        return evaluate(config.node, model.eval(), evaluator)
-    trainer = LazyTrainer(config.node, model, evaluator)
+        assert make_evaluator is not None  # require_trainable
+        return evaluate(config.node, model.eval(), make_evaluator)
+    trainer = LazyTrainer(config.node, model, make_evaluator)
     trainer.resume_or_load(config.weights, resume=args.resume)
     trainer.train()
     return {}
@@ -180,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.strict:
             splits = ("test",) if args.eval_only else ("train", "test")
             require_nothing_lost([name for split in splits for name in config.datasets(split)])
+        if config.weights and not args.resume:
+            fetch_weights(config.weights, config.weights_key)
         require_writable(config.output_folder)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)

@@ -3,9 +3,9 @@
 import copy
 import logging
 import weakref
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from detectron2.config import instantiate
 from detectron2.engine import AMPTrainer, SimpleTrainer, TrainerBase, create_ddp_model, default_writers, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
@@ -17,6 +17,7 @@ from ..utils.checkpoint import OdamCheckpointer
 from .hooks import KeepLossNormalizer, RequireFiniteLosses
 from .trainer import CPUAutocastTrainer
 
+MakeEvaluator = Callable[[], DatasetEvaluator]
 # What Detectron2's own `common/train.py` says, for configs that leave it out.
 _DEFAULTS = {
     "output_dir": "./output",
@@ -35,20 +36,20 @@ class LazyTrainer(TrainerBase):
     Args:
         cfg: with ``train``, ``optimizer``, ``lr_multiplier`` and ``dataloader``.
         model: the detector, in training mode on its device.
-        evaluator: measures detections every ``train.eval_period`` iterations; None for never.
+        make_evaluator: what measures detections every ``train.eval_period`` iterations; None for never.
 
     Raises:
         ValueError: if one of the nodes is missing.
     """
 
-    def __init__(self, cfg: DictConfig, model: nn.Module, evaluator: DatasetEvaluator | None = None):
+    def __init__(self, cfg: DictConfig, model: nn.Module, make_evaluator: MakeEvaluator | None = None):
         super().__init__()
         missing = [
             name for name in ("optimizer", "lr_multiplier", "dataloader.train") if not OmegaConf.select(cfg, name)
         ]
         if missing:
             raise ValueError(f"a LazyConfig must have {missing} to be trained; it has {list(cfg)}: add them")
-        self.cfg, self.train_options, self.evaluator = cfg, training_options(cfg), evaluator
+        self.cfg, self.train_options, self.make_evaluator = cfg, training_options(cfg), make_evaluator
         on_cpu = next(model.parameters()).device.type == "cpu"
         optimizer = copy.deepcopy(cfg.optimizer)
         optimizer.params.model = model
@@ -68,7 +69,7 @@ class LazyTrainer(TrainerBase):
     def build_hooks(self) -> list[hooks.HookBase | None]:
         """What happens around every step: Detectron2's own hooks, and those of every run of ours."""
         options, main = self.train_options, comm.is_main_process()
-        evaluates = self.evaluator is not None and options["eval_period"] > 0
+        evaluates = self.make_evaluator is not None and options["eval_period"] > 0
         return [
             RequireFiniteLosses(),
             KeepLossNormalizer(),
@@ -103,8 +104,8 @@ class LazyTrainer(TrainerBase):
 
     def evaluate(self) -> dict:
         """Figures of the detections as they are now."""
-        assert self.evaluator is not None
-        return evaluate(self.cfg, self.model, self.evaluator)
+        assert self.make_evaluator is not None
+        return evaluate(self.cfg, self.model, self.make_evaluator)
 
     def state_dict(self) -> dict:
         """See :class:`TrainerBase`; with the state of the inner trainer."""
@@ -125,15 +126,12 @@ def training_options(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in merged.items()}
 
 
-def evaluate(cfg: DictConfig, model: nn.Module, evaluator: DatasetEvaluator) -> dict:
+def evaluate(cfg: DictConfig, model: nn.Module, make_evaluator: MakeEvaluator) -> dict:
     """Figures of a detector on ``dataloader.test``, printed too."""
-    results = inference_on_dataset(model, instantiate(cfg.dataloader.test), evaluator)
+    # Data that are rendered when they are first asked for are there before the evaluator reads them.
+    loader = instantiate(cfg.dataloader.test)
+    results = inference_on_dataset(model, loader, make_evaluator())
     if comm.is_main_process():
         logging.getLogger(__name__).info("Evaluation results in csv format:")
         print_csv_format(results)
     return results
-
-
-def on_gpu(cfg: DictConfig) -> bool:
-    """Whether ``train.device`` is a GPU."""
-    return torch.device(OmegaConf.select(cfg, "train.device", default="cpu")).type == "cuda"

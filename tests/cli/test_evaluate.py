@@ -19,7 +19,7 @@ from odam_d2.data.account import Account
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
 from tests.cli.test_explain import TINY, ZOO_NAME, image
-from tests.helpers import load_command
+from tests.helpers import autocast_on_cpu, load_command
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ["pointing_box", "energy_mask", "vea", "odi_box"]
@@ -155,9 +155,7 @@ def test_mixed_precision_reaches_all_that_asks_the_detector(tool, folder, tmp_pa
     scorers, stock, passes = [], measured_runs.object_scorer, []
     monkeypatch.setattr(measured_runs, "object_scorer", lambda *a, **more: scorers.append(more) or stock(*a, **more))
     trace = OdamRCNN.trace
-    monkeypatch.setattr(
-        OdamRCNN, "trace", lambda self, *more: passes.append(torch.is_autocast_enabled("cpu")) or trace(self, *more)
-    )
+    monkeypatch.setattr(OdamRCNN, "trace", lambda self, *more: passes.append(autocast_on_cpu()) or trace(self, *more))
     content = json.loads((folder / "coco.json").read_text())
     content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 30]
     (tmp_path / "other.json").write_text(json.dumps(content))
@@ -290,9 +288,9 @@ def launched(tool, monkeypatch):
         if args[0].machine_rank == 0:
             (Path(args[0].output) / "metrics.json").write_text('{"failures": []}')
 
-    on_gpu = SimpleNamespace(MODEL=SimpleNamespace(DEVICE="cuda"))
+    on_gpu = SimpleNamespace(device="cuda")
     read = {"records": [], "account": Account("coco.json")}
-    setup = SimpleNamespace(cfg=on_gpu, comparison=None, measuring=None, settings=dict, files=dict, **read)
+    setup = SimpleNamespace(config=on_gpu, comparison=None, measuring=None, settings=dict, files=dict, **read)
     monkeypatch.setattr(tool, "MeasuredRun", lambda args: setup)
     monkeypatch.setattr(tool, "measure", lambda setup, command: started.append("here"))
     monkeypatch.setattr(tool, "launch", launch)

@@ -67,7 +67,7 @@ def test_tune_nms(lazy, tmp_path):
 
 def test_train_by_explanations_resume_and_evaluate(lazy, tmp_path):
     path, weights, _ = lazy
-    options = ["--config-file", path, "--num-gpus", 0, f"train.output_dir={tmp_path}", "train.log_period=1"]
+    options = ["--config-file", path, "--num-gpus=0", f"train.output_dir={tmp_path}", "train.log_period=1"]
     options += [f"train.init_checkpoint={weights}", "train.eval_period=0", "optimizer.lr=0.001", "train.seed=1"]
     assert run("train", *options, "train.max_iter=2", "odam.train.weight=0.5") == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]

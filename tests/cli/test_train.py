@@ -64,7 +64,7 @@ def test_mixed_precision_on_cpus_is_what_the_config_says(tool, dataset, tmp_path
          "MODEL.DEVICE", "cpu", "SOLVER.AMP.ENABLED", amp, "DATASETS.TRAIN", f"('{dataset}',)",
          "INPUT.MIN_SIZE_TRAIN", "(96,)", "SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0"]
     )  # fmt: skip
-    trainer = OdamTrainer(tool.setup(args))
+    trainer = OdamTrainer(tool.setup(args).node)
     assert (type(trainer._trainer) is CPUAutocastTrainer) == (step is CPUAutocastTrainer)
     seen = []
     trainer.model.backbone.register_forward_hook(lambda m, i, o: seen.append(o["p2"].dtype))
@@ -84,7 +84,7 @@ def test_import_runs_before_the_config_is_read(tool, dataset, tmp_path):
     [
         (("DATASETS.TRAIN", "('nothing',)"), r"DATASETS must name registered data sets; got \['nothing'\]"),
         (("MODEL.WEIGHTS", "gone.pth"), "MODEL.WEIGHTS must be a checkpoint; got 'gone.pth', which doesn't exist"),
-        (("MODEL.NOTHING", "1"), "the config must be Detectron2's with the node ODAM"),
+        (("MODEL.NOTHING", "1"), "MODEL.NOTHING, which neither Detectron2 nor the node ODAM has"),
         (("--config-file", "nothing"), "got 'nothing': choose one of .*synthetic/faster_rcnn_compact_FPN"),
         (("--import", "gone.py"), "got 'gone.py', which failed with"),
     ],
@@ -110,10 +110,10 @@ def test_what_is_right_starts(tool, monkeypatch):
 def test_evaluation_takes_trained_weights_where_the_zoo_has_them(tool, flags, trained):
     name = "synthetic/faster_rcnn_compact_FPN_crowd"
     start = model_zoo.get_config(name, trained=False).MODEL.WEIGHTS
-    cfg = tool.training_config(tool.argument_parser().parse_args(["--config-file", name, *flags]))
-    assert cfg.MODEL.WEIGHTS == (model_zoo.get_checkpoint_url(name) if trained else start)
+    config = tool.training_config(tool.argument_parser().parse_args(["--config-file", name, *flags]))
+    assert config.weights == (model_zoo.get_checkpoint_url(name) if trained else start)
     mine = tool.argument_parser().parse_args(["--config-file", name, *flags, "MODEL.WEIGHTS", start])
-    assert tool.training_config(mine).MODEL.WEIGHTS == start
+    assert tool.training_config(mine).weights == start
 
 
 def test_unknown_evaluator_is_named(tmp_path):

@@ -136,7 +136,7 @@ def test_a_stock_recipe_needs_one_key_more(tool, tmp_path):
     names = {}
     for weight in ("0.0", "0.2"):
         options = ["OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu", "ODAM.TRAIN.WEIGHT", weight]
-        cfg = tool.setup(tool.argument_parser().parse_args(["--config-file", config, *options]))
+        cfg = tool.setup(tool.argument_parser().parse_args(["--config-file", config, *options])).node
         names[weight] = (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME)
     assert names == {"0.0": ("GeneralizedRCNN", "StandardROIHeads"), "0.2": ("OdamRCNN", "OdamStandardROIHeads")}
 

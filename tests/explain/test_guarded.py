@@ -6,7 +6,7 @@ import torch
 from odam_d2.evaluation.runs.timing import TimedComparison
 from odam_d2.explain import Explainer, MethodComparison, build_comparison, build_explainer
 from odam_d2.explain.guarded import GuardedExplainer
-from tests.helpers import compact_detector, given, random_input
+from tests.helpers import autocast_on_cpu, compact_detector, given, random_input
 
 INPUTS = [random_input(64, 96)]
 BOXES = [given((64, 96), [[5, 5, 40, 40]], [1])]
@@ -26,7 +26,7 @@ class Areas(GuardedExplainer[int]):
     uses_gradients = False
 
     def explain(self, trace, batched_inputs, instances):
-        self.seen = (torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), self.model.training)
+        self.seen = (torch.is_inference_mode_enabled(), autocast_on_cpu(), self.model.training)
         return [entry["image"].shape[1] * entry["image"].shape[2] for entry in batched_inputs]
 
     def result(self, found, explanation, number):

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from odam_d2.modeling.without_graph import without_graph
+from tests.helpers import autocast_on_cpu
 
 
 def modes():
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), autocast_on_cpu()
 
 
 @pytest.mark.parametrize("odam_nms, inside", [(None, (False, True, True)), (object(), (False, False, False))])

@@ -13,7 +13,7 @@ from odam_d2 import model_zoo
 from odam_d2.explain import build_explainer
 from odam_d2.ops.masks import draw_masks, masks_at
 from odam_d2.structures import DetectionTrace
-from tests.helpers import compact_detector, given, random_input
+from tests.helpers import autocast_on_cpu, compact_detector, given, random_input
 
 INPUTS = [random_input(64, 96, 128, 192)]
 DEMO = Path(__file__).parents[3] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
@@ -161,9 +161,7 @@ def test_mixed_precision_is_asked_of_masked_images_alone(name, monkeypatch):
     image = [{"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}]
     whole = drise(model, num_masks=3)(image)[0]["instances"]
     kinds, stock = [], type(model).trace
-    monkeypatch.setattr(
-        type(model), "trace", lambda self, *more: kinds.append(torch.is_autocast_enabled("cpu")) or stock(self, *more)
-    )
+    monkeypatch.setattr(type(model), "trace", lambda self, *more: kinds.append(autocast_on_cpu()) or stock(self, *more))
     mixed = drise(model, num_masks=3, amp=True)(image)[0]["instances"]
     assert kinds == [False, True] and len(whole) and torch.equal(mixed.scores, whole.scores)
     one, other = mixed.heatmaps.values, whole.heatmaps.values
