@@ -44,7 +44,7 @@ from ..utils.checkpoint import OdamCheckpointer, split_address
 from ..utils.downloads import fetch_weights
 from ..utils.files import require_writable
 from ..utils.processes import launch_on_cpu
-from ..utils.weight_files import CheckpointError
+from ..utils.weight_files import CheckpointError, check_is_file
 from .annotated import add_strict, tell
 from .arguments import add_config, add_machines, command_parser, failure, wrong_machines
 from .config import read_config
@@ -82,7 +82,7 @@ def training_config(args: argparse.Namespace) -> DetectorConfig:
             f"{sorted(DatasetCatalog.list())}, or --import the file that registers them"
         )
     weights = split_address(config.weights)[0]
-    if weights and not args.resume and "://" not in weights and not PathManager.isfile(weights):
+    if weights and not args.resume and "://" not in weights and not PathManager.exists(weights):
         raise ValueError(
             f"{config.weights_key} must be a checkpoint; got {weights!r}, which doesn't exist: give another path"
         )
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             splits = ("test",) if args.eval_only else ("train", "test")
             require_nothing_lost([name for split in splits for name in config.datasets(split)])
         if config.weights and not args.resume:
-            fetch_weights(config.weights, config.weights_key)
+            check_is_file(fetch_weights(config.weights, config.weights_key), config.weights)
         require_writable(config.output_folder)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)

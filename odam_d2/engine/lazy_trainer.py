@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..utils.checkpoint import OdamCheckpointer
+from ..utils.files import remove_unfinished
+from .history import KeepHistory
 from .hooks import KeepLossNormalizer, RequireFiniteLosses
+from .rows import drop_rows_from
 from .trainer import CPUAutocastTrainer
 
 MakeEvaluator = Callable[[], DatasetEvaluator]
@@ -41,6 +45,8 @@ class LazyTrainer(TrainerBase):
     Raises:
         ValueError: if one of the nodes is missing.
     """
+
+    iter: int
 
     def __init__(self, cfg: DictConfig, model: nn.Module, make_evaluator: MakeEvaluator | None = None):
         super().__init__()
@@ -73,6 +79,7 @@ class LazyTrainer(TrainerBase):
         return [
             RequireFiniteLosses(),
             KeepLossNormalizer(),
+            KeepHistory(os.path.join(options["output_dir"], "metrics.json")) if main else None,
             hooks.IterationTimer(),
             hooks.LRScheduler(optimizer=self._trainer.optimizer, scheduler=instantiate(self.cfg.lr_multiplier)),
             hooks.PeriodicCheckpointer(self.checkpointer, **options["checkpointer"]) if main else None,
@@ -89,13 +96,23 @@ class LazyTrainer(TrainerBase):
             weights: path or address; empty for none.
             resume: whether to go on from the last checkpoint, if there is one.
         """
+        folder = self.train_options["output_dir"]
+        if comm.is_main_process():
+            remove_unfinished(folder)
         self.checkpointer.resume_or_load(weights, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
             self.start_iter = self.iter + 1
+        if resume and comm.is_main_process():
+            drop_rows_from(os.path.join(folder, "metrics.json"), self.start_iter)
 
     def train(self) -> Any:
         """Runs the iterations that are left."""
         super().train(self.start_iter, self.max_iter)
+
+    def after_train(self) -> None:
+        """See :class:`TrainerBase`, which counts one step too many where a resumed run had none left to do."""
+        self.iter = min(self.iter, self.max_iter)
+        super().after_train()
 
     def run_step(self) -> None:
         """See :class:`TrainerBase`."""

@@ -58,6 +58,8 @@ class OdamTrainer(DefaultTrainer):
     the same machine with the same versions and number of threads.
     """
 
+    iter: int
+
     def __init__(self, cfg):
         # Not DefaultTrainer's, which gives every process a GPU.
         TrainerBase.__init__(self)
