@@ -13,6 +13,7 @@ computes them anew. The environment variable ODAM_ZOO_CONFIGS names further fold
 
 import argparse
 import json
+import re
 import sys
 import warnings
 from collections import Counter
@@ -219,7 +220,9 @@ def largest_difference(found: list[dict], expected: list[dict], attributes: Sequ
 
 def first_line(error: Exception) -> str:
     """What an error says, on a line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    compiled = re.search(r"therefore '(\w+)' is not available|'detectron2' object has no attribute '(\w+)'", said)
+    return f"needs Detectron2's compiled {compiled[1] or compiled[2]}" if compiled else said
 
 
 def all_cases() -> list[Case]:
