@@ -1,4 +1,4 @@
-"""Commands that are killed at a random moment go on, and end as if they had not been: the script, with one kill each."""
+"""The script that kills commands: a kill or two of each, and what it counts."""
 
 import json
 import sys
