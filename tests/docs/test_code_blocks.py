@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from odam_d2 import add_odam_config, model_zoo
 from odam_d2.explain import METHODS
@@ -118,7 +119,7 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
     for folder in ("datasets", "configs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
-    before = set(METHODS)
+    before, known = set(METHODS), set(DatasetCatalog)
     torch.manual_seed(0)
     names: dict = {"__name__": "page"}
     try:
@@ -127,6 +128,10 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
     finally:
         for added in set(METHODS) - before:
             METHODS._obj_map.pop(added)
+        for added in set(DatasetCatalog) - known:
+            if not added.startswith("synthetic"):
+                DatasetCatalog.remove(added)
+                MetadataCatalog.remove(added)
     if page == README:
         assert len(names["instances"]) == len(names["maps"]) > 0 and float(names["maps"].max()) == 1.0
         assert float(names["missed"]["instances"].scores) > 0.5
