@@ -183,6 +183,12 @@ class MeasuredRun:
     def measuring(self) -> Measuring:
         """The metrics and what they need."""
         args, score = self.args, None
+        changing = [name for name in args.metrics if METRICS[name].needs_detector or METRICS[name].needs_explainer]
+        if changing and self.config.make_input().input_format == "YUV-BT.601":
+            raise ValueError(
+                f"`--metrics` must leave {changing} out for a detector that takes YUV-BT.601; got them: they change "
+                "pixels between 0 and 255"
+            )
         if any(METRICS[name].needs_detector for name in args.metrics):
             try:
                 score = object_scorer(inference_copy(self.model), amp=args.amp)
