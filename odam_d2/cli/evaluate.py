@@ -67,6 +67,8 @@ def measure(setup: MeasuredRun, command: str) -> None:
     )
     input_format = setup.config.make_input().input_format
     keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, input_format)
+    numbers = {record["image_id"]: number for number, record in enumerate(records)}
+    keeper.begin_with({numbers[image_id]: result for image_id, result in finished.items()})
     evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
     # No masks of D-RISE for images where nothing matches.
     setup.comparison.wanted = evaluator.wants

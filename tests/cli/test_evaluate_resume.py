@@ -76,6 +76,9 @@ def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
     assert len(list((output / "images").iterdir())) == 2 and not (output / "metrics.json").exists()
     assert tool.main(seeded(folder, output, "--resume", "--import", killer)) == 0
     assert numbers(output) == numbers(whole)
+    # Nor are there crops of objects that are behind those of the images before.
+    crops = [sorted(file.name for file in (run / "examples").iterdir()) for run in (output, whole)]
+    assert crops[0] == crops[1] != []
 
 
 def test_a_image_whose_crops_were_cut_short_is_measured_again(tool, folder, whole, tmp_path, monkeypatch):  # noqa: F811

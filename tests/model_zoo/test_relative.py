@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from odam_d2 import model_zoo
+from odam_d2.cli.arguments import add_config, script_parser
 from odam_d2.cli.config import read_config
 from odam_d2.model_zoo.relative import find_beside
 
@@ -61,5 +62,7 @@ def test_configs_are_read_so_but_options_are_from_the_working_folder(project):
     yaml = str(project / "configs" / "mine" / "mine.yaml")
     there = str(project / "configs" / "mine" / "a.pth")
     assert model_zoo.get_config(yaml, trained=False).MODEL.WEIGHTS == there
-    assert read_config(yaml).MODEL.WEIGHTS == there
-    assert read_config(yaml, ["MODEL.WEIGHTS", "output/c.pth"]).MODEL.WEIGHTS == "output/c.pth"
+    parser = script_parser(None)
+    add_config(parser)
+    for options, found in (((), there), (("MODEL.WEIGHTS", "output/c.pth"), "output/c.pth")):
+        assert read_config(parser.parse_args(["--config-file", yaml, *options])).weights == found

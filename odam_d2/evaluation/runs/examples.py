@@ -34,6 +34,11 @@ class ExampleKeeper:
         self.files, self.method, self.attribute, self.input_format = files, method, attribute, input_format
         self.extremes = ExtremeObjects(metrics)
 
+    def begin_with(self, finished: Mapping[int, dict]) -> None:
+        """Counts images that an interrupted run has finished, by their numbers: objects must be ahead of theirs too."""
+        for number in sorted(finished):
+            self.extremes.offer(number, finished[number]["values"].get(self.method, {}))
+
     def __call__(self, number: int, result: dict, matches: Matches, entry: dict, output: dict) -> None:
         """Keeps what is worth it of image `number`."""
         rows = self.extremes.offer(number, result["values"].get(self.method, {}))
