@@ -13,11 +13,12 @@ import torch
 from detectron2.layers import Conv2d, CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from ..utils.threads import in_this_thread
 from ..utils.untyped import UntypedModule
 
-_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d)
+_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d, TorchvisionFrozenNorm)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, MaskRCNNConvUpsampleHead
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from ..utils.untyped import UntypedModule
 
@@ -34,12 +35,13 @@ _KNOWN_PARTS: frozenset[type[nn.Module]] = frozenset(
     {
         nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Identity, nn.Flatten, nn.Unflatten,
         nn.Conv2d, nn.ConvTranspose2d, nn.Linear, Conv2d, ConvTranspose2d,
-        nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid,
-        nn.Sigmoid, nn.Tanh, nn.Softplus,
+        nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
+        nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus, nn.Softsign,
         nn.Dropout, nn.Dropout2d, nn.AlphaDropout,
         nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.PixelShuffle,
-        nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d,
-        nn.GroupNorm, nn.LayerNorm, ChannelLayerNorm, nn.InstanceNorm2d,
+        nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d, TorchvisionFrozenNorm,
+        nn.GroupNorm, nn.LayerNorm, ChannelLayerNorm, nn.InstanceNorm2d, nn.LocalResponseNorm,
+        *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),  # since torch 2.4
     }
 )  # fmt: skip
 # What one item's outputs may differ by when it is asked for alone, relative to the largest: kernels of another size.

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from detectron2.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm, ShapeSpec
+from detectron2.layers.batch_norm import LayerNorm as ChannelLayerNorm
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from odam_d2.modeling import instance_wise
 from odam_d2.modeling.instance_wise import register_instance_wise, unknown_types, why_norm_not_fixed
@@ -57,6 +59,28 @@ def test_a_head_is_what_is_in_it():
     assert unknown_types([Made(Opaque(), Opaque()), nn.Linear(1, 1)]) == (["Opaque"], ["Made"])
     # Attention lets the items of its batch see each other if they are given as a sequence.
     assert unknown_types([nn.MultiheadAttention(2, 1)])[0] == ["NonDynamicallyQuantizableLinear"]
+
+
+NORMS = [
+    nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm, FrozenBatchNorm2d, TorchvisionFrozenNorm, nn.InstanceNorm2d,
+    lambda channels: nn.GroupNorm(2, channels), ChannelLayerNorm, nn.LocalResponseNorm,
+    lambda channels: nn.InstanceNorm2d(channels, track_running_stats=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_that_is_trusted_makes_the_same_of_an_item_alone(norm):
+    norm = norm(4).eval()
+    assert unknown_types([norm]) == ([], [])
+    two = torch.randn(2, 4, 3, 3)
+    two[1] = 3 * two[1] + 5
+    assert torch.allclose(norm(two)[:1], norm(two[:1]), rtol=1e-5, atol=1e-6)
+
+
+def test_norms_that_nobody_knows_are_not_trusted():
+    assert unknown_types([nn.CrossMapLRN2d(2), nn.BatchNorm3d(4), nn.Softmax(0)])[0] == [
+        "CrossMapLRN2d", "BatchNorm3d", "Softmax",
+    ]  # fmt: skip
 
 
 def test_a_promise_counts_for_what_is_inside(monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.layers import CycleBatchNormList, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import nn
+from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from odam_d2.explain import build_explainer
 from odam_d2.explain.targets import target_scalars
@@ -235,14 +236,12 @@ def test_batch_norm_with_fixed_statistics_is_exact(architecture, norm, kind):
 
 
 @pytest.mark.parametrize("group_norm", ["frozen", "exact"])
-def test_norms_without_weights(group_norm):
+def test_norms_without_weights_and_torchvisions(group_norm):
     model = dense_detector("OdamFCOS", "GN")
-    for subnet in (model.head.cls_subnet, model.head.bbox_subnet):
-        for number, layer in enumerate(subnet):
-            if type(layer) is nn.GroupNorm:
-                subnet[number] = (
-                    nn.GroupNorm(32, 32, affine=False) if group_norm == "exact" else nn.BatchNorm2d(32, affine=False)
-                ).eval()
+    frozen = (nn.BatchNorm2d(32, affine=False).eval(), TorchvisionFrozenNorm(32))  # the second has some
+    for number, subnet in enumerate((model.head.cls_subnet, model.head.bbox_subnet)):
+        for place in [k for k, layer in enumerate(subnet) if type(layer) is nn.GroupNorm]:
+            subnet[place] = nn.GroupNorm(32, 32, affine=False) if group_norm == "exact" else frozen[number]
     assert max(errors(model, INPUTS[:1], [GIVEN], ("score", "left"), group_norm=group_norm)) < 1e-4
 
 
