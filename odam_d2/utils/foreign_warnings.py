@@ -51,8 +51,8 @@ IGNORED = (
     ForeignWarning(
         "pkg_resources is deprecated as an API",
         UserWarning,
-        r"(LabGym\.)?detectron2\.(model_zoo|config\.lazy)",
-        "the official detectron2.model_zoo finds its files with it; setup.py holds setuptools at a version that has it",
+        r"((LabGym\.)?detectron2\.(model_zoo|config\.lazy)|torch\.utils\.cpp_extension)",
+        "the official detectron2.model_zoo and torch 2.1 use it; setup.py holds setuptools at a version that has it",
     ),
     ForeignWarning(
         r"You'd better set embed_dim \(d_model\)",
@@ -101,6 +101,12 @@ IGNORED = (
         DeprecationWarning,
         r"(pycocotools\.mask|(LabGym\.)?detectron2\.evaluation\.coco_evaluation)",
         "pycocotools and detectron2.evaluation.coco_evaluation were written for NumPy 1",
+    ),
+    ForeignWarning(
+        "TypedStorage is deprecated",
+        UserWarning,
+        r"torch\.",
+        "torch 2.1 itself, when it reads checkpoints without running what is in them",
     ),
     ForeignWarning(
         "You are using `torch.load` with `weights_only=False`",

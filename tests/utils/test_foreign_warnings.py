@@ -37,6 +37,7 @@ SAMPLES = [
     ("unclosed file <_io.TextIOWrapper", ResourceWarning, "LabGym.detectron2.engine.defaults"),
     ("`broadcast_buffers` is deprecated. Use", FutureWarning, "detectron2.engine.defaults"),
     ("__array__ implementation doesn't accept a copy keyword", DeprecationWarning, "pycocotools.mask"),
+    ("TypedStorage is deprecated. It will be removed", UserWarning, "torch._utils"),
     ("You are using `torch.load` with `weights_only=False` (the", FutureWarning, "fvcore.common.checkpoint"),
 ]
 
