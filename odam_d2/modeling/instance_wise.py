@@ -105,13 +105,18 @@ def _says_the_same_alone(norm: UntypedModule) -> bool:
     apart: UntypedModule = object.__new__(type(norm))
     apart.__dict__.update(norm.__dict__)
     apart._buffers = {name: None if value is None else value.clone() for name, value in norm._buffers.items()}
-    dimensions = 1 if isinstance(norm, nn.BatchNorm1d) else 3 if isinstance(norm, nn.BatchNorm3d) else 2
+    said = [_same_alone(apart, norm, dimensions) for dimensions in range(4)]
+    return True in said and False not in said
+
+
+def _same_alone(apart: UntypedModule, norm: UntypedModule, dimensions: int) -> bool | None:
+    """Whether an item with so many dimensions behind its channels is told the same alone; None if it is not taken."""
     shape = (2, norm.num_features, *[3] * dimensions)
     two = torch.arange(1.0, 1.0 + math.prod(shape)).sin().view(shape).to(norm.running_mean)
     two[1] = 3 * two[1] + 5
     two = two * norm.running_var.sqrt().view(1, -1, *[1] * dimensions)
     try:
         together, alone = apart.forward(two)[:1], apart.forward(two[:1])
-        return bool((together - alone).abs().amax() <= ALONE_TOLERANCE * together.abs().amax())
-    except (RuntimeError, ValueError, TypeError, AttributeError):  # it wants more than a map, or more than one
-        return False
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError):  # it wants another form, or more than one
+        return None
+    return bool((together - alone).abs().amax() <= ALONE_TOLERANCE * together.abs().amax())

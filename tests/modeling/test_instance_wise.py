@@ -98,13 +98,27 @@ def test_norms_with_fixed_statistics(kind):
     assert why_norm_not_fixed(kind(4, track_running_stats=False).eval()) == "keeps no running ones"
 
 
+class OfVectors(nn.BatchNorm1d):
+    """Fixed statistics, for vectors alone."""
+
+    def forward(self, x):
+        count, channels = x.shape
+        return (x - self.running_mean) * self.weight + self.bias
+
+
+class OfTheBatchOfVectors(OfVectors):
+    def forward(self, x):
+        return super().forward(x - x.mean(0))
+
+
 def test_norms_that_are_not_known_are_asked_for_an_item_alone():
     own = OwnNorm(4).eval()
     own.register_forward_pre_hook(lambda *_: pytest.fail("a hook saw what no image gave"))
     assert why_norm_not_fixed(own) is None
     assert own.running_mean.tolist() == [0] * 4 and not hasattr(own, "seen")
     assert why_norm_not_fixed(OwnNorm(4)) == "stays in training mode"
-    for kind in (OfTheBatch, OfTheItems):
+    assert why_norm_not_fixed(OfVectors(4).eval()) is None
+    for kind in (OfTheBatch, OfTheItems, OfTheBatchOfVectors):
         assert why_norm_not_fixed(kind(4).eval()) == "has a `forward` of its own that takes them from the batch"
     patched = nn.BatchNorm2d(4).eval()
     patched.forward = lambda x: x

@@ -78,6 +78,12 @@ def test_a_further_folder_of_configs(tmp_path, monkeypatch):
     (tmp_path / "mine" / "parts.py").write_text("optimizer = 1\n")
     monkeypatch.setenv("ODAM_ZOO_CONFIGS", str(tmp_path / "mine"))
     assert [case.name for case in zoo.all_cases() if case.name.startswith("mine/")] == ["mine/small.yaml"]
+    (tmp_path / "mine" / "small.yaml").write_text("MINE: {}\n")
+    (case,) = [case for case in zoo.all_cases() if case.name == "mine/small.yaml"]
+    assert "Non-existent config key: MINE" in zoo.examine(case).note
+    (tmp_path / "keys.py").write_text("def add_mine_config(cfg):\n    cfg.MINE = type(cfg)()\n")
+    monkeypatch.setenv("ODAM_ZOO_HOOKS", f"{tmp_path / 'keys.py'}:add_mine_config")
+    assert case.read().MINE == {}
     monkeypatch.setenv("ODAM_ZOO_CONFIGS", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="ODAM_ZOO_CONFIGS must name folders; got .*none"):
         zoo.all_cases()

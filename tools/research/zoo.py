@@ -8,7 +8,8 @@
 Weights are random, norms and output layers calibrated on two small images, so that there are detections. Whatever the
 stock detector gives - detections, masks, keypoints, sem_seg, panoptic_seg, proposals - ours must give bit for bit, and
 the maps of the engine that is chosen must be those of plain autograd. Rows that --output holds are kept; --again
-computes them anew. The environment variable ODAM_ZOO_CONFIGS names further folders of configs.
+computes them anew. The environment variable ODAM_ZOO_CONFIGS names further folders of configs, ODAM_ZOO_HOOKS what adds
+their keys, as --config-hook does.
 """
 
 import argparse
@@ -267,7 +268,8 @@ tools/research/zoo.py --output docs/research/zoo.json --page docs/research/zoo.m
 pytest tests/zoo --zoo
 ```
 
-`ODAM_ZOO_CONFIGS` names further folders of configs for both. This page is written by the script.
+`ODAM_ZOO_CONFIGS` names further folders of configs for both, and `ODAM_ZOO_HOOKS` what adds their keys. The script
+writes this page.
 """
 
 

@@ -4,8 +4,6 @@ A case is a file, or a file with changes that this project wrote: options of a y
 read.
 """
 
-import contextlib
-import importlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,22 +17,25 @@ import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
 # isort: split
 import torch
 from detectron2 import model_zoo
-from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
+from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from omegaconf import DictConfig
 from torch import nn
 
-from odam_d2.config import add_odam_config, use_traced_architectures
+from odam_d2.config import use_traced_architectures
+from odam_d2.loading.hooks import base_config
 
 # Further folders of configs, separated as in PATH.
 FOLDERS = "ODAM_ZOO_CONFIGS"
-# Detectron2's own projects, each with what it adds to a config; a file with an unknown key is read again with each.
-_PROJECTS = {
-    "detectron2.projects.point_rend": "add_pointrend_config",
-    "detectron2.projects.deeplab": "add_deeplab_config",
-    "detectron2.projects.panoptic_deeplab": "add_panoptic_deeplab_config",
-}
+# What adds a project's keys to the configs there, as --config-hook takes it, separated by spaces.
+HOOKS = "ODAM_ZOO_HOOKS"
+# Detectron2's own projects: a file with an unknown key is read again with each.
+_PROJECTS = (
+    "detectron2.projects.point_rend:add_pointrend_config",
+    "detectron2.projects.deeplab:add_deeplab_config",
+    "detectron2.projects.panoptic_deeplab:add_panoptic_deeplab_config",
+)
 
 
 @dataclass(frozen=True)
@@ -147,21 +148,16 @@ def _deciding(node: CfgNode) -> dict[str, Any]:
 
 
 def _read_yaml(file: Path, options: tuple) -> CfgNode:
-    try:
-        return _merged(file, options)
-    except (KeyError, AssertionError) as error:  # of a file's key that is not known, and of an option's
-        unknown = error
-    for project, name in _PROJECTS.items():
-        # A project can need packages that are not here, and then has no detectors either.
-        with contextlib.suppress(ImportError, KeyError, AssertionError):
-            return _merged(file, options, getattr(importlib.import_module(project), name))
+    given = os.environ.get(HOOKS, "").split()
+    unknown: Exception | None = None
+    for hooks in ([], *([project] for project in _PROJECTS), *([given] if given else [])):
+        try:
+            # A project can need packages that are not here, and then has no detectors either.
+            cfg = base_config(hooks)
+            cfg.merge_from_file(str(file))
+            cfg.merge_from_list(list(options))
+            return cfg
+        except (KeyError, AssertionError, ImportError, ValueError) as error:
+            unknown = error if unknown is None or hooks == given else unknown
+    assert unknown is not None  # there was a first try
     raise unknown
-
-
-def _merged(file: Path, options: tuple, add: Callable[[CfgNode], None] = lambda cfg: None) -> CfgNode:
-    cfg = get_cfg()
-    add_odam_config(cfg)
-    add(cfg)
-    cfg.merge_from_file(str(file))
-    cfg.merge_from_list(list(options))
-    return cfg
