@@ -23,6 +23,7 @@ from detectron2.utils.logger import setup_logger
 from ..data.registration import require_fitting_classes
 from ..evaluation.crowd.protocol import find_protocol
 from ..modeling.num_classes import count_classes
+from ..utils.autocast_operators import cast_operators_on_cpu
 from ..utils.checkpoint import OdamCheckpointer
 from ..utils.files import disk_error, remove_unfinished
 from .evaluators import EVALUATORS
@@ -43,6 +44,7 @@ class CPUAutocastTrainer(SimpleTrainer):
 
     def run_step(self) -> None:
         """The step of ``SimpleTrainer`` under autocast."""
+        cast_operators_on_cpu()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             super().run_step()
 
