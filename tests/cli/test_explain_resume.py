@@ -50,7 +50,7 @@ def explained(tool, monkeypatch):  # noqa: F811
 
 def test_a_killed_run_goes_on(run, weights, images, tmp_path, explained):  # noqa: F811
     """Killed for good while it writes the fourth image's files: nothing of Python's own clean-up runs."""
-    killer = tmp_path / "killer.py"
+    killer = tmp_path / "explain_killer.py"
     killer.write_text(
         "import os, signal\n"
         "from odam_d2.utils import files\n"
@@ -106,7 +106,7 @@ def test_what_is_finished_is_kept_and_the_rest_is_explained(run, images, tmp_pat
         (
             (),
             {"threshold": "0.2"},
-            r"\(config: SCORE_THRESH_TEST: 0.1; .* there, SCORE_THRESH_TEST: 0.2; .* here; score_",
+            r"\(config: SCORE_THRESH_TEST: 0.1; .* there, SCORE_THRESH_TEST: 0.2; .* here;",
         ),
         ((), {"opts": ("INPUT.MAX_SIZE_TEST", "48")}, r"\(config: MAX_SIZE_TEST: 64 there, MAX_SIZE_TEST: 48 here\)"),
         ((), {"checkpoint": "other"}, r"differs in \['weights'\] \(weights: [0-9a-f]{12} there, [0-9a-f]{12} here\)"),
