@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from odam_d2.utils.processes import launch_on_cpu
+from odam_d2.utils.weight_files import CheckpointError, read_weights_file
+
 
 def report(folder):
     from detectron2.utils import comm
@@ -26,3 +29,11 @@ def test_processes_gather_and_leave_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", call], cwd=root, capture_output=True, text=True, check=True)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"0": "[0, 1] 2", "1": "[0, 1] 2"}
     assert "100%" in done.stderr and "leaked" not in done.stderr
+
+
+def test_what_a_process_says_in_one_sentence_arrives_as_that(tmp_path):
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(
+        CheckpointError, match="^the weights must be a checkpoint; got '.*a.pth', which is an empty file"
+    ):
+        launch_on_cpu(read_weights_file, 1, (str(tmp_path / "a.pth"),))
