@@ -1,6 +1,7 @@
 """tools/tune_nms.py from end to end, on a handful of small synthetic images."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -172,6 +173,24 @@ def test_classes_of_another_data_set(tool, tmp_path, capsys, classes, keys, told
         MetadataCatalog.remove(name)
     error = capsys.readouterr().err
     assert f"got '{name}' with {classes}, and the detector has {told}: " in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind, told", [
+    ("sem_seg", "must be scored by boxes; got '{}' with evaluator_type 'sem_seg': name one"),
+    ("cityscapes_instance", "must be scored by boxes; got '{}' with evaluator_type"),
+    ("pascal_voc", "`max_images` must be left out for '{}', whose evaluator_type 'pascal_voc' judges all images"),
+])  # fmt: skip
+def test_data_sets_that_are_scored_in_another_way(tool, tmp_path, kind, told):
+    name = f"test_tune_nms_{tmp_path.name}"
+    arguments = ["--config-file", CONFIG, "--dataset", name, "--output", str(tmp_path), "--max-images", "1", *OPTIONS]
+    DatasetCatalog.register(name, lambda: [{"file_name": "x", "image_id": 0, "height": 9, "width": 9}])
+    MetadataCatalog.get(name).set(thing_classes=["person"], evaluator_type=kind)
+    try:
+        with pytest.raises(ValueError, match=re.escape(told.format(name))):
+            _ = tool.Setup(tool.argument_parser().parse_args(arguments)).score
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from odam_d2.modeling import instance_wise
 from odam_d2.modeling.instance_wise import register_instance_wise, unknown_types, why_norm_not_fixed
+from tests.wants import needs_package
 
 
 class Opaque(nn.Module):
@@ -124,3 +125,11 @@ def test_norms_that_are_not_known_are_asked_for_an_item_alone():
     patched.forward = lambda x: x
     assert why_norm_not_fixed(patched) == "has a `forward` of its own"
     assert not isinstance(FrozenBatchNorm2d(4), nn.modules.batchnorm._BatchNorm)
+
+
+@needs_package("timm")
+def test_norms_of_timm_keep_their_statistics():
+    from timm.layers import BatchNormAct2d
+
+    assert why_norm_not_fixed(BatchNormAct2d(4).eval()) is None
+    assert why_norm_not_fixed(BatchNormAct2d(4)) == "stays in training mode"
