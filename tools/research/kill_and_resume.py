@@ -227,13 +227,15 @@ def kill_once(runs: Runs, output: Path, after: float, reference: Path) -> dict[s
     """One run that is killed `after` seconds behind its first file, and resumed.
 
     Returns:
-        ``killed`` (or it had ended before), ``finished`` of what was when it was killed, ``broken``, ``lost`` and
+        ``killed`` (or it had ended before), ``lasted`` seconds behind its first file, ``finished`` of what was when it was killed, ``broken``, ``lost`` and
         ``different`` files.
     """
     process = runs.start(output)
     process.wait(lambda: has_files(output))
     end = time.monotonic() + after
+    begin = time.monotonic()
     killed = process.wait(lambda: time.monotonic() > end) is None
+    lasted = time.monotonic() - begin
     if killed:
         process.kill()
     broken = broken_files(output)
@@ -243,13 +245,13 @@ def kill_once(runs: Runs, output: Path, after: float, reference: Path) -> dict[s
     lost = [str(path.relative_to(output)) for path, when in finished.items() if path.stat().st_mtime_ns != when]
     different = differences(output, reference)
     return {
-        "after": round(after, 2), "killed": killed, "finished": len(finished), "unfinished_files": left,
+        "after": round(after, 2), "lasted": round(lasted, 2), "killed": killed, "finished": len(finished), "unfinished_files": left,
         "broken": broken, "lost": lost, "different": different,
     }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script and returns its exit code: 1 if anything was lost, broken or different."""
+    """Runs the script and returns its exit code: 1 if anything was lost, broken or different, or too few were killed."""
     args = argument_parser().parse_args(argv)
     draw = random.Random(args.seed)
     torch.set_num_threads(1)
@@ -259,26 +261,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         reference = Path(temporary) / "undisturbed"
         first, last = runs.time_undisturbed(reference)
         rows: list[dict[str, Any]] = []
+        span = last - first
         with tqdm(total=args.times, desc=f"killing {args.command}", unit="time") as progress:
             while progress.n < args.times and len(rows) < 4 * args.times:
                 output = Path(temporary) / f"run{len(rows)}"
-                rows.append(kill_once(runs, output, draw.uniform(0.0, last - first), reference))
+                rows.append(kill_once(runs, output, draw.uniform(0.0, span), reference))
                 progress.update(rows[-1]["killed"])
-    faults = ("broken", "lost", "different")
+                if not rows[-1]["killed"]:  # the machine has less to do than when the run was timed
+                    span = min(span, rows[-1]["lasted"])
+    faults, killed = ("broken", "lost", "different"), [row for row in rows if row["killed"]]
     figures = {
         "command": args.command,
         "times": args.times,
         "seed": args.seed,
         "seconds_to_first_file": round(first, 1),
         "seconds": round(last, 1),
-        "killed": sum(row["killed"] for row in rows),
-        "finished_when_killed": statistics.median(row["finished"] for row in rows),
+        "runs_begun": len(rows),
+        "killed": len(killed),
+        "finished_when_killed": statistics.median(row["finished"] for row in killed) if killed else None,
         **{name: sum(bool(row[name]) for row in rows) for name in faults},
     }
     print(json.dumps(figures, indent=2))
     if args.output:
         write_json(args.output, {**figures, "runs": rows, "versions": collect_versions()})
-    return int(any(row[name] for row in rows for name in faults))
+    return int(len(killed) < args.times or any(row[name] for row in rows for name in faults))
 
 
 if __name__ == "__main__":
