@@ -15,6 +15,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from odam_d2 import add_odam_config, model_zoo
+from odam_d2.evaluation import METRICS
 from odam_d2.explain import METHODS
 from odam_d2_cli import COMMANDS
 
@@ -119,15 +120,16 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
     for folder in ("datasets", "configs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
-    before, known = set(METHODS), set(DatasetCatalog)
+    before, known = [(registry, set(registry)) for registry in (METHODS, METRICS)], set(DatasetCatalog)
     torch.manual_seed(0)
     names: dict = {"__name__": "page"}
     try:
         for block in python_blocks(page):
             exec(compile(block, str(page), "exec"), names)
     finally:
-        for added in set(METHODS) - before:
-            METHODS._obj_map.pop(added)
+        for registry, names_before in before:
+            for added in set(registry) - names_before:
+                registry._obj_map.pop(added)
         for added in set(DatasetCatalog) - known:
             if not added.startswith("synthetic"):
                 DatasetCatalog.remove(added)

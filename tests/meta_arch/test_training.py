@@ -197,7 +197,7 @@ def test_batch_norm_in_a_head_is_refused():
         compact_detector(
             "faster_rcnn", "ODAM.TRAIN.WEIGHT", 0.5, "MODEL.ROI_BOX_HEAD.NUM_CONV", 1, "MODEL.ROI_BOX_HEAD.NORM", "BN"
         )
-    with pytest.raises(TypeError, match="`head` must be one that trains by explanations.*CycleBatchNormList"):
+    with pytest.raises(ValueError, match="`head` must treat each prediction on its own.*BatchNorm"):
         compact_detector("fcos", "ODAM.TRAIN.WEIGHT", 0.5, "ODAM.FCOS.NORM", "BN")
     model = compact_detector("retinanet")
     model.head.cls_subnet.insert(1, nn.BatchNorm2d(64))

@@ -89,7 +89,8 @@ def test_a_font_of_the_system_is_used_where_one_has_the_letters(tmp_path, monkey
     broken.write_bytes(b"no font")
     nothing = make_face(tmp_path / "nothing.ttf", "犬", empty=True)
     use_system_fonts(monkeypatch, str(broken), nothing, make_face(tmp_path / "square.ttf", "犬"))
-    assert drawn_name(7, "犬 dog") == "犬 dog" and not caplog.records
+    with caplog.at_level(logging.INFO, "odam_d2.visualize"):
+        assert drawn_name(7, "犬 dog") == "犬 dog" and not caplog.records
     # Of 20 pixels the letter takes 20 and its square 18 x 16, from the base line up.
     left, top, right, bottom = text_box("犬", 20)
     assert (left, bottom) == (0, 0) and abs(right - 20) <= 1 and abs(top + 16) <= 1
