@@ -268,7 +268,7 @@ in dense heads is taken exactly. Norms and output layers are calibrated on the i
 
 ```bash
 tools/research/zoo.py --output docs/research/zoo.json --page docs/research/zoo.md
-pytest tests/zoo --zoo
+make test PYTEST_ARGS='tests/zoo --zoo'
 ```
 
 `ODAM_ZOO_CONFIGS` names further folders of configs for both, and `ODAM_ZOO_HOOKS` what adds their keys. The script
