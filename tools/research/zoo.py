@@ -94,7 +94,8 @@ def examine(case: Case, built: bool = False) -> Row:
             expected = stock(inputs)
     # A config can need what this machine doesn't have in many ways.
     except Exception as error:
-        row.note = first_line(error)
+        built_other = row.architecture and not hasattr(stock, "backbone")
+        row.note = f"{row.architecture} is no detector" if built_other else first_line(error)
         row.seconds = now() - begin
         return row
     try:
@@ -235,7 +236,7 @@ def page(rows: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
     """The rows as a page of the site: a table for each folder of configs."""
     counts = Counter(row["status"] for row in rows)
     folders: dict[str, list[list[str]]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["name"].startswith("variants/")):
         folder, _, name = row["name"].rpartition("/")
         fast = row["engine"] not in ("", "autograd")
         difference = f"{row['difference']:.0e}" if fast and row["difference"] is not None else ""
@@ -257,15 +258,17 @@ _INTRODUCTION = """# Detectron2's zoo, config by config
 Every config that Detectron2 brings, and more that its classes can build, with random weights. The stock detector and
 ours say the same bit for bit (boxes, scores, masks, keypoints, `sem_seg`, `panoptic_seg`, proposals), and the maps of
 the engine that is chosen are those of plain autograd. Of {total} configs {explained} are explained, {refused} are
-refused, {differs} differ, and {not_run} can't run in the Detectron2 of this table, not even in stock.
+refused, {differs} differ, and {not_run} don't run in the stock Detectron2 of this table.
 
 *Difference* is the largest relative L2 distance between a map and autograd's, over four detections in two small images
 (with 50 proposals an image) and the attributes `score`, `left`, `bottom` and what the detector has besides. Group norm
-in dense heads is taken exactly. Norms and output layers are calibrated on the images. {versions}
+in dense heads is taken exactly. Norms and output layers are calibrated on the images.
+
+{versions}
 
 ```bash
 tools/research/zoo.py --output docs/research/zoo.json --page docs/research/zoo.md
-pytest tests/zoo --zoo
+make test PYTEST_ARGS='tests/zoo --zoo'
 ```
 
 `ODAM_ZOO_CONFIGS` names further folders of configs for both, and `ODAM_ZOO_HOOKS` what adds their keys. The script
