@@ -70,7 +70,7 @@ def training_config(args: argparse.Namespace) -> DetectorConfig:
     """
     config = read_config(args, trained=args.eval_only, traced=False)
     if isinstance(config, YamlConfig):
-        if config.odam.TRAIN.WEIGHT > 0:  # which a stock detector can't
+        if config.odam.TRAIN.WEIGHT > 0 or config.odam.NMS.ENABLED:  # which a stock detector can't
             use_traced_architectures(config.node)
         config.node.freeze()
     elif isinstance(config, LazyDetectorConfig):

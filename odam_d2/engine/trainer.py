@@ -135,7 +135,8 @@ class OdamTrainer(DefaultTrainer):
         """``DefaultTrainer``'s.
 
         Raises:
-            ValueError: if `ODAM.TRAIN.WEIGHT` is above 0 and the detector can't be trained by explanations.
+            ValueError: if ``ODAM.TRAIN.WEIGHT`` is above 0 and the detector can't be trained by explanations, or
+                ``ODAM.NMS.ENABLED`` is set and it has no use for that.
         """
         model = super().build_model(cfg)
         if cfg.ODAM.TRAIN.WEIGHT > 0 and getattr(model, "odam_losses", None) is None:
@@ -143,6 +144,12 @@ class OdamTrainer(DefaultTrainer):
                 "`MODEL.META_ARCHITECTURE` must train by explanations where ODAM.TRAIN.WEIGHT is above 0; got "
                 f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamPanopticFPN, OdamRetinaNet or "
                 "OdamFCOS, or set the weight to 0.0"
+            )
+        if cfg.ODAM.NMS.ENABLED and getattr(model, "odam_nms", None) is None:
+            raise ValueError(
+                "`MODEL.META_ARCHITECTURE` must suppress duplicates by their maps where ODAM.NMS.ENABLED is set; got "
+                f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamPanopticFPN, OdamRetinaNet or OdamFCOS, or set "
+                "it to False"
             )
         return model
 

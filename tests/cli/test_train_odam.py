@@ -134,11 +134,12 @@ def test_ones_own_coco_data_need_three_lines(tool, tmp_path):
 def test_a_stock_recipe_needs_one_key_more(tool, tmp_path):
     config = stock_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
     names = {}
-    for weight in ("0.0", "0.2"):
-        options = ["OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu", "ODAM.TRAIN.WEIGHT", weight]
+    for key, value in (("TRAIN.WEIGHT", "0.0"), ("TRAIN.WEIGHT", "0.2"), ("NMS.ENABLED", "True")):
+        options = ["OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu", f"ODAM.{key}", value]
         cfg = tool.setup(tool.argument_parser().parse_args(["--config-file", config, *options])).node
-        names[weight] = (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME)
-    assert names == {"0.0": ("GeneralizedRCNN", "StandardROIHeads"), "0.2": ("OdamRCNN", "OdamStandardROIHeads")}
+        names[value] = (cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.ROI_HEADS.NAME)
+    ours = ("OdamRCNN", "OdamStandardROIHeads")
+    assert names == {"0.0": ("GeneralizedRCNN", "StandardROIHeads"), "0.2": ours, "True": ours}
 
 
 def test_detectors_that_cannot_be_trained_by_explanations_are_named():
@@ -146,6 +147,9 @@ def test_detectors_that_cannot_be_trained_by_explanations_are_named():
     assert OdamTrainer.build_model(cfg).odam_losses.weight == 0.5
     cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
     with pytest.raises(ValueError, match="`MODEL.META_ARCHITECTURE` must train by explanations.*got 'RetinaNet'"):
+        OdamTrainer.build_model(cfg)
+    cfg.ODAM.TRAIN.WEIGHT, cfg.ODAM.NMS.ENABLED = 0.0, True
+    with pytest.raises(ValueError, match="`MODEL.META_ARCHITECTURE` must suppress duplicates.*got 'RetinaNet'"):
         OdamTrainer.build_model(cfg)
 
 
