@@ -68,7 +68,9 @@ def test_a_killed_run_goes_on(run, weights, images, tmp_path, explained):  # noq
     command = [sys.executable, ROOT / "tools" / "explain.py", "--config-file", ZOO_NAME, "--input", images, "--output",
                tmp_path / "out", "--max-detections", "2", "--score-threshold", "0.1", *options, *TINY, "MODEL.WEIGHTS",
                weights]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KILL": "1"}
+    # The last bits of a float depend on the number of threads.
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT), "KILL": "1"}
     killed = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     output = tmp_path / "out"
