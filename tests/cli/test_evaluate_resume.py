@@ -69,7 +69,9 @@ def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
         "if 'KILL' in os.environ:\n"
         "    ExampleKeeper.__call__ = kill_at_the_third\n"
     )
-    output, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(ROOT), "KILL": "1"}
+    threads = str(torch.get_num_threads())  # the last bits of a float depend on it
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT), "KILL": "1"}
+    output = tmp_path / "out"
     command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, output, "--import", killer)]
     killed = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
