@@ -27,6 +27,8 @@ templates_path = ["_templates"]
 nitpicky = True
 # Pieces of a type that Sphinx cuts at a comma.
 nitpick_ignore_regex = [("py:class", r"\w+\[.*")]
+# Imported for types alone, so that its module isn't there when the site is built.
+nitpick_ignore = [("py:class", "DatasetEvaluator")]
 
 # --- Notebooks ------------------------------------------------------------------------------------------------------
 nb_execution_mode = "cache"
