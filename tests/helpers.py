@@ -197,3 +197,14 @@ def autocast_on_cpu() -> bool:
     """Whether autocast is on for CPUs; torch asks by another function before 2.4 and after."""
     one = torch.ones(1, 1)
     return (one @ one).dtype != torch.float32
+
+
+def assert_fast_is_plain_and_stock(fast, plain, stock, attributes, bound=3e-6):
+    """Two explainers' results of the same images, the second's by autograd: the stock detections, and the same maps."""
+    for one, other, result in zip(fast, plain, stock, strict=True):
+        assert torch.equal(one["instances"].scores, result["instances"].scores)
+        assert torch.equal(one["instances"].pred_boxes.tensor, result["instances"].pred_boxes.tensor)
+        for name in attributes:
+            found, expected = (r["instances"].heatmaps.to_image(name, normalize=False) for r in (one, other))
+            assert relative_error(found, expected) < bound
+        assert bool(one["instances"].heatmaps.to_image("score").any())

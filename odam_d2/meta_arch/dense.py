@@ -20,6 +20,7 @@ from ..modeling.provenance import (
     given_boxes,
     given_results,
     input_and_output_sizes,
+    name_anchors,
     take_field,
     write_scores,
 )
@@ -116,7 +117,7 @@ class AnchorTraceMixin(StockClass):
             trace = now.remember(results, rows, levels, output_sizes)
             if instances is not None:
                 write_scores(trace, now.head.decode(now.head.gather(now.head.maps, trace), trace).scores)
-                self._name_anchors(trace)
+                name_anchors(trace)
         return trace
 
     def detections(self, now: ForwardPass) -> list[Instances]:
@@ -170,20 +171,6 @@ class AnchorTraceMixin(StockClass):
         best = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *chosen])
         level = torch.bucketize(best, counts.cumsum(0), right=True)
         return best - (counts.cumsum(0) - counts)[level], level
-
-    @staticmethod
-    def _name_anchors(trace: DetectionTrace) -> None:
-        """Says in the results which anchor each given box is explained through."""
-        counts = [len(result) for result in trace.instances]
-        parts = zip(
-            trace.instances, trace.references.split(counts), trace.level_index[:, 0].split(counts),
-            trace.image_sizes, trace.output_sizes, strict=True,
-        )  # fmt: skip
-        for result, anchors, levels, (in_h, in_w), (out_h, out_w) in parts:
-            scaled = Boxes(anchors.clone())
-            scaled.scale(out_w / in_w, out_h / in_h)
-            result.anchor_boxes = scaled
-            result.anchor_levels = levels
 
 
 class DenseTraceMixin(AnchorTraceMixin):

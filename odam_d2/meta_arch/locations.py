@@ -22,6 +22,7 @@ from ..modeling.provenance import (
     given_results,
     image_index_of,
     input_frame_boxes,
+    name_anchors,
     write_scores,
 )
 from ..modeling.recorded import UnmatchedError, match_rows
@@ -113,7 +114,7 @@ class LocationDetector:
         )
         if instances is not None:
             write_scores(trace, head.decode(head.gather(head.maps, trace), trace).scores)
-            _name_locations(trace)
+            name_anchors(trace)
         return trace
 
     @torch.no_grad()
@@ -227,15 +228,3 @@ def _fitting(given: Tensor, boxes: Tensor, centres: Tensor, number: int) -> Tens
             "locations predicts a box: resize the image, or explain a box nearer to one"
         )
     return best
-
-
-def _name_locations(trace: DetectionTrace) -> None:
-    counts = [len(result) for result in trace.instances]
-    parts = zip(
-        trace.instances, trace.references.split(counts), trace.level_index[:, 0].split(counts),
-        trace.image_sizes, trace.output_sizes, strict=True,
-    )  # fmt: skip
-    for result, cells, levels, (in_h, in_w), (out_h, out_w) in parts:
-        scaled = Boxes(cells.clone())
-        scaled.scale(out_w / in_w, out_h / in_h)
-        result.anchor_boxes, result.anchor_levels = scaled, levels

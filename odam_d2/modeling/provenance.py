@@ -209,3 +209,21 @@ def _check_boxes(box: Tensor, label: Tensor, number: int, height: int, width: in
             f"class {index} of `instances[{number}]` must be in 0 .. {num_classes - 1}; got {int(label[index])}: "
             "use the detector's contiguous class ids"
         )
+
+
+def name_anchors(trace: DetectionTrace) -> None:
+    """Writes the anchor or location that each given box is explained through into the results.
+
+    Args:
+        trace: of a dense detector, with ``references``; its ``instances`` get ``anchor_boxes``, Boxes in the frame of
+            the original image, and ``anchor_levels``, (R,) int64.
+    """
+    counts = [len(result) for result in trace.instances]
+    parts = zip(
+        trace.instances, trace.references.split(counts), trace.level_index[:, 0].split(counts),
+        trace.image_sizes, trace.output_sizes, strict=True,
+    )  # fmt: skip
+    for result, anchors, levels, (in_h, in_w), (out_h, out_w) in parts:
+        scaled = Boxes(anchors.clone())
+        scaled.scale(out_w / in_w, out_h / in_h)
+        result.anchor_boxes, result.anchor_levels = scaled, levels

@@ -18,7 +18,7 @@ from odam_d2.predictor import OdamPredictor
 from odam_d2.utils.calibration import calibrate_frozen_norms
 from tests.explain.test_base import assert_unchanged, state_of, unusual
 from tests.families import FAMILIES, R18, SMALL
-from tests.helpers import given, random_input, relative_error, zoo_config
+from tests.helpers import assert_fast_is_plain_and_stock, given, random_input, relative_error, zoo_config
 
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -194,13 +194,7 @@ def test_heads_of_ones_own_have_the_fast_engine(kind, predictor, caplog):
     fast, plain = (build_explainer(model, attributes=attributes, engine=name)(INPUTS) for name in ("roi", "autograd"))
     with torch.no_grad():
         stock = model(INPUTS)
-    for one, other, result in zip(fast, plain, stock, strict=True):
-        assert torch.equal(one["instances"].scores, result["instances"].scores)
-        assert torch.equal(one["instances"].pred_boxes.tensor, result["instances"].pred_boxes.tensor)
-        for name in attributes:
-            found, expected = (r["instances"].heatmaps.to_image(name, normalize=False) for r in (one, other))
-            assert relative_error(found, expected) < 3e-6
-        assert bool(one["instances"].heatmaps.to_image("score").any())
+    assert_fast_is_plain_and_stock(fast, plain, stock, attributes)
     assert_unchanged(before, state_of(model))
     (told,) = told_by(caplog)
     assert "with the RoI engine" in told and ("overrides `_forward_box`" in told) == (kind is ExtraConvolution)

@@ -13,7 +13,7 @@ from odam_d2.explain import build_explainer
 from odam_d2.meta_arch import GraphDetector
 from odam_d2.modeling.score_rules import SCORE_RULES
 from tests.explain.test_base import assert_unchanged, state_of
-from tests.helpers import given, random_input, relative_error
+from tests.helpers import assert_fast_is_plain_and_stock, given, random_input
 from tests.stand_ins.heads import Branches, Decoupled, MaskScoring, Teacher, clip, detic, few_shot, of_classes
 
 INPUTS = [random_input(128, 160, 256, 320), random_input(96, 128, seed=1)]
@@ -38,13 +38,7 @@ def test_the_fast_engine_explains_what_is_reported(build, caplog):
     assert "with the RoI engine, which finds its detections again, since" in told
     with torch.no_grad():
         stock = model(INPUTS)
-    for one, other, result in zip(fast, plain, stock, strict=True):
-        assert torch.equal(one["instances"].scores, result["instances"].scores)
-        assert torch.equal(one["instances"].pred_boxes.tensor, result["instances"].pred_boxes.tensor)
-        for name in attributes:
-            found, expected = (r["instances"].heatmaps.to_image(name, normalize=False) for r in (one, other))
-            assert relative_error(found, expected) < 3e-6
-        assert bool(one["instances"].heatmaps.to_image("score").any())
+    assert_fast_is_plain_and_stock(fast, plain, stock, attributes)
 
 
 def test_the_graph_says_the_same_of_the_stages(smooth_relus):
