@@ -149,6 +149,21 @@ def odam_nms_arguments(cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, 
     return {"odam_nms": OdamNMS(cfg, published=published)} if odam is not None and odam.NMS.ENABLED else {}
 
 
+def require_heeded(odam: CfgNode, model: nn.Module) -> None:
+    """Raises ValueError where a config asks for Odam-NMS and the detector that was built has no use for it.
+
+    Args:
+        odam: the node ``ODAM``.
+        model: the detector.
+    """
+    if odam.NMS.ENABLED and getattr(model, "odam_nms", None) is None:
+        raise ValueError(
+            "ODAM.NMS.ENABLED must be of a detector that suppresses duplicates by their maps; got "
+            f"{type(model).__name__}: name OdamRCNN, OdamPanopticFPN, OdamRetinaNet or OdamFCOS as "
+            "MODEL.META_ARCHITECTURE, or set it to False"
+        )
+
+
 def require_odam_nms(model: nn.Module) -> None:
     """Raises RuntimeError where a detector has no candidates to show: without Odam-NMS, or in training mode."""
     if model.odam_nms is None:

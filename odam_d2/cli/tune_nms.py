@@ -142,11 +142,6 @@ class Setup:
     def model(self) -> UntypedModule:
         """The detector with its weights."""
         model = self.config.build()
-        if getattr(model, "odam_nms", None) is None:
-            raise ValueError(
-                f"`config_file` must be of a detector that suppresses duplicates; got {type(model).__name__}: choose a "
-                "two-stage detector, RetinaNet or FCOS"
-            )
         self.config.load_weights(model)
         return model
 

@@ -23,6 +23,7 @@ from detectron2.utils.logger import setup_logger
 from ..data.registration import require_fitting_classes
 from ..evaluation.crowd.protocol import find_protocol
 from ..modeling.num_classes import count_classes
+from ..postprocess import require_heeded
 from ..utils.autocast_operators import cast_operators_on_cpu
 from ..utils.checkpoint import OdamCheckpointer
 from ..utils.files import disk_error, remove_unfinished
@@ -145,12 +146,7 @@ class OdamTrainer(DefaultTrainer):
                 f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamPanopticFPN, OdamRetinaNet or "
                 "OdamFCOS, or set the weight to 0.0"
             )
-        if cfg.ODAM.NMS.ENABLED and getattr(model, "odam_nms", None) is None:
-            raise ValueError(
-                "`MODEL.META_ARCHITECTURE` must suppress duplicates by their maps where ODAM.NMS.ENABLED is set; got "
-                f"{cfg.MODEL.META_ARCHITECTURE!r}: name OdamRCNN, OdamPanopticFPN, OdamRetinaNet or OdamFCOS, or set "
-                "it to False"
-            )
+        require_heeded(cfg.ODAM, model)
         return model
 
     @classmethod

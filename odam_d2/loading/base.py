@@ -16,6 +16,7 @@ from ..explain import Explainer, MethodComparison, build_explainer, comparison_f
 from ..meta_arch.padded import with_padding
 from ..modeling.class_names import known_class_names, name_keypoints
 from ..modeling.num_classes import count_classes
+from ..postprocess import require_heeded
 from ..utils.checkpoint import load_checkpoint_strictly
 from ..utils.downloads import fetch_weights
 from ..utils.untyped import UntypedModule
@@ -121,13 +122,14 @@ class DetectorConfig(ABC):
         """The detector, in eval mode, with random weights; where its mapper pads images, it tells results without.
 
         Raises:
-            ValueError: if it can't be built.
+            ValueError: if it can't be built, or has no use for ``ODAM.NMS`` where that is enabled.
         """
         try:
             model = self._build().eval()
         # A config can be wrong in many ways, and each part of a detector raises its own kind of error.
         except Exception as error:
             raise ValueError(f"the config must describe a detector; building it failed: {error}") from error
+        require_heeded(self.odam, model)
         name_keypoints(model, self.node)
         return with_padding(model, self.make_input().padding)
 

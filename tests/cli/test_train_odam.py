@@ -149,7 +149,7 @@ def test_detectors_that_cannot_be_trained_by_explanations_are_named():
     with pytest.raises(ValueError, match="`MODEL.META_ARCHITECTURE` must train by explanations.*got 'RetinaNet'"):
         OdamTrainer.build_model(cfg)
     cfg.ODAM.TRAIN.WEIGHT, cfg.ODAM.NMS.ENABLED = 0.0, True
-    with pytest.raises(ValueError, match="`MODEL.META_ARCHITECTURE` must suppress duplicates.*got 'RetinaNet'"):
+    with pytest.raises(ValueError, match="ODAM.NMS.ENABLED must be .*; got RetinaNet: "):
         OdamTrainer.build_model(cfg)
 
 

@@ -147,6 +147,7 @@ def test_chosen_thresholds_are_reported_on_other_images(tool, dataset, tmp_path)
         (["--thresholds", "none.json"], [], "`thresholds` must be a file that odam tune-nms wrote; got 'none.json'"),
         (["--metric", "JI", "--max-images", "1", "--ways", "nms"], [], "`metric` must be one that the evaluator gives"),
         ([], ["ODAM.NMS.LOW", "0.9"], "`low` must be at most `high`"),
+        ([], ["MODEL.META_ARCHITECTURE", "ProposalNetwork"], "ODAM.NMS.ENABLED must be of a detector that suppresses"),
     ],
 )
 def test_what_does_not_fit_is_said(tool, dataset, tmp_path, capsys, arguments, opts, message):
