@@ -127,8 +127,8 @@ class Account:
         """The account in a few lines."""
         counts = {kind: self.count(kind) for kind in KINDS}
         words = [_counted(kind, count) for kind, count in counts.items() if count["all"] or kind != MASKS]
-        lost, repaired = self.lost, self._repaired_lines()
-        details = [*_cut(lost), *_cut(repaired), *self.notes]
+        # What no image used, and images without an entry, are few lines, and none of them may be among "more kinds".
+        details = [*_cut(self._left_out_lines()), *self._unused_lines(), *_cut(self._repaired_lines()), *self.notes]
         return [f"Annotations {self.file}: {', '.join(words)}.", *(f"  {line}" for line in details)]
 
     def as_page(self) -> dict[str, Any]:

@@ -46,6 +46,9 @@ def test_a_few_lines_for_the_terminal():
     for number in range(9):
         many.leave_out(ANNOTATIONS, number, None, UnusableError(f"reason {number}"))
     assert len(many.lines()) == 6 and many.lines()[-1] == "  left out: and 5 more kinds, see the files of the run"
+    # However many kinds are left out, what no image used and what has no entry is told.
+    many.unused("gone.jpg", 3)
+    assert len(many.lines()) == 7 and many.lines()[-1].startswith("  not used: 3 annotations of 1 image")
 
 
 def test_the_page_holds_it_whole():
