@@ -62,12 +62,10 @@ def no_candidate(one: SeenObject) -> Found | None:
         return None
     candidates = one.candidates
     stage, more = _left_before(one)
-    evidence = one.evidence(**more)
-    sentence = words.nearest(candidates.noun, evidence.start_iou)
-    sentence += ", so no box could reach it." if candidates.steps else "."
-    if "limit" in more and candidates.before is not None:
-        told = words.never_proposed(stage, evidence, candidates.before.noun)
-        sentence += f" {told[0].upper()}{told[1:]}."
+    evidence = one.evidence(box_iou=float(one.overlaps[-1][one.free].max()) if bool(one.free.any()) else None, **more)
+    sentence = words.nearest(candidates.noun, evidence)
+    if candidates.before is not None and "limit" in more:
+        sentence += words.never_proposed(stage, evidence, candidates.before.noun)
     return Found(stage, evidence, sentence)
 
 
@@ -85,7 +83,9 @@ def regressed_away(one: SeenObject) -> Found | None:
     stage = one.candidates.every_step[last + 1].name
     evidence = one.evidence(box_iou=largest[-1])
     noun = "" if last else one.candidates.noun
-    return Found(stage, evidence, words.moved_away(noun, stage, largest[last], largest[last + 1]))
+    return Found(
+        stage, evidence, words.moved_away(noun, stage, largest[last], largest[last + 1], one.rules.iou_threshold)
+    )
 
 
 @MECHANISMS.register_as(UNKNOWN)

@@ -15,10 +15,10 @@ class Evidence:
         threshold: the score that a pair of candidate and class must exceed to be detected.
         limit: the number that decided at the stage: how many at most, an IoU, a score.
         start_iou, start_rank, start_score: of the candidate that is nearest to the object where it begins (a proposal,
-            anchor, location, query): the IoU, its place by score among all (1 is the best), and that score. The score
-            is a proposal's objectness, and elsewhere that of the object's class.
+            anchor, location, query), of equally near ones the best: the IoU, its place by score among all (1 is the
+            best), and that score. The score is a proposal's objectness, and elsewhere that of the object's class.
         step_ious: step -> the largest IoU of all candidates there, for the object's class.
-        box_iou: of the box that the mechanism speaks of with the object.
+        box_iou: of the box that the mechanism speaks of with the object; where none fits, of the best there is.
         score, class_rank: of the object's class at that candidate: the score, and its place among the classes.
         preferred_class, preferred_score: the class that the candidate prefers.
         background_score: of there being nothing at that candidate, where the head has such a score.

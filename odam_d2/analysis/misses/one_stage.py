@@ -54,7 +54,7 @@ def _of_dense(detector: Any, batched_inputs: list[dict], noun: str, start: Any) 
             boxes = detector.box2box_transform.apply_deltas(torch.cat(deltas), anchors.tensor)
             last = BoxStep.clipped("box_regression", boxes, (height, width))
             candidates = Candidates(noun, [begin], last, torch.cat(scores), choice)
-            images.append(ReplayedImage(detector.finish(result), rows, (height, width), candidates))
+            images.append(ReplayedImage(result, rows, (height, width), candidates))
 
     def trace_of(pairs: list[Instances]):
         rows = torch.cat([one.get(ROW_FIELD) for one in pairs])
@@ -107,12 +107,13 @@ def _of_locations(detector: LocationDetector, batched_inputs: list[dict]) -> Rep
         for number, (found, rows, size) in enumerate(zip(now.results, now.rows, now.image_sizes, strict=True)):
             classes = found.pred_classes
             choice: Sequence[ChoiceStage] = [UnknownChoice("choice", None, rows, classes)]
+            last = BoxStep.clipped("box_regression", now.boxes[number], size)
             if all(hasattr(settings, name) for name in _SETTINGS):
-                choice = known_choice(_choice_of_settings(settings, now, number), rows, classes)
+                choice = known_choice(_choice_of_settings(settings, now, number), last, rows, classes)
             candidates = Candidates(
                 noun="location",
                 steps=[PointStep("locations", centres)],
-                last=BoxStep.clipped("box_regression", now.boxes[number], size),
+                last=last,
                 scores=now.scores[number],
                 choice=choice,
             )

@@ -162,16 +162,19 @@ def detections_alone(detector: UntypedModule, batched_inputs: list[dict], unknow
     return Replayed([ReplayedImage(found, row, size, unknown=unknown) for found, row, size in parts])
 
 
-def known_choice(stages: Sequence[ChoiceStage], rows: Tensor, labels: Tensor) -> Sequence[ChoiceStage]:
+def known_choice(stages: Sequence[ChoiceStage], last: BoxStep, rows: Tensor, labels: Tensor) -> Sequence[ChoiceStage]:
     """Stages that were read off a detector's settings, if they leave its own detections; else an unknown choice.
 
     Args:
-        stages: the last one a :class:`Kept`.
+        stages: the last one a :class:`Kept`. What it leaves without area, Detectron2's post-processing takes out.
+        last: boxes of all candidates as they are reported.
         rows, labels: (D,) int64, the pairs that were detected.
     """
     final = stages[-1]
     assert isinstance(final, Kept)  # what is left of all stages
-    if sorted(zip(final.rows.tolist(), final.labels.tolist())) == sorted(zip(rows.tolist(), labels.tolist())):
+    pairs = zip(final.rows.tolist(), final.labels.tolist())
+    left = [pair for pair in pairs if bool((last.box_of(*pair)[2:] > last.box_of(*pair)[:2]).all())]
+    if sorted(left) == sorted(zip(rows.tolist(), labels.tolist())):
         return stages
     return [UnknownChoice("choice", None, rows, labels)]
 

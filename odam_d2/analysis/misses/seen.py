@@ -19,6 +19,11 @@ from .miss import Evidence
 from .replay import Candidates, ReplayedImage
 
 
+# Candidates whose overlaps differ by less begin equally near: several anchors hold a small object, and many locations
+# reach a large one.
+NEARLY = 1e-3
+
+
 @dataclass(frozen=True)
 class MissRules:
     """By which numbers misses are told apart.
@@ -209,9 +214,11 @@ class SeenObject:
         rows = self.free.nonzero()[:, 0]
         if len(rows) == 0:
             return {}
-        row = int(rows[self.overlaps[0][rows].argmax()])
         ranked = self.candidates.start_scores
         ranked = self.candidates.scores[:, self.label] if ranked is None else ranked
+        overlaps = self.overlaps[0][rows]
+        near = rows[overlaps >= overlaps.max() - NEARLY]
+        row = int(near[ranked[near].argmax()])
         return {
             "start_iou": float(self.overlaps[0][row]),
             "start_rank": 1 + int((ranked > ranked[row]).sum()),

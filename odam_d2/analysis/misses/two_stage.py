@@ -70,7 +70,7 @@ def _of_matched(detector: MatchedRCNN, batched_inputs: list[dict]) -> Replayed:
                 steps=_steps(stages, number),
                 last=last,
                 scores=own[:, :-1],
-                choice=known_choice(choice, rows, found.pred_classes),
+                choice=known_choice(choice, last, rows, found.pred_classes),
                 background=own[:, -1] if now.rule is MeanScore and _has_background(stages) else None,
                 start_scores=_start_scores(now.proposals[number]),
                 before=before[number],

@@ -1,13 +1,16 @@
 """Misses in plain English."""
 
+import math
+
 from .miss import Evidence
 from .seen import SeenImage
 
-# The best candidate where it begins, by what candidates are called; its overlap with the object follows.
+# That no candidate is near, by what candidates are called.
 NEAREST = {
-    "location": "The best box that a location can make overlaps it by",
-    "query": "The best query's box overlaps it by",
-    "token": "The best box of the encoder overlaps it by",
+    "proposal": "The best proposal overlaps it by {begins}, so no box could reach it.",
+    "anchor": "The best anchor overlaps it by {begins}, so no box could reach it.",
+    "location": "The best box that a location can make overlaps it by {begins}, so none could reach it.",
+    "query": "No query came near it: the best box overlaps it by {ends}.",
 }
 # Who moves boxes to a step.
 MOVERS = {
@@ -41,37 +44,41 @@ LIMITS = {
 }
 
 
-def number(value: float | None) -> str:
-    """A share or score: ``.31``, ``1.00``."""
-    text = f"{0.0 if value is None else value:.2f}"
+def number(value: float | None, below: float | None = None) -> str:
+    """A share or score, ``.31`` or ``1.00``; one that lies below a threshold, or on it, is not rounded up to it."""
+    value = value or 0.0
+    text = f"{value:.2f}"
+    if below is not None and value <= below <= float(text):
+        text = f"{math.floor(100 * value) / 100:.2f}"
     return text[1:] if text.startswith("0") else text
 
 
 def count(value: float | None) -> str:
     """A limit: ``1000``, ``.5``."""
-    text = f"{0.0 if value is None else value:g}"
+    text = f"{value or 0.0:g}"
     return text[1:] if text.startswith("0.") else text
 
 
-def nearest(noun: str, iou: float | None) -> str:
-    """How near candidates begin: ``The best proposal overlaps it by .31``."""
-    if iou is None:
-        return f"There is no {noun}"
-    return f"{NEAREST.get(noun, f'The best {noun} overlaps it by')} {number(iou)}"
+def nearest(noun: str, evidence: Evidence) -> str:
+    """How near candidates are."""
+    if evidence.start_iou is None:
+        return f"There is no {noun}."
+    begins, ends = (number(iou, evidence.iou_threshold) for iou in (evidence.start_iou, evidence.box_iou))
+    return NEAREST[noun].format(begins=begins, ends=ends)
 
 
 def never_proposed(stage: str, evidence: Evidence, before: str) -> str:
-    """What became of the best box among what candidates are chosen from."""
-    box = f"a box of the {'encoder' if before == 'token' else 'proposal network'} overlaps it by"
+    """What became of the best box among what candidates are chosen from; follows another sentence."""
+    box = f" A box of the {'encoder' if before == 'token' else 'proposal network'} overlaps it by"
     reason = NEVER_PROPOSED[stage].format(limit=count(evidence.limit), neighbour=number(evidence.neighbour_iou))
-    return f"{box} {number(evidence.proposed_iou)} (score {number(evidence.proposed_score)}), but {reason}"
+    return f"{box} {number(evidence.proposed_iou)} (score {number(evidence.proposed_score)}), but {reason}."
 
 
-def moved_away(noun: str, stage: str, before: float, after: float) -> str:
+def moved_away(noun: str, stage: str, before: float, after: float, limit: float) -> str:
     """Where a box was lost that had been near; `noun` is a candidate's where it was lost at once, else empty."""
     mover = MOVERS.get(stage, stage.replace("_", " "))
     near = f"{BEGINS.get(noun, 'A box')} overlaps it by {number(before)}"
-    return f"{near}, but {mover} left no box there: the best then overlaps it by {number(after)}."
+    return f"{near}, but {mover} left no box there: the best then overlaps it by {number(after, limit)}."
 
 
 def given_another(evidence: Evidence, preferred: str, own: str) -> str:
@@ -85,16 +92,17 @@ def given_another(evidence: Evidence, preferred: str, own: str) -> str:
 def called_background(evidence: Evidence, own: str, best: float) -> str:
     """A box of nothing."""
     box = f"A box that overlaps it by {number(evidence.box_iou)} was called background"
+    own_score = number(evidence.score, evidence.threshold)
     if evidence.background_score is None:
-        return f"{box}: no class scores more than {number(best)} there, {own} {number(evidence.score)}."
-    return f"{box} ({number(evidence.background_score)}), not {own} ({number(evidence.score)})."
+        return f"{box}: no class scores more than {number(best)} there, {own} {own_score}."
+    return f"{box} ({number(evidence.background_score)}), not {own} ({own_score})."
 
 
 def scored_low(evidence: Evidence, own: str) -> str:
     """A box that was right."""
     return (
-        f"A box that overlaps it by {number(evidence.box_iou)} scores {number(evidence.score)} for {own}, which is not "
-        f"above the threshold of {count(evidence.threshold)}."
+        f"A box that overlaps it by {number(evidence.box_iou)} scores {number(evidence.score, evidence.threshold)} for "
+        f"{own}, which is not above the threshold of {count(evidence.threshold)}."
     )
 
 
