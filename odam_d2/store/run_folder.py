@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import checksum, remove_unfinished, write_json
+from ..utils.files import OutputError, checksum, remove_unfinished, write_json
 from .parts import (
     FILES,
     FOLDER,
@@ -57,6 +57,7 @@ class RunFolder:
 
         Raises:
             ValueError: if those results were made with other settings, or of other files.
+            OutputError: if the folder takes no files.
         """
         settings = json.loads(json.dumps({**settings, FILES: dict(files or {})}))
         remove_unfinished(self.folder)
@@ -70,7 +71,10 @@ class RunFolder:
             self._set_damaged_aside()
             self._require_same_files(before.get(FILES, {}), settings[FILES])
         else:
-            self._clear(results)
+            try:
+                self._clear(results)
+            except OSError as error:
+                raise OutputError(self.settings, error) from error
         write_json(self.settings, settings)
 
     def finished(self) -> dict[str, dict[str, Any]]:
@@ -80,6 +84,16 @@ class RunFolder:
             with contextlib.closing(open_to_read(path)) as part, disk_errors(path):
                 for key, facts in part.execute("SELECT key, facts FROM images WHERE failure IS NULL"):
                     found.setdefault(key, json.loads(facts)["facts"])
+        return found
+
+    def documents(self, collection: str) -> dict[str, Any]:
+        """Name and content of the documents of a collection, see :meth:`RunWriter.put`."""
+        found: dict[str, Any] = {}
+        for path in part_paths(self.folder):
+            with contextlib.closing(open_to_read(path)) as part, disk_errors(path):
+                rows = part.execute("SELECT name, body FROM documents WHERE collection = ?", (collection,))
+                for name, body in rows:
+                    found.setdefault(name, json.loads(body))
         return found
 
     def fingerprint(self) -> str:
