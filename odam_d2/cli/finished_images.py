@@ -23,52 +23,59 @@ class FinishedImages:
         output: folder of the run.
 
     Attributes:
-        names: after :meth:`start`, what people call the image of each folder.
+        folders: after :meth:`know`, name of each image's folder -> the image.
     """
 
     def __init__(self, output: str | os.PathLike):
         self.output = Path(output)
-        self.run = RunFolder(self.output)
-        self.names: dict[str, str] = {}
+        self.folders: Mapping[str, Path] = {}
+        self._names: dict[str, str] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._numbers: dict[str, int] = {}
 
-    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> None:
-        """Makes the folder ready: for going on, or else without old rows.
+    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> list[str]:
+        """Makes the folder ready: for going on, or else without old rows. One process does it, before all others.
 
         Args:
             settings: whatever an image's files depend on, as JSON can hold it.
             resume: go on with the images that are finished.
             folders: name of each image's folder -> the image.
 
+        Returns:
+            A sentence for each file of rows that can't be read, whose images are explained again.
+
         Raises:
             ValueError: if those were made with other settings, or of other files.
         """
         for folder in (self.output / name for name in folders):
             remove_unfinished(folder)
-        self.run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
-        self._facts, self.names = self.run.finished(), names_in_report(folders)
+        run = RunFolder(self.output)
+        run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
+        return run.set_aside
+
+    def know(self, folders: Mapping[str, Path]) -> None:
+        """Reads what is finished.
+
+        Args:
+            folders: see :meth:`start`.
+        """
+        self.folders, self._facts = folders, RunFolder(self.output).finished()
+        self._names = names_in_report(folders)
         self._numbers = {name: number for number, name in enumerate(folders)}
 
-    def open(self) -> RunWriter:
-        """Opens what :meth:`keep` writes to."""
-        return RunWriter(self.output)
-
-    def row(self, folder: str, path: Path, **values: Any) -> ImageRow:
+    def row(self, folder: str, **values: Any) -> ImageRow:
         """The row of an image; `values` are further attributes of :class:`ImageRow`."""
-        return ImageRow(self._numbers[folder], folder, self.names[folder], str(path), **values)
+        return ImageRow(self._numbers[folder], folder, self._names[folder], str(self.folders[folder]), **values)
 
     def keep(self, writer: RunWriter, stored: StoredImage, entry: Mapping[str, Any]) -> None:
         """Keeps an image once its files are written, or what became of it.
 
         Args:
-            writer: see :meth:`open`.
-            stored: its rows; the facts of one that was explained are ``written``, the names of its files, and
-                ``remarks``, what reading it did that its owner may not expect.
+            writer: of this process.
+            stored: its rows, with the facts that :meth:`ImageExplainer.write` gives.
             entry: of the report.
         """
         writer.write(stored, {(ENTRIES, stored.image.key): entry})
-        self._facts[stored.image.key] = dict(stored.image.facts)
 
     def find(self, folder: str) -> dict[str, Any] | None:
         """Facts on an image that is finished; None if it isn't, or its files are gone."""

@@ -39,6 +39,7 @@ class Explained:
         annotations: its annotated objects, where they are known.
         image_id: of the annotations' file, where it knows the image.
         remarks: what reading it did that its owner may not expect.
+        unreached: annotated boxes, XYXY, that should be explained and that no prediction stands for.
     """
 
     rgb: np.ndarray
@@ -46,6 +47,7 @@ class Explained:
     annotations: list[Annotation] | None
     image_id: int | str | None
     remarks: list[str]
+    unreached: list[list[float]]
 
 
 class ImageExplainer:
@@ -82,9 +84,9 @@ class ImageExplainer:
         height, width = image.shape[:2]
         record = self.annotations.of(path, height, width) if self.annotations else None
         truth = None if record is None else annotations_of(record, self.class_names)
-        instances = self._explain(image, path, truth)
+        instances, unreached = self._explain(image, path, truth)
         image_id = None if record is None else record["image_id"]
-        return Explained(np.ascontiguousarray(image[:, :, ::-1]), instances, truth, image_id, remarks)
+        return Explained(np.ascontiguousarray(image[:, :, ::-1]), instances, truth, image_id, remarks, unreached)
 
     def write(self, found: Explained, row: ImageRow, folder: Path) -> tuple[StoredImage, dict[str, Any]]:
         """Writes the files of an image that was explained, and removes those that an earlier run wrote.
@@ -95,7 +97,8 @@ class ImageExplainer:
             folder: where its files go.
 
         Returns:
-            Its rows, whose facts name the files, and its entry in the report.
+            Its rows, and its entry in the report. The facts of the image: names of the files that were ``written``, how
+            many ``boxes`` were explained, and ``image_id``, ``remarks`` and ``unreached`` as in :class:`Explained`.
 
         Raises:
             OutputError: if they can't be written; those of an earlier run then stay.
@@ -114,7 +117,8 @@ class ImageExplainer:
         remove_old_files(folder, written)
         judge = self.args.explain == "detections"
         entry = image_entry(row.name, rgb, instances, self.class_names, truth, judge, rgb=True)
-        facts = {"written": written, "remarks": found.remarks, "boxes": len(instances), "image_id": found.image_id}
+        facts = {"written": written, "boxes": len(instances), "image_id": found.image_id}
+        facts |= {"remarks": found.remarks, "unreached": found.unreached}
         sizes = {"size": instances.heatmaps.output_size, "input_size": instances.heatmaps.image_size}
         stored = StoredImage(
             replace(row, facts=facts, **sizes),
@@ -124,28 +128,28 @@ class ImageExplainer:
         )
         return stored, entry
 
-    def _explain(self, image, path, truth):
+    def _explain(self, image, path, truth) -> tuple[Instances, list[list[float]]]:
         entry = self.make_input(image)
         if self.args.explain == "annotations":
-            return self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2])).to("cpu")
+            found, unreached = self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2]))
+            return found.to("cpu"), unreached
         (result,) = self.explainer([entry], None)
         instances = result["instances"]
-        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu")
+        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu"), []
 
-    def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> Instances:
+    def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> tuple[Instances, list[list[float]]]:
         assert self.annotations is not None  # the command line makes sure of it
         self.annotations.require_any(path.name)
-        boxes = boxes[: self.args.max_detections]
+        boxes, unreached = boxes[: self.args.max_detections], []
         try:
             (result,) = self.explainer([entry], [boxes])
         except UnreachedBoxError:
             if self.args.strict:
                 raise
             rows = reachable_rows(self.explainer, entry, boxes)
-            unreached = [row for row in range(len(boxes)) if row not in rows]
-            self.annotations.left_out_unreached(path.name, boxes.gt_boxes.tensor[unreached].tolist())
+            unreached = boxes.gt_boxes.tensor[[row for row in range(len(boxes)) if row not in rows]].tolist()
             (result,) = self.explainer([entry], [boxes[rows]])
-        return result["instances"]
+        return result["instances"], unreached
 
 
 def _save_jpeg(path: Path, image: np.ndarray) -> None:

@@ -31,8 +31,8 @@ from ..utils.files import file_checksum
 from .annotated import add_strict
 from .arguments import (
     add_config,
-    add_machines,
     add_output_folder,
+    add_processes,
     add_seed,
     command_parser,
     count,
@@ -81,9 +81,7 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
     add_seed(parser, "noise, masks and error bars")
     add_output_folder(parser)
     add("--resume", action="store_true", help="keep the finished images in --output and measure the others")
-    add("--num-processes", type=count, default=1, metavar="N",
-        help="processes on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
-    add_machines(parser)
+    add_processes(parser)
     return parser
 
 

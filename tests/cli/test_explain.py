@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from odam_d2 import model_zoo
-from odam_d2.cli import image_explainer
+from odam_d2.cli import explain_run, image_explainer
 from odam_d2.visualize.storage import load_heatmaps
 from tests.helpers import load_command
 from tests.wants import needs
@@ -423,9 +423,9 @@ def test_a_method_with_its_options(run, tmp_path, method, options):
     assert heatmaps.attributes == (("score",) if method == "drise" else ("score", "left", "top", "right", "bottom"))
 
 
-def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
+def test_rgb_detectors_get_rgb(run, tmp_path, monkeypatch):
     seen = []
-    original = tool.build_explainer
+    original = explain_run.build_explainer
 
     def spy(model, **options):
         explainer = original(model, **options)
@@ -434,7 +434,7 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
             "__call__": lambda self, inputs, given: (seen.append(inputs[0]["image"]), explainer(inputs, given))[1],
         })()  # fmt: skip
 
-    monkeypatch.setattr(tool, "build_explainer", spy)
+    monkeypatch.setattr(explain_run, "build_explainer", spy)
     Image.new("RGB", (60, 40), (10, 20, 30)).save(tmp_path / "cat.png")
     for order in ("BGR", "RGB"):
         run(tmp_path / "cat.png", opts=["INPUT.FORMAT", order])

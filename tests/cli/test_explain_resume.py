@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from odam_d2.cli.image_explainer import ImageExplainer
 from odam_d2.store import RunReader
 from odam_d2.utils import files
 from tests.cli.test_explain import TINY, ZOO_NAME, image, report_data, run, run_json, tool, weights  # noqa: F401
@@ -56,12 +57,10 @@ def rows_of(output):
 
 
 @pytest.fixture
-def explained(tool, monkeypatch):  # noqa: F811
+def explained(monkeypatch):  # noqa: F811
     """Names of the images that were explained, in this test."""
-    seen, explain = [], tool.ImageExplainer.explain
-    monkeypatch.setattr(
-        tool.ImageExplainer, "explain", lambda self, path: seen.append(path.name) or explain(self, path)
-    )
+    seen, explain = [], ImageExplainer.explain
+    monkeypatch.setattr(ImageExplainer, "explain", lambda self, path: seen.append(path.name) or explain(self, path))
     return seen
 
 
