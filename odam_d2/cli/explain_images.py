@@ -45,9 +45,9 @@ def explain_share(setup: ExplainRun, command: str, folders: Mapping[str, Path]) 
         DamagedPartError: if the rows of a process can't be read.
     """
     start, main_process = time.perf_counter(), comm.is_main_process()
-    folders = comm.all_gather(folders)[0]
     finished = FinishedImages(setup.output)
     finished.know(folders)
+    folders = finished.folders
     with RunWriter(setup.output, comm.get_rank()) as writer:
         if main_process:
             facts = setup.facts(command)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.utils import comm
+
 from .. import __version__
 from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
@@ -54,14 +56,16 @@ class FinishedImages:
         return run.set_aside
 
     def know(self, folders: Mapping[str, Path]) -> None:
-        """Reads what is finished.
+        """Reads what is finished; the same in all processes, which call this together.
 
         Args:
-            folders: see :meth:`start`.
+            folders: see :meth:`start`; those of the main process count.
         """
-        self.folders, self._facts = folders, RunFolder(self.output).finished()
-        self._names = names_in_report(folders)
-        self._numbers = {name: number for number, name in enumerate(folders)}
+        # Read by one of them, before any writes.
+        facts = RunFolder(self.output).finished() if comm.is_main_process() else {}
+        self.folders, self._facts = comm.all_gather((folders, facts))[0]
+        self._names = names_in_report(self.folders)
+        self._numbers = {name: number for number, name in enumerate(self.folders)}
 
     def row(self, folder: str, **values: Any) -> ImageRow:
         """The row of an image; `values` are further attributes of :class:`ImageRow`."""
