@@ -16,7 +16,7 @@ from odam_d2.store import RunReader
 from tests.cli.test_evaluate import folder, numbers  # noqa: F401  (a fixture)
 from tests.cli.test_evaluate import tool as evaluate_tool  # noqa: F401  (a fixture)
 from tests.cli.test_evaluate_resume import seeded
-from tests.cli.test_explain import TINY, ZOO_NAME, image, run, tool, weights  # noqa: F401  (fixtures)
+from tests.cli.test_explain import TINY, ZOO_NAME, image, run, run_json, tool, weights  # noqa: F401  (fixtures)
 from tests.cli.test_explain_resume import rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,8 +94,9 @@ def test_a_killed_process_ends_the_run_which_goes_on(tool, weights, images, tmp_
     assert 1 <= before < 8 and len(list((output / "store").glob("part-*.sqlite"))) == 2
     assert tool.main(explain(weights, images, output, "--resume", *both)) == 1
     assert rows_of(output) == rows_of(tmp_path / "one")
-    # A broken image is told once, and one process goes on where two began.
-    assert capsys.readouterr().out.endswith("8 images, 14 detections, 1 failed\n")
+    told = run_json(output)
+    assert len(told["images"]) == 7 and [Path(one["file"]).name for one in told["failures"]] == ["5.png"]
+    # One process goes on where two began.
     shutil.copy(images / "4.png", images / "5.png")
     assert tool.main(explain(weights, images, output, "--resume", "--import", killer)) == 0
 
