@@ -115,14 +115,10 @@ def heat_context(
     covering = regions.sum(0)
     parts = [_Part(region / covering.clamp(min=1).double()) for region in regions]
     free = covering == 0
-    found = HeatContext(
-        *(np.full(count, np.nan) for _ in range(3)),
-        *(np.full((count, objects), np.nan) for _ in range(2)),
-        *(np.full((count, objects), np.nan) for _ in range(2)),
-        own,
-        truth.ids,
-    )
-    even = {o: _even(o, regions, parts) for o in set(own.tolist())}
+    outside, own_share, background = np.full((3, count), np.nan)
+    on_others, even, on_boxes, on_masks = np.full((4, count, objects), np.nan)
+    found = HeatContext(outside, own_share, background, on_others, even, on_boxes, on_masks, own, truth.ids)
+    spread = {o: _even(o, regions, parts) for o in set(own.tolist())}
     for rows, heat in _heat_of(heatmaps, truth.size, attribute):
         total = heat.sum((1, 2))
         seen = total > 0
@@ -138,7 +134,7 @@ def heat_context(
                 found.on_masks[rows, g] = _Part(mask).sum_of(share)
         for k, o in enumerate(own[rows].tolist()):
             found.own[rows[k]] = float(share[k][regions[o]].sum()) if o >= 0 else 0.0
-            found.even[rows[k]] = even[o]
+            found.even[rows[k]] = spread[o]
             if o >= 0:
                 share[k][regions[o]] = 0.0
         for g, part in enumerate(parts):
