@@ -1,5 +1,6 @@
 """From detections to mistakes: what goes wrong in a data set, and what the maps say of it."""
 
+from .atlas import Atlas, MeanMaps
 from .context import HeatContext, heat_context, own_objects
 from .context_matrix import ContextMatrix, ContextSummary
 from .error_weights import ERROR_TYPES, SPECIAL_TYPES, ErrorSummary, ErrorTally
@@ -10,6 +11,7 @@ from .verdicts import ErrorRules, Verdict
 __all__ = [
     "ERROR_TYPES",
     "SPECIAL_TYPES",
+    "Atlas",
     "ContextMatrix",
     "ContextSummary",
     "ErrorRules",
@@ -18,6 +20,7 @@ __all__ = [
     "HeatContext",
     "ImageErrors",
     "JudgedAnnotations",
+    "MeanMaps",
     "Verdict",
     "heat_context",
     "judge_detections",
