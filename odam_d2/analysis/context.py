@@ -3,7 +3,7 @@
 Shape letters: R detections, G objects of one image, (h, w) the image.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,76 @@ def own_objects(errors: ImageErrors) -> np.ndarray:
     return np.where(without, -1, errors.objects)
 
 
+class ObjectRegions:
+    """The objects of one image as places for heat; what all maps of the image have in common is worked out once.
+
+    Args:
+        truth: the objects; crowds are background.
+    """
+
+    def __init__(self, truth: TrueObjects):
+        self.truth = truth
+        self._regions = torch.where(truth.has_mask[:, None, None], truth.masks, truth.inside_boxes)
+        covering = self._regions.sum(0)
+        self._free = covering == 0
+        self._parts = [_Part(region / covering.clamp(min=1).double()) for region in self._regions]
+        self._boxes = [_Part(box) for box in truth.inside_boxes]
+        self._masks = [_Part(mask) if has else None for mask, has in zip(truth.masks, truth.has_mask.tolist())]
+        self._even: dict[int, list[float]] = {}
+
+    def context(
+        self, heatmaps: HeatMaps, boxes: Tensor, own: Sequence[int] | np.ndarray, attribute: str
+    ) -> HeatContext:
+        """See :func:`heat_context`."""
+        if not len(heatmaps) == len(boxes) == len(own):
+            raise ValueError(
+                f"`boxes` and `own` must be given for each of the {len(heatmaps)} maps; got {len(boxes)} and "
+                f"{len(own)}: give those of the same detections"
+            )
+        own = np.asarray(own, dtype=np.int64)
+        size = self.truth.size
+        outside, own_share, background = np.full((3, len(own)), np.nan)
+        on_others, even, on_boxes, on_masks = np.full((4, len(own), len(self._parts)), np.nan)
+        for rows, heat in _heat_of(heatmaps, size, attribute):
+            total = heat.sum((1, 2))
+            seen = total > 0
+            share = heat[seen] / total[seen][:, None, None]
+            rows = rows[seen.numpy()]
+            if not len(rows):
+                continue
+            outside[rows] = (share * ~inside_boxes(boxes[rows].cpu(), *size)).sum((1, 2))
+            background[rows] = share[:, self._free].sum(1)
+            for g, (box, mask) in enumerate(zip(self._boxes, self._masks)):
+                on_boxes[rows, g] = box.sum_of(share)
+                if mask is not None:
+                    on_masks[rows, g] = mask.sum_of(share)
+            for k, o in enumerate(own[rows].tolist()):
+                own_share[rows[k]] = float(share[k][self._regions[o]].sum()) if o >= 0 else 0.0
+                even[rows[k]] = self._even_without(o)
+                if o >= 0:
+                    share[k][self._regions[o]] = 0.0
+            for g, part in enumerate(self._parts):
+                on_others[rows, g] = part.sum_of(share)
+        return HeatContext(outside, own_share, background, on_others, even, on_boxes, on_masks, own, self.truth.ids)
+
+    def _even_without(self, own: int) -> list[float]:
+        """G shares of even heat on each object but an own one."""
+        if own not in self._even:
+            heat = torch.ones(1, *self.truth.size, dtype=torch.float64)
+            if own >= 0:
+                heat[0][self._regions[own]] = 0.0
+            self._even[own] = [float(part.sum_of(heat)) / heat[0].numel() for part in self._parts]
+        return self._even[own]
+
+
 def heat_context(
-    heatmaps: HeatMaps, boxes: Tensor, truth: TrueObjects, own: np.ndarray, attribute: str = "score"
+    heatmaps: HeatMaps,
+    boxes: Tensor,
+    truth: TrueObjects,
+    own: Sequence[int] | np.ndarray,
+    attribute: str = "score",
 ) -> HeatContext:
-    """Where the heat of the detections of one image lies.
+    """Where the heat of the detections of one image lies; for several attributes take one :class:`ObjectRegions`.
 
     Maps are taken as metrics take them: in the frame of the original image, min-max normalised.
 
@@ -104,42 +170,7 @@ def heat_context(
     Raises:
         ValueError: if there are not as many boxes and own objects as maps, or a mask can't be drawn.
     """
-    if not len(heatmaps) == len(boxes) == len(own):
-        raise ValueError(
-            f"`boxes` and `own` must be given for each of the {len(heatmaps)} maps; got {len(boxes)} and {len(own)}: "
-            "give those of the same detections"
-        )
-    own = np.asarray(own, dtype=np.int64)
-    count, objects = len(own), len(truth.boxes)
-    regions = torch.where(truth.has_mask[:, None, None], truth.masks, truth.inside_boxes)
-    covering = regions.sum(0)
-    parts = [_Part(region / covering.clamp(min=1).double()) for region in regions]
-    free = covering == 0
-    outside, own_share, background = np.full((3, count), np.nan)
-    on_others, even, on_boxes, on_masks = np.full((4, count, objects), np.nan)
-    found = HeatContext(outside, own_share, background, on_others, even, on_boxes, on_masks, own, truth.ids)
-    spread = {o: _even(o, regions, parts) for o in set(own.tolist())}
-    for rows, heat in _heat_of(heatmaps, truth.size, attribute):
-        total = heat.sum((1, 2))
-        seen = total > 0
-        share = heat[seen] / total[seen][:, None, None]
-        rows = rows[seen.numpy()]
-        if not len(rows):
-            continue
-        found.outside[rows] = (share * ~inside_boxes(boxes[rows].cpu(), *truth.size)).sum((1, 2))
-        found.background[rows] = share[:, free].sum(1)
-        for g, (mask, box) in enumerate(zip(truth.masks, truth.inside_boxes)):
-            found.on_boxes[rows, g] = _Part(box).sum_of(share)
-            if bool(truth.has_mask[g]):
-                found.on_masks[rows, g] = _Part(mask).sum_of(share)
-        for k, o in enumerate(own[rows].tolist()):
-            found.own[rows[k]] = float(share[k][regions[o]].sum()) if o >= 0 else 0.0
-            found.even[rows[k]] = spread[o]
-            if o >= 0:
-                share[k][regions[o]] = 0.0
-        for g, part in enumerate(parts):
-            found.on_others[rows, g] = part.sum_of(share)
-    return found
+    return ObjectRegions(truth).context(heatmaps, boxes, own, attribute)
 
 
 class _Part:
@@ -154,14 +185,6 @@ class _Part:
     def sum_of(self, maps: Tensor) -> Tensor:
         """(R,) sums of (R, h, w) double maps with these weights."""
         return (maps[:, self.window[0], self.window[1]] * self.weights).sum((1, 2))
-
-
-def _even(own: int, regions: Tensor, parts: list[_Part]) -> list[float]:
-    """G shares of even heat on each object but an own one."""
-    even = torch.ones(1, *regions.shape[1:], dtype=torch.float64)
-    if own >= 0:
-        even[0][regions[own]] = 0.0
-    return [float(part.sum_of(even)) / even[0].numel() for part in parts]
 
 
 def _heat_of(heatmaps: HeatMaps, size: tuple[int, int], attribute: str) -> Iterator[tuple[np.ndarray, Tensor]]:
