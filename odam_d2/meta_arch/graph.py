@@ -176,10 +176,9 @@ class GraphDetector(nn.Module):
     def check_leaves(self, kept: Leaves, sources: Mapping[str, Any]) -> None:
         """Raises ValueError where the sources did not run once, or gave no maps."""
         what = "`backbone`" if self.layers is None else "`layers`"
-        calls = {name: len(outputs) for name, outputs in kept.given.items()}
-        if any(calls.get(name, 0) != 1 for name in sources):
+        if any(kept.calls.get(name, 0) != 1 for name in sources):
             raise ValueError(
-                f"{what} must run once when the detector runs; got {calls or 'no run'}: name `layers` of a "
+                f"{what} must run once when the detector runs; got {kept.calls or 'no run'}: name `layers` of a "
                 "GraphDetector that do, or explain one image at a time"
             )
         if not kept.maps:

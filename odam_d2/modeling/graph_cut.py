@@ -70,7 +70,7 @@ def end_zeros(tensors: Iterable[Tensor]) -> None:
 
 def _is_zero(gradient: Tensor) -> bool:
     # Where several gradients are computed at once, single ones can't be asked.
-    return not torch._C._functorch.is_batchedtensor(gradient) and not bool(gradient.any())
+    return not torch._C._functorch.is_batchedtensor(gradient) and not bool(gradient.abs().sum())
 
 
 def _nodes(tensors: Iterable[Tensor]) -> Iterator[Any]:

@@ -36,6 +36,11 @@ class Leaves:
         self.padded_size: tuple[int, int] | None = None
         self.given: dict[str, list[Any]] = {}
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each module ran."""
+        return {name: len(outputs) for name, outputs in self.given.items()}
+
     def passed(self, module: nn.Module, output: Any) -> None:
         """What a module in front of these gave."""
 
