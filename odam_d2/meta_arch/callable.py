@@ -13,7 +13,14 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..explain.engines.autograd import the_one_map
-from ..modeling.callable import FRAMES, Prediction, layers_with_strides, predicted_results, read_predictions
+from ..modeling.callable import (
+    FRAMES,
+    Prediction,
+    best_predictions,
+    layers_with_strides,
+    predicted_results,
+    read_predictions,
+)
 from ..modeling.graph_cut import reached
 from ..modeling.leaves import Leaves
 from ..modeling.overheard import Call
@@ -53,6 +60,10 @@ class CallableDetector(GraphDetector):
 
     Raises:
         ValueError: if an argument is not usable.
+
+    Attributes:
+        test_score_thresh: of what `predict` gives, only what has at least this score is a detection.
+        max_detections_per_image: and only the best so many; below 0 for all. The commands set both.
     """
 
     heard = ()
@@ -82,11 +93,13 @@ class CallableDetector(GraphDetector):
         self.refused_attributes = {} if logits else {"logit": "`predict` gives no logits, or logits=True is not said"}
         if num_classes is not None:
             self.num_classes = num_classes
+        self.test_score_thresh = float("-inf")
+        self.max_detections_per_image = -1
 
     def ask(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
-        """What the detector says of N images, checked."""
-        found = (self._asked or self.model)(batched_inputs)
-        return read_predictions(found, self.keys, len(batched_inputs))
+        """What the detector says of N images, checked and limited."""
+        found = read_predictions((self._asked or self.model)(batched_inputs), self.keys, len(batched_inputs))
+        return [best_predictions(one, self.test_score_thresh, self.max_detections_per_image) for one in found]
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
         """Detects as Detectron2's detectors do: N dicts ``{"instances": Instances}`` in the original frame."""

@@ -98,6 +98,22 @@ def read_predictions(
     return [{key: one[key] for key in keys} for one in predictions]
 
 
+def best_predictions(found: Mapping[str, Tensor], score_threshold: float, most: int) -> dict[str, Tensor]:
+    """Predictions of an image with at least a score, and of these the best so many, in the order in which they were.
+
+    Args:
+        found: what :func:`read_predictions` gave.
+        score_threshold: lowest score; of NaN, nothing is known, so that it stays.
+        most: how many at most; below 0 for all. Of equal scores the earlier stays.
+    """
+    scores = found["scores"].detach()
+    kept = (~(scores < score_threshold)).nonzero()[:, 0]
+    if 0 <= most < len(kept):
+        order = scores[kept].sort(descending=True, stable=True).indices
+        kept = kept[order[:most].sort().values]
+    return dict(found) if len(kept) == len(scores) else {key: value[kept] for key, value in found.items()}
+
+
 def predicted_results(
     found: Sequence[Prediction],
     frame: str,
