@@ -17,6 +17,7 @@ import datetime
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,12 +30,13 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..env import collect_versions
-from ..evaluation import ExplanationEvaluator, ResultStore, sanity_checks
+from ..evaluation import ExplanationEvaluator, sanity_checks
 from ..evaluation.metrics.sanity import SanityReport
-from ..evaluation.runs.evaluator import GuardedComparison
-from ..evaluation.runs.examples import ExampleKeeper, cut_short, example_sections
+from ..evaluation.runs.evaluator import RESULTS, GuardedComparison, image_key
+from ..evaluation.runs.examples import ExampleKeeper, example_sections
 from ..evaluation.runs.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
 from ..modeling.num_classes import count_classes
+from ..store import RunFolder, RunReader, RunWriter
 from ..utils.files import write_json, write_text
 from ..utils.processes import launch_on_cpu
 from ..utils.words import printable
@@ -45,16 +47,17 @@ from .arguments import failure, typed_command, wrong_machines
 from .measured_run import MeasuredRun, measuring_argument_parser
 
 SANITY_CHART = "sanity.png"
+EXAMPLES = "examples"  # documents with crops of objects
 # What a run leaves beside its images' results.
-RESULTS = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
+WRITTEN = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
 
 
 def measure(setup: MeasuredRun, command: str) -> None:
     """Measures this process's share of the images; the main process writes the results of all."""
     args, records = setup.args, setup.records[: setup.args.max_images]
     torch.manual_seed(args.seed)
-    store, main_process = ResultStore(args.output), comm.is_main_process()
-    finished = read_finished(store, [record["image_id"] for record in records]) if main_process else {}
+    main_process = comm.is_main_process()
+    finished = read_finished(args.output, [record["image_id"] for record in records]) if main_process else {}
     # The main process decides, since machines may not share the folder.
     done = set(comm.all_gather(list(finished))[0])
     rest = [record for record in records if record["image_id"] not in done]
@@ -66,25 +69,29 @@ def measure(setup: MeasuredRun, command: str) -> None:
         num_workers=0 if setup.config.device == "cpu" else setup.config.num_workers,
     )
     input_format = setup.config.make_input().input_format
-    keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, input_format)
+    writer = RunWriter(args.output, comm.get_rank())
+    keep = partial(writer.put, EXAMPLES)
+    keeper = ExampleKeeper(keep, methods[0], metrics, args.attribute, input_format)
     numbers = {record["image_id"]: number for number, record in enumerate(records)}
     keeper.begin_with({numbers[image_id]: result for image_id, result in finished.items()})
-    evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
+    names = setup.shown_names
+    evaluator = ExplanationEvaluator(records, methods, setup.measuring, writer, names, finished, keeper)
     # No masks of D-RISE for images where nothing matches.
     setup.comparison.wanted = evaluator.wants
     progress = tqdm(loader, desc="measuring", unit="image", disable=not main_process)
-    inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
+    with writer:
+        if main_process:
+            writer.put_run({"methods": setup.methods, "class_names": list(names)})
+        inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
     if main_process:
         report = check_sanity(setup, evaluator) if args.sanity else None
         write_results(setup, evaluator, command, report)
 
 
-def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
-    """Stored results of finished images; those without all that the page shows are measured again."""
-    broken = cut_short(store.examples)
-    whole = [image_id for number, image_id in enumerate(dict.fromkeys(image_ids)) if number not in broken]
-    read = ((image_id, store.images.read(image_id)) for image_id in whole)
-    return {image_id: result for image_id, result in read if result is not None}
+def read_finished(output: str, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
+    """Stored results of finished images, those of a longer run left out."""
+    stored = RunFolder(output).documents(RESULTS)
+    return {image_id: stored[image_key(image_id)] for image_id in image_ids if image_key(image_id) in stored}
 
 
 def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityReport:
@@ -135,8 +142,9 @@ def write_results(
     write_text(output / "pairs.csv", pairs_csv(results, methods, metrics))
     for name, curve in summary["curves"].items():
         draw_curves(output / curve_file(name), name, curve)
-    store = ResultStore(output)
-    sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
+    with RunReader(output) as reader:
+        crops = partial(reader.document, EXAMPLES)
+        sections = example_sections(results, evaluator.numbers, crops, methods, metrics, names)
     notes = [command, *format_counts(counts).splitlines(), *format_dropped(summary)]
     charts, verdicts = {}, []
     if sanity is not None:
@@ -202,7 +210,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(setup.account, args.strict)
         settings, _, _ = {**setup.settings(), "version": __version__}, setup.comparison, setup.measuring
         if args.machine_rank == 0:
-            ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)
+            run = RunFolder(output)
+            run.start(settings, args.resume, setup.files(), WRITTEN)
+            for line in run.set_aside:
+                print(line)
             (output / "metrics.json").unlink(missing_ok=True)
         use_gpus = setup.config.device != "cpu"
         if use_gpus and args.num_gpus * args.num_machines > 1:

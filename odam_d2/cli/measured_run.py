@@ -20,6 +20,7 @@ from ..data.inputs import ImageInputs
 from ..data.records import records_from_dataset
 from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
+from ..evaluation.runs.evaluator import image_key
 from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison
 from ..loading import DetectorConfig
@@ -217,9 +218,9 @@ class MeasuredRun:
             **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
         }
 
-    def files(self) -> dict[Any, str]:
-        """Image id -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
-        return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
+    def files(self) -> dict[str, str]:
+        """Image's key -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
+        return {image_key(record["image_id"]): _file(record["file_name"], self.args.images) for record in self.records}
 
 
 def _file(path: str, folder: str | None) -> str:

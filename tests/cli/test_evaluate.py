@@ -303,8 +303,8 @@ SECOND = ("--num-gpus", "2", "--num-machines", "2", "--machine-rank", "1", "--di
 @pytest.mark.parametrize(
     "options, expected, files",
     [
-        (("--num-gpus", "2"), (2, 1, 0, "auto"), {"settings.json", "metrics.json"}),
-        (("--num-machines", "2", "--dist-url", "tcp://a:5"), (1, 2, 0, "tcp://a:5"), {"settings.json", "metrics.json"}),
+        (("--num-gpus", "2"), (2, 1, 0, "auto"), {"store", "metrics.json"}),
+        (("--num-machines", "2", "--dist-url", "tcp://a:5"), (1, 2, 0, "tcp://a:5"), {"store", "metrics.json"}),
         (SECOND, (2, 2, 1, "tcp://first:5000"), set()),
     ],
 )
