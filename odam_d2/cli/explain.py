@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config.load_weights(model)
         folders = dict(zip(folder_names(images.paths, output), images.paths, strict=True))
         finished = FinishedImages(output)
-        finished.start(settings_of(args, config, options, class_names), args.resume, folders)
+        finished.start(settings_of(args, config, model, options, class_names), args.resume, folders)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
 
