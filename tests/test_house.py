@@ -21,7 +21,6 @@ PACKAGE = ROOT / "odam_d2"
 ORDER = (
     "utils ops config structures store data modeling explain postprocess training meta_arch visualize evaluation "
     "analysis engine export model_zoo loading predictor __init__ env cli"
-    "engine model_zoo loading predictor __init__ env cli"
 ).split()
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.utils import comm
+from torch import nn
 
 from .. import __version__
 from ..loading import DetectorConfig
-from ..model_zoo.addresses import weights_checksum
 from ..store import ImageRow, RunFolder, RunReader, RunWriter, StoredImage
 from ..utils.files import file_checksum, remove_unfinished
 from ..utils.words import printable
@@ -103,12 +103,16 @@ def _told_apart(path: Path) -> str:
 
 
 def settings_of(
-    args: argparse.Namespace, config: DetectorConfig, options: Mapping[str, Any], class_names: Sequence[str]
+    args: argparse.Namespace,
+    config: DetectorConfig,
+    model: nn.Module,
+    options: Mapping[str, Any],
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """Everything that an image's files depend on, but the image: runs with others can't be mixed."""
     return {
         "config": config.text(),
-        "weights": weights_checksum(config.weights),
+        "weights": config.weights_fingerprint(model),
         "annotations": file_checksum(args.annotations) if args.annotations else None,
         "imports": [file_checksum(name) if os.path.isfile(name) else name for name in args.imports],
         "config_hooks": args.config_hooks,

@@ -24,7 +24,6 @@ from ..evaluation.runs.evaluator import image_key
 from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison
 from ..loading import DetectorConfig
-from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy
 from ..modeling.num_classes import count_classes
 from ..utils.files import file_checksum
@@ -207,7 +206,7 @@ class MeasuredRun:
         records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
         return {
             "config": self.config.text(),
-            "weights": weights_checksum(self.config.weights),
+            "weights": self.config.weights_fingerprint(self.model),
             "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
             "imports": [file_checksum(name) if os.path.isfile(name) else name for name in self.args.imports],
             "config_hooks": self.args.config_hooks,
