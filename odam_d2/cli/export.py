@@ -36,15 +36,10 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--output", required=True, metavar="PATH", help="what to write: a file for coco and csv, else a folder")
     add("--overwrite", action="store_true", help="write it in place of an older one")
     add("--method", metavar="NAME", help="maps of this method, where the run has several (fiftyone, supervision)")
-    add("--attributes", nargs="+", metavar="NAME",
-        help="maps to write, or all (fiftyone, supervision; default: score)")  # fmt: skip
-    add(
-        "--media",
-        choices=MEDIA,
-        help="copy images into the folder, or refer to where they are (fiftyone; default: copy)",
-    )
+    add("--attributes", nargs="+", metavar="NAME", help="maps to write, or all (fiftyone, supervision; default: score)")
+    add("--media", choices=MEDIA, help="copy images, or refer to where they are (fiftyone; default: copy)")
     add("--samples", choices=SAMPLES,
-        help="what a sample is: an image with all its boxes, or one box with its own maps (fiftyone; default: image)")  # fmt: skip
+        help="a sample is an image with all boxes, or one box with its own maps (fiftyone; default: image)")  # fmt: skip
     add_row_filters(parser)
     return parser
 

@@ -40,7 +40,8 @@ def first_image(folder, **facts) -> StoredImage:
                      sentence="-a duplicate, \"of\" detection 0\nin two lines", figures={"mixed": 2.5}),
         DetectionRow((40.0, 20.0, 60.0, 44.0), 2, "ox", 0.3, verdict="background", outside=1.0,
                      figures={"mixed": float("nan")}),
-        DetectionRow((30.0, 8.0, 50.0, 40.0), 2, "ox", None, "missed", annotation=2, mechanism="low_score", outside=0.1),
+        DetectionRow((30.0, 8.0, 50.0, 40.0), 2, "ox", None, "missed", annotation=2, mechanism="low_score",
+                     outside=0.1),
     ]  # fmt: skip
     truth = [
         AnnotationRow((0.0, 2.0, 30.0, 40.0), 0, "cat", id=11),
