@@ -72,6 +72,8 @@ def table_statement(name: str, columns: str = "") -> str:
 PART_STATEMENTS = (
     "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     *(table_statement(name) for name in TABLES),
+    # An image that is written again is found by its key; without this each write would look through all images.
+    "CREATE UNIQUE INDEX images_by_key ON images (key)",
     # `role` says what a map shows of its detection: "" itself; for mistakes see odam_d2.analysis.
     "CREATE TABLE maps (image INTEGER NOT NULL, row INTEGER NOT NULL, method TEXT NOT NULL, role TEXT NOT NULL, "
     "packed BLOB NOT NULL, PRIMARY KEY (image, row, method, role))",

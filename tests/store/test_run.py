@@ -154,6 +154,14 @@ def test_an_image_that_is_written_again_replaces_what_was_there(tmp_path):
     assert len(RunReader(tmp_path)) == 2 and len(reader) == 1
 
 
+def test_a_write_does_not_look_through_all_images(tmp_path):
+    RunWriter(tmp_path).close()
+    with sqlite3.connect(part_path(tmp_path, 0)) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN DELETE FROM images WHERE number = 1 OR key = 'a'").fetchall()
+    connection.close()
+    assert not [row for row in plan if row[-1].startswith("SCAN")]
+
+
 def test_a_write_that_fails_leaves_the_image_as_it_was(tmp_path):
     broken = image_of(0, boxes=2)
     broken.detections[1].figures["x"] = {1, 2}  # a set, which JSON doesn't know
