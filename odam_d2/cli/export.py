@@ -39,7 +39,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--attributes", nargs="+", metavar="NAME", help="maps to write, or all (fiftyone, supervision; default: score)")
     add("--media", choices=MEDIA, help="copy images, or refer to where they are (fiftyone; default: copy)")
     add("--samples", choices=SAMPLES,
-        help="a sample is an image with all boxes, or one box with its own maps (fiftyone; default: image)")  # fmt: skip
+        help="a sample is an image, or one box with its own maps (fiftyone; default: image)")  # fmt: skip
     add_row_filters(parser)
     return parser
 

@@ -162,7 +162,7 @@ class SupervisionDetections(Exporter):
             (folder / "detections").mkdir()
             index.write("[")
             for one in self.images(watch):
-                heat = self._heat.of(self.reader.image(one.image.number)) if one.boxes else None
+                heat = self._heat.of(self.reader.image(one.image.number))
                 name = f"detections/{file_name(one.image)}.npz"
                 with open(folder / name, "wb") as file:
                     _save(file, _arrays(one, heat, columns))
