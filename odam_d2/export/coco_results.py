@@ -72,7 +72,7 @@ class CocoResults(Exporter):
         for one in self.images(watch):
             scored = [box for _, box in one.boxes if box.score is not None]
             self._scoreless += len(one.boxes) - len(scored)
-            self._numbered += bool(scored) and "image_id" not in one.image.facts
+            self._numbered += bool(scored) and one.image.facts.get("image_id") is None
             written.images += bool(scored)
             written.boxes += len(scored)
             for box in scored:
@@ -81,10 +81,11 @@ class CocoResults(Exporter):
 
 def _entry(image: ImageRow, box: DetectionRow, ids: CategoryIds) -> dict[str, Any]:
     x1, y1, x2, y2 = box.box
-    named = {} if "image_id" in image.facts else {"file_name": image.path}
+    image_id = image.facts.get("image_id")
+    named = {"file_name": image.path} if image_id is None else {}
     outside = box.outside if box.outside is not None and math.isfinite(box.outside) else None
     return {
-        "image_id": image.facts.get("image_id", image.number),
+        "image_id": image.number if image_id is None else image_id,
         "category_id": ids.of(box.class_id, box.label),
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "score": box.score,

@@ -62,7 +62,7 @@ def write_run(folder, ids: bool = True) -> None:
     """A run of five images below `folder`: ``run``, with ``images`` beside it. `ids`: whether it knows COCO's ids."""
     (folder / "images").mkdir()
     images = [
-        first_image(folder, **({"image_id": 100} if ids else {})),
+        first_image(folder, **({"image_id": 100} if ids else {"image_id": None})),
         StoredImage(_image(folder, 1, ids), [], []),
         StoredImage(ImageRow(2, "key/2", "2.png", str(folder / "2.png"), failure="it is no image")),
         StoredImage(
