@@ -78,6 +78,7 @@ def _render(images, words, read_image, **options) -> str:
     data, inline = PageData(), {}
     for stored in images:
         uris, gone = (None, None) if stored.image.failure else data_uris(stored.image, read_image)
-        inline[f"image-{stored.image.number}"] = data.add(stored, *(uris or (None, None)), gone)
+        large, small = uris or (None, None)
+        inline[f"image-{stored.image.number}"] = data.add(stored, large, small, gone)
     inline.update(data.chunks(last=True))
     return data.render(words, inline=inline, **options)
