@@ -8,36 +8,42 @@ const OdamList = (() => {
   class List {
     /** scroller: what scrolls; list: inside it; fill(item, index): gives an <li> its content. */
     constructor(scroller, list, fill) {
-      Object.assign(this, { scroller, list, fill, count: 0, current: -1, shown: new Map(), spare: [] });
-      scroller.addEventListener("scroll", () => this.ask(), { passive: true });
-      new ResizeObserver(() => this.refresh()).observe(scroller);
+      Object.assign(this, { scroller, list, fill, count: 0, current: -1, shown: new Map(), spare: [], at: 0, room: 0, item: 40 });
+      scroller.addEventListener("scroll", () => { this.at = this.across ? scroller.scrollLeft : scroller.scrollTop; this.ask(); }, { passive: true });
+      new ResizeObserver(() => { this.measure(); this.refresh(); }).observe(scroller);
+      this.measure();
     }
 
     ask() {
       this.asked ??= requestAnimationFrame(() => { this.asked = null; this.draw(); });
     }
 
+    /** Asks the browser for sizes; it then has to lay the page out, so that this is done where they change alone. */
     measure() {
       const style = getComputedStyle(this.scroller), wide = parseFloat(style.getPropertyValue("--item-wide"));
       this.across = wide > 0;
       this.item = this.across ? wide : parseFloat(style.getPropertyValue("--item")) || 40;
       this.room = this.across ? this.scroller.clientWidth : this.scroller.clientHeight;
+    }
+
+    /** Gives the list its length for `count` items. */
+    stretch() {
       this.whole = this.count * this.item;
       this.length = Math.min(this.whole, LONGEST);
       this.list.style.height = this.across ? "100%" : `${this.length}px`;
       this.list.style.width = this.across ? `${this.length}px` : "auto";
+      this.at = Math.min(this.at, Math.max(0, this.length - this.room)); // as the browser does
     }
 
     /** Where the view begins, in pixels of the whole list. */
     get begin() {
-      const at = this.across ? this.scroller.scrollLeft : this.scroller.scrollTop;
-      return this.length <= this.room ? 0 : at * (this.whole - this.room) / (this.length - this.room);
+      return this.length <= this.room ? 0 : this.at * (this.whole - this.room) / (this.length - this.room);
     }
 
     scrollTo(begin) {
       const end = Math.max(0, this.whole - this.room), wanted = Math.min(Math.max(begin, 0), end);
-      const at = end ? wanted * (this.length - this.room) / end : 0;
-      if (this.across) this.scroller.scrollLeft = at; else this.scroller.scrollTop = at;
+      this.at = end ? wanted * (this.length - this.room) / end : 0;
+      this.scroller.scrollTo({ [this.across ? "left" : "top"]: this.at, behavior: "instant" });
     }
 
     /** Other content: `count` items. */
@@ -48,7 +54,7 @@ const OdamList = (() => {
 
     /** The same number of items, drawn anew. */
     refresh() {
-      this.measure();
+      this.stretch();
       this.drawn = null;
       this.draw();
     }
@@ -56,7 +62,7 @@ const OdamList = (() => {
     /** Marks an item as the chosen one, scrolls to it if `reveal`, and keeps the focus where it was in the list. */
     choose(index, reveal = true) {
       this.current = index;
-      if (reveal && index >= 0 && this.item) {
+      if (reveal && index >= 0) {
         const begin = this.begin, start = index * this.item;
         if (start < begin) this.scrollTo(start);
         else if (start + this.item > begin + this.room) this.scrollTo(start + this.item - this.room);
@@ -79,8 +85,7 @@ const OdamList = (() => {
     }
 
     draw() {
-      if (!this.item) this.measure();
-      const begin = this.begin, at = this.across ? this.scroller.scrollLeft : this.scroller.scrollTop;
+      const { begin } = this;
       const first = Math.max(0, Math.floor(begin / this.item) - BEYOND);
       const end = Math.min(this.count, Math.ceil((begin + this.room) / this.item) + BEYOND);
       const key = `${first}/${end}`, again = this.drawn === null;
@@ -109,7 +114,7 @@ const OdamList = (() => {
         this.mark();
       }
       // Where the list is longer than its element, items move against the scrolling.
-      const shift = at - begin, axis = this.across ? "X" : "Y";
+      const shift = this.at - begin, axis = this.across ? "X" : "Y";
       for (const [index, item] of this.shown) item.style.transform = `translate${axis}(${index * this.item + shift}px)`;
     }
 

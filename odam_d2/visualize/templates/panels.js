@@ -48,7 +48,7 @@ const OdamPanels = (() => {
 
   /** Draws panels as large as the stage lets them be. choose(panel) is called where one is clicked. */
   function draw(scene, panels, choose) {
-    const { record } = scene, room = $("multiples"), gap = 10, caption = 24;
+    const { record } = scene, { room } = OdamView, gap = 10, caption = 24;
     const boxes = scene.panelZoom ? panels.flatMap((panel) => panel.boxes.map(([box]) => box)) : [];
     const detection = record.detections[scene.row];
     const windows = panels.map((panel) => mapsOf(detection, scene.method, panel.role)).filter(Boolean);
@@ -56,14 +56,14 @@ const OdamPanels = (() => {
     let best = { scale: 0, columns: 1 };
     for (let columns = 1; columns <= panels.length; columns++) {
       const rows = Math.ceil(panels.length / columns);
-      const w = (room.clientWidth - gap * (columns + 1)) / columns, h = (room.clientHeight - gap * (rows + 1)) / rows - caption;
+      const w = (room.width - gap * (columns + 1)) / columns, h = (room.height - gap * (rows + 1)) / rows - caption;
       const scale = Math.min(w / view[2], h / view[3]);
       if (scale > best.scale) best = { scale, columns };
     }
     const width = Math.max(40, Math.floor(best.scale * view[2])), height = Math.max(20, Math.floor(best.scale * view[3]));
-    room.style.gridTemplateColumns = `repeat(${best.columns}, ${width}px)`;
+    $("multiples").style.gridTemplateColumns = `repeat(${best.columns}, ${width}px)`;
     const mine = ++round;
-    room.replaceChildren(...panels.map((panel) => {
+    $("multiples").replaceChildren(...panels.map((panel) => {
       const ratio = Math.min(2, window.devicePixelRatio || 1);
       const canvas = element("canvas", { width: width * ratio, height: height * ratio, "aria-hidden": "true" });
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });

@@ -11,6 +11,7 @@
   };
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
   const framed = window.parent !== window, linked = location.protocol !== "about:";
+  const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
   let record = null; // of the image that is shown
   let columns = null, images = null, starts = null, ranks = null; // once they are loaded
   let selected = null, order = null, items = new Int32Array(0), groups = [], imageItems = [];
@@ -304,7 +305,18 @@
     if (listing.sort !== "place" || listing.descending) link.set("sort", `${listing.descending ? "-" : ""}${listing.sort}`);
     if (listing.group) link.set("group", listing.group);
     if (listing.scope === "all") link.set("list", "all");
-    if (location.hash.slice(1) !== link.toString()) history.replaceState(null, "", `#${link}`);
+    if (location.hash.slice(1) !== link.toString()) setLink(`#${link}`);
+  }
+
+  /** Changes the address, at most every LINK_PAUSE milliseconds: browsers refuse more. */
+  function setLink(link) {
+    clearTimeout(linking.later);
+    const wait = linking.last + LINK_PAUSE - performance.now();
+    if (wait > 0) linking.later = setTimeout(setLink, wait, link);
+    else {
+      history.replaceState(null, "", link);
+      linking.last = performance.now();
+    }
   }
 
   function readLink() {
@@ -333,6 +345,7 @@
 
   /** Follows the link of the address bar. */
   function follow() {
+    clearTimeout(linking.later);
     const where = readLink();
     if (columns) controls.offer(columns);
     choose(...where);
@@ -375,7 +388,9 @@
       const found = under(e);
       if (found.length) chooseRow(found[(found.indexOf(state.row) + 1) % found.length]);
     });
-    new ResizeObserver(() => draw()).observe($("stage"));
+    const measure = () => Object.assign(OdamView.room, { width: $("stage").clientWidth, height: $("stage").clientHeight });
+    new ResizeObserver(() => { measure(); draw(); }).observe($("stage"));
+    measure();
     window.addEventListener("hashchange", follow);
     window.addEventListener("keydown", press);
   }

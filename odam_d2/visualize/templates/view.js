@@ -9,8 +9,8 @@ const OdamView = (() => {
   const SIDES = { left: [0, 1, 0, 3], top: [0, 1, 2, 1], right: [2, 1, 2, 3], bottom: [0, 3, 2, 3] };
   const $ = (id) => document.getElementById(id);
   const FROM_RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]|[\u{10800}-\u{10fff}\u{1e800}-\u{1eeff}]/u; // scripts
-  const drawn = new Map();
-  const laid = { key: null, pairs: new Map(), raised: [], extra: [] }; // the boxes on the stage, and those on top
+  const drawn = new Map(), room = { width: 0, height: 0 }; // of the stage
+  const laid = { key: null, pairs: new Map(), raised: [], extra: [], heat: null }; // what is on the stage
 
   /** Makes an element; text never becomes markup. */
   function element(tag, options = {}, ...children) {
@@ -40,7 +40,7 @@ const OdamView = (() => {
     return maps.attributes.includes(name);
   }
 
-  /** The normalised map as Float32Array, height x width. */
+  /** The normalised map of an image of height x width, see OdamHeat.render. */
   function heatOf(facts, record, maps, name, height, width) {
     if (name === "combined" && facts.combined) {
       return OdamHeat.maximum(facts.combined.map((part) => heatOf(facts, record, maps, part, height, width)));
@@ -59,9 +59,11 @@ const OdamView = (() => {
     });
     const maps = mapsOf(scene.record.detections[scene.row], scene.method, role);
     const heat = heatOf(scene.facts, scene.record, maps, name, canvas.height, canvas.width);
-    const context = canvas.getContext("2d"), pixels = context.createImageData(canvas.width, canvas.height);
-    OdamHeat.colour(heat, scene.facts.luts[scene.colormap], scene.facts.opaque_from, pixels.data);
-    context.putImageData(pixels, 0, 0);
+    if (heat.values.length) {
+      const context = canvas.getContext("2d"), pixels = context.createImageData(heat.width, heat.height);
+      OdamHeat.colour(heat.values, scene.facts.luts[scene.colormap], scene.facts.opaque_from, pixels.data);
+      context.putImageData(pixels, heat.left, heat.top);
+    }
     drawn.set(key, canvas);
     if (drawn.size > CACHE) drawn.delete(drawn.keys().next().value);
     return canvas;
@@ -92,7 +94,7 @@ const OdamView = (() => {
 
   /** Fits the frame into the stage and moves its layers so that just the view is seen. */
   function placeLayers(record, view) {
-    const stage = $("stage"), scale = Math.min(stage.clientWidth / view[2], stage.clientHeight / view[3]);
+    const scale = Math.min(room.width / view[2], room.height / view[3]);
     const [width, height] = record.size;
     Object.assign($("frame").style, { width: `${view[2] * scale}px`, height: `${view[3] * scale}px` });
     Object.assign($("layers").style, {
@@ -165,25 +167,38 @@ const OdamView = (() => {
     return score === null || Number.isNaN(score) ? "" : score.toFixed(digits);
   }
 
+  // Sizes of tags come from the browser when it has laid them out; asking for them would make it do so at once.
+  const tags = new ResizeObserver((entries) => {
+    for (const { target, borderBoxSize: [{ inlineSize: width, blockSize: height }] } of entries) {
+      Object.assign(target, { width, height });
+      moveTag(target);
+    }
+  });
+  for (const id of ["tag-hover", "tag-selected"]) tags.observe(Object.assign($(id), { width: 0, height: 0 }), { box: "border-box" });
+
   /** Puts a tag above its box, or inside where there is no room. */
   function placeTag(tag, detection, number, view, scale) {
     tag.hidden = !detection;
     if (!detection) return;
     tag.replaceChildren(`${number} `, isolated(detection.label), ` ${scoreText(detection.score, 2)}`);
     tag.style.setProperty("--colour", detection.color);
-    const x = (detection.box[0] - view[0]) * scale, y = (detection.box[1] - view[1]) * scale;
-    const right = view[2] * scale - tag.offsetWidth, below = view[3] * scale - tag.offsetHeight;
-    tag.style.left = `${Math.max(0, Math.min(x, right))}px`;
-    tag.style.top = `${Math.max(0, Math.min(y >= tag.offsetHeight + 2 ? y - tag.offsetHeight - 2 : y + 2, below))}px`;
+    tag.corner = [(detection.box[0] - view[0]) * scale, (detection.box[1] - view[1]) * scale];
+    tag.frame = [view[2] * scale, view[3] * scale];
+    moveTag(tag);
+  }
+
+  function moveTag({ corner: [x, y] = [0, 0], frame: [right, below] = [0, 0], width, height, style }) {
+    style.left = `${Math.max(0, Math.min(x, right - width))}px`;
+    style.top = `${Math.max(0, Math.min(y >= height + 2 ? y - height - 2 : y + 2, below - height))}px`;
   }
 
   /** The image with the chosen box. */
   function drawStage(scene) {
-    const { record } = scene, stage = $("stage"), detection = record.detections[scene.row];
-    stage.style.setProperty("--aspect", record.size[0] / record.size[1]);
+    const { record } = scene, detection = record.detections[scene.row];
+    $("stage").style.setProperty("--aspect", record.size[0] / record.size[1]);
     const maps = mapsOf(detection, scene.method, scene.role), truth = judgedBy(record, detection);
     const boxes = scene.zoom && detection ? [detection.box, ...truth ? [truth.box] : []] : [];
-    const view = viewOf(record, boxes, maps ? [maps] : [], stage.clientWidth / stage.clientHeight);
+    const view = viewOf(record, boxes, maps ? [maps] : [], room.width / room.height);
     const photo = $("photo"), heat = $("heat");
     photo.alt = record.name;
     photo.hidden = !record.image;
@@ -192,9 +207,12 @@ const OdamView = (() => {
     heat.hidden = !scene.heat || !hasMap(scene.facts, maps, scene.attribute);
     if (!heat.hidden) {
       const source = heatCanvas(scene, scene.role, scene.attribute);
-      heat.width = source.width;
-      heat.height = source.height;
-      heat.getContext("2d").drawImage(source, 0, 0);
+      if (laid.heat !== source) {
+        heat.width = source.width;
+        heat.height = source.height;
+        heat.getContext("2d").drawImage(source, 0, 0);
+        laid.heat = source;
+      }
       heat.style.opacity = scene.opacity;
       heat.setAttribute("aria-label", `Heat map of ${scene.attribute} for ${scene.row}, ${detection.label}`);
     }
@@ -218,5 +236,5 @@ const OdamView = (() => {
       .sort((a, b) => area(record.detections[a]) - area(record.detections[b]));
   }
 
-  return { $, element, drawStage, pointAt, boxesAt, scoreText, isolated, mapsOf, hasMap, heatCanvas, viewOf };
+  return { $, element, room, drawStage, pointAt, boxesAt, scoreText, isolated, mapsOf, hasMap, heatCanvas, viewOf };
 })();
