@@ -20,6 +20,7 @@ from ..data.inputs import ImageInputs
 from ..data.records import records_from_dataset
 from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
+from ..evaluation.runs.evaluator import image_key
 from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison
 from ..loading import DetectorConfig
@@ -30,8 +31,8 @@ from ..utils.files import file_checksum
 from .annotated import add_strict
 from .arguments import (
     add_config,
-    add_machines,
     add_output_folder,
+    add_processes,
     add_seed,
     command_parser,
     count,
@@ -80,9 +81,7 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
     add_seed(parser, "noise, masks and error bars")
     add_output_folder(parser)
     add("--resume", action="store_true", help="keep the finished images in --output and measure the others")
-    add("--num-processes", type=count, default=1, metavar="N",
-        help="processes on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
-    add_machines(parser)
+    add_processes(parser)
     return parser
 
 
@@ -217,9 +216,9 @@ class MeasuredRun:
             **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
         }
 
-    def files(self) -> dict[Any, str]:
-        """Image id -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
-        return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
+    def files(self) -> dict[str, str]:
+        """Image's key -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
+        return {image_key(record["image_id"]): _file(record["file_name"], self.args.images) for record in self.records}
 
 
 def _file(path: str, folder: str | None) -> str:

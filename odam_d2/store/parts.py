@@ -13,6 +13,8 @@ from .schema import APPLICATION_ID, FORMAT_VERSION, PART_STATEMENTS
 
 FOLDER = "store"  # of the parts, in the folder of a run
 INDEX = "index.sqlite"
+SETTINGS = "settings.json"
+FILES = "files"  # in the settings: of each image, in the run's order
 _PART = re.compile(r"part-(\d{5,})\.sqlite")
 # Byte of SQLite's file header where it counts the transactions that changed the file.
 _CHANGES = slice(24, 28)

@@ -114,16 +114,15 @@ class RunReader:
             IndexError: if the run has no image of that number.
             DamagedPartError: if the maps can't be read.
         """
-        rows = self._ask(f"SELECT {IMAGE_SELECT}, part FROM images WHERE number = ?", number)
+        rows = self._ask(f"SELECT {IMAGE_SELECT}, part, number_there FROM images WHERE number = ?", number)
         if not rows:
             raise IndexError(f"`number` must be that of an image of the run; got {number}: see RunReader.images")
         image, about = _image(rows[0])
         selected = f"SELECT {', '.join(ANNOTATION_COLUMNS)} FROM annotations WHERE image = ? ORDER BY row"
         annotations = [_annotation(row) for row in self._ask(selected, number)]
         found = self.detections(Filter(image=[number]))
-        heat = self._maps(image, about, rows[0][-1]) if maps else {}
-        known = about.get("annotations") is not None
-        return StoredImage(image, annotations if known else None, [row for _, _, row in found], heat)
+        heat = self._maps(image, about, *rows[0][-2:]) if maps else {}
+        return StoredImage(image, annotations if about["annotations"] else None, [row for _, _, row in found], heat)
 
     def heatmaps(self, number: int, method: str, role: str = "") -> tuple[list[int], HeatMaps] | None:
         """Maps of an image by one method: the rows of its explained boxes that have some, and as many HeatMaps.
@@ -164,7 +163,7 @@ class RunReader:
             return self._index.execute(statement, values).fetchall()
 
     def _part_names(self) -> list[str]:
-        return [name for (name,) in self._ask("SELECT name FROM parts ORDER BY length(name), name")]
+        return [name for (name,) in self._ask("SELECT name FROM parts WHERE name <> '' ORDER BY length(name), name")]
 
     def _part(self, name: str) -> sqlite3.Connection:
         with self._lock:
@@ -172,12 +171,12 @@ class RunReader:
                 self._parts[name] = open_to_read(self.folder / FOLDER / name)
             return self._parts[name]
 
-    def _maps(self, image: ImageRow, about: dict[str, Any], part: str) -> dict:
+    def _maps(self, image: ImageRow, about: dict[str, Any], part: str, number: int) -> dict:
         if image.size is None or image.input_size is None:
             return {}
         statement = "SELECT method, role, row, packed FROM maps WHERE image = ? ORDER BY method, role, row"
         with self._lock, disk_errors(self.folder / FOLDER / part):
-            found = self._part(part).execute(statement, (image.number,)).fetchall()
+            found = self._part(part).execute(statement, (number,)).fetchall()
         rows: dict[tuple[str, str], list[int]] = {}
         packed: dict[tuple[str, str], list[bytes]] = {}
         for method, role, row, data in found:

@@ -7,11 +7,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import checksum, remove_unfinished, write_json
-from .parts import FOLDER, INDEX, DamagedPartError, disk_errors, open_to_read, part_paths, require_whole
-
-SETTINGS = "settings.json"
-_FILES = "files"  # in the settings: of each image
+from ..utils.files import OutputError, checksum, remove_unfinished, write_json
+from .parts import (
+    FILES,
+    FOLDER,
+    INDEX,
+    SETTINGS,
+    DamagedPartError,
+    disk_errors,
+    open_to_read,
+    part_paths,
+    require_whole,
+)
 
 
 class RunFolder:
@@ -43,14 +50,16 @@ class RunFolder:
         Args:
             settings: whatever results depend on, as JSON can hold it.
             resume: go on with the results that are there.
-            files: image's key -> what tells its file from others. It counts for finished images alone: the file of one
-                that was missing or broken may be put right.
+            files: image's key -> what tells its file from others, in the order of the run; what is stored of other
+                images isn't shown. It is compared for finished images alone: the file of one that was missing or
+                broken may be put right.
             results: names, or patterns, of what the run writes beside in the end; old ones go where it starts anew.
 
         Raises:
             ValueError: if those results were made with other settings, or of other files.
+            OutputError: if the folder takes no files.
         """
-        settings = json.loads(json.dumps({**settings, _FILES: dict(files or {})}))
+        settings = json.loads(json.dumps({**settings, FILES: dict(files or {})}))
         remove_unfinished(self.folder)
         remove_unfinished(self.settings.parent)
         if resume and self.settings.is_file():
@@ -60,9 +69,12 @@ class RunFolder:
                 before = {}
             self._require_same(before, settings)
             self._set_damaged_aside()
-            self._require_same_files(before.get(_FILES, {}), settings[_FILES])
+            self._require_same_files(before.get(FILES, {}), settings[FILES])
         else:
-            self._clear(results)
+            try:
+                self._clear(results)
+            except OSError as error:
+                raise OutputError(self.settings, error) from error
         write_json(self.settings, settings)
 
     def finished(self) -> dict[str, dict[str, Any]]:
@@ -72,6 +84,16 @@ class RunFolder:
             with contextlib.closing(open_to_read(path)) as part, disk_errors(path):
                 for key, facts in part.execute("SELECT key, facts FROM images WHERE failure IS NULL"):
                     found.setdefault(key, json.loads(facts)["facts"])
+        return found
+
+    def documents(self, collection: str) -> dict[str, Any]:
+        """Name and content of the documents of a collection, see :meth:`RunWriter.put`."""
+        found: dict[str, Any] = {}
+        for path in part_paths(self.folder):
+            with contextlib.closing(open_to_read(path)) as part, disk_errors(path):
+                rows = part.execute("SELECT name, body FROM documents WHERE collection = ?", (collection,))
+                for name, body in rows:
+                    found.setdefault(name, json.loads(body))
         return found
 
     def fingerprint(self) -> str:
@@ -101,7 +123,7 @@ class RunFolder:
                 self.set_aside.append(f"{error}; it is now called {aside.name!r}")
 
     def _require_same(self, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        different = sorted(key for key in {*before, *settings} - {_FILES} if before.get(key) != settings.get(key))
+        different = sorted(key for key in {*before, *settings} - {FILES} if before.get(key) != settings.get(key))
         if different:
             told = "; ".join(_compare(key, before.get(key), settings.get(key)) for key in different[:3])
             raise ValueError(
@@ -124,7 +146,7 @@ class RunFolder:
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """What tells settings from others, but for the images' files: 12 hexadecimal digits."""
-    kept = {key: value for key, value in settings.items() if key != _FILES}
+    kept = {key: value for key, value in settings.items() if key != FILES}
     return checksum(json.dumps(kept, sort_keys=True))[:12]
 
 

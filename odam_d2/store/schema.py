@@ -3,8 +3,9 @@
 A **part** is the SQLite file of one writing process, ``part-00000.sqlite``. The **index** joins the rows of all parts,
 maps and documents excepted, in the order of the run's images, with the SQL indexes that pages filter and sort by.
 
-Boxes are XYXY in the original image's pixels. An image is known by its key (a folder's name or an image id as JSON) and
-by its number, its place in the run. Rows of an image count from 0.
+Boxes are XYXY in the original image's pixels. An image is known by its key (a folder's name or an image id as JSON). In
+the index its number is its place in the run; a part has numbers of its own, since a run that goes on may have other
+images. Rows of an image count from 0.
 """
 
 # "odam" as a number, by which a file of ours is known, and the version of these tables.
@@ -72,6 +73,7 @@ def table_statement(name: str, columns: str = "") -> str:
 PART_STATEMENTS = (
     "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     *(table_statement(name) for name in TABLES),
+    "CREATE UNIQUE INDEX images_by_key ON images (key)",
     # `role` says what a map shows of its detection: "" itself; for mistakes see odam_d2.analysis.
     "CREATE TABLE maps (image INTEGER NOT NULL, row INTEGER NOT NULL, method TEXT NOT NULL, role TEXT NOT NULL, "
     "packed BLOB NOT NULL, PRIMARY KEY (image, row, method, role))",

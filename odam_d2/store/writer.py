@@ -55,25 +55,30 @@ class RunWriter:
         Raises:
             OutputError: if it can't be written; nothing of it is then.
         """
-        number = stored.image.number
         packed = [
-            (number, row, method, role, pack(maps[place]))
+            (row, method, role, pack(maps[place]))
             for (method, role), (rows, maps) in stored.maps.items()
             for place, row in enumerate(rows)
         ]
-        about = {"attributes": {f"{method}/{role}": list(maps.attributes) for (method, role), (_, maps)
-                                in stored.maps.items() if len(maps)}}  # fmt: skip
+        about = {
+            "attributes": {"/".join(which): list(maps.attributes) for which, (_, maps) in stored.maps.items()},
+            "annotations": stored.annotations is not None,
+            "number": stored.image.number,
+        }
         with self._transaction() as connection:
-            connection.execute("DELETE FROM images WHERE number = ? OR key = ?", (number, stored.image.key))
-            for table in ("annotations", "detections", "maps"):
-                connection.execute(f"DELETE FROM {table} WHERE image = ?", (number,))
-            known = None if stored.annotations is None else len(stored.annotations)
-            _insert(connection, "images", [image_values(stored.image, {**about, "annotations": known})])
-            _insert(connection, "annotations", [(number, row, *annotation_values(one))
-                                                for row, one in enumerate(stored.annotations or ())])  # fmt: skip
-            _insert(connection, "detections", [(number, row, *detection_values(one))
-                                               for row, one in enumerate(stored.detections)])  # fmt: skip
-            connection.executemany("INSERT INTO maps VALUES (?, ?, ?, ?, ?)", packed)
+            found = connection.execute("SELECT number FROM images WHERE key = ?", (_text(stored.image.key),)).fetchone()
+            if found:
+                connection.execute("DELETE FROM images WHERE number = ?", found)
+                for table in ("annotations", "detections", "maps"):
+                    connection.execute(f"DELETE FROM {table} WHERE image = ?", found)
+            # None: SQLite takes the next that is free.
+            values = image_values(stored.image, about)
+            number = _insert(connection, "images", [(found and found[0], *values)])
+            rows = [annotation_values(one) for one in stored.annotations or ()]
+            _insert(connection, "annotations", [(number, row, *one) for row, one in enumerate(rows)])
+            rows = [detection_values(one) for one in stored.detections]
+            _insert(connection, "detections", [(number, row, *one) for row, one in enumerate(rows)])
+            connection.executemany("INSERT INTO maps VALUES (?, ?, ?, ?, ?)", [(number, *one) for one in packed])
             self._put_all(documents or {})
 
     def put(self, collection: str, name: str, content: Any) -> None:
@@ -116,18 +121,22 @@ class RunWriter:
                 raise
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: list[tuple]) -> None:
-    marks = ", ".join("?" * len(TABLES[table]))
-    connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+def _insert(connection: sqlite3.Connection, table: str, rows: list[tuple]) -> int | None:
+    """Inserts rows; of a single one the number that it got, where its table has one."""
+    statement = f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"
+    if len(rows) == 1:
+        return connection.execute(statement, rows[0]).lastrowid
+    connection.executemany(statement, rows)
+    return None
 
 
 def image_values(one: ImageRow, about: Mapping[str, Any]) -> tuple:
-    """The values of an image's columns; `about` is kept with its facts, apart."""
+    """The values of an image's columns behind its number; `about` is kept with its facts, apart."""
     (h, w), (in_h, in_w) = one.size or (None, None), one.input_size or (None, None)
     facts = json.dumps({"facts": dict(one.facts), "about": dict(about)})
     # A file's name may hold bytes that are no text.
     texts = (_text(one.key), _text(one.name), _text(one.path))
-    return (one.number, *texts, w, h, in_w, in_h, one.failure and _text(one.failure), facts)
+    return (*texts, w, h, in_w, in_h, one.failure and _text(one.failure), facts)
 
 
 def annotation_values(one: AnnotationRow) -> tuple:

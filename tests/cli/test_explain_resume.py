@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from odam_d2.cli.image_explainer import ImageExplainer
+from odam_d2.store import RunReader
 from odam_d2.utils import files
 from tests.cli.test_explain import TINY, ZOO_NAME, image, report_data, run, run_json, tool, weights  # noqa: F401
 
@@ -29,7 +31,9 @@ def images(tmp_path_factory):
 
 def contents(output):
     """All that a run leaves, by its path, without dates and durations."""
-    found = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    files = (path for path in output.rglob("*") if path.is_file() and path.parent.name != "store")
+    found = {path.relative_to(output): path.read_bytes() for path in files}
+    found[Path("rows of store")] = rows_of(output)
     for name, told in (("run.json", run_json(output)), ("report.html", report_data(output))):
         steady = told if name == "run.json" else told["run"]
         for key in CHANGING:
@@ -38,13 +42,25 @@ def contents(output):
     return found
 
 
+def rows_of(output):
+    """All rows of a run, maps included, as they are read."""
+    with RunReader(output) as reader:
+        stored = [reader.image(one.number) for one in reader.images()]
+        maps = [
+            {
+                which: (rows, {k: v.tolist() for k, v in maps.to_arrays().items()})
+                for which, (rows, maps) in one.maps.items()
+            }
+            for one in stored
+        ]
+        return [(one.image, one.annotations, one.detections) for one in stored], maps, reader.run
+
+
 @pytest.fixture
-def explained(tool, monkeypatch):  # noqa: F811
+def explained(monkeypatch):  # noqa: F811
     """Names of the images that were explained, in this test."""
-    seen, explain = [], tool.ImageExplainer.explain
-    monkeypatch.setattr(
-        tool.ImageExplainer, "explain", lambda self, path: seen.append(path.name) or explain(self, path)
-    )
+    seen, explain = [], ImageExplainer.explain
+    monkeypatch.setattr(ImageExplainer, "explain", lambda self, path: seen.append(path.name) or explain(self, path))
     return seen
 
 

@@ -318,3 +318,30 @@ def test_facts_are_json(tmp_path):
         (facts,) = connection.execute("SELECT facts FROM images").fetchone()
     connection.close()
     assert json.loads(facts)["facts"] == {"remarks": ["turned"], "third": 1 / 3}
+
+
+def test_a_run_that_goes_on_with_other_images_shows_those_in_its_order(tmp_path):
+    """Images come between those that are finished, and one is gone: numbers are places in the run as it is now."""
+    folder = RunFolder(tmp_path)
+    folder.start({}, resume=False, files={"key 5": "5", "key 9": "9"})
+    with RunWriter(tmp_path) as writer:
+        for number in (5, 9):
+            writer.write(image_of(number))
+    assert [(one.number, one.key) for one in RunReader(tmp_path).images()] == [(0, "key 5"), (1, "key 9")]
+    folder.start({}, resume=True, files={"key 1": "1", "key 9": "9", "key 2": "2"})
+    with RunWriter(tmp_path, 1) as writer:
+        writer.write(image_of(1))
+    reader = RunReader(tmp_path)
+    assert [(one.number, one.key) for one in reader.images()] == [(0, "key 1"), (1, "key 9")]
+    assert reader.image(1).detections == image_of(9).detections and len(reader.image(1).maps["odam", ""][0]) == 2
+    assert {number for number, _, _ in reader.detections()} == {0, 1}
+    folder.start({}, resume=True, files={"key 9": "9", "key 1": "1"})
+    assert [one.key for one in RunReader(tmp_path).images()] == ["key 9", "key 1"]
+
+
+def test_an_image_that_failed_in_one_part_is_taken_from_the_other(tmp_path):
+    for rank, failure in enumerate(("'a' is no image", None, None)):
+        with RunWriter(tmp_path, rank) as writer:
+            writer.write(StoredImage(ImageRow(0, "a", "a", str(rank), (4, 5), (4, 5), failure)))
+    (image,) = RunReader(tmp_path).images()
+    assert image.failure is None and image.path == "1" and set(RunFolder(tmp_path).finished()) == {"a"}
