@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,9 @@ from torch import nn
 
 from .. import __version__
 from ..loading import DetectorConfig
-from ..store import ImageRow, RunFolder, RunReader, RunWriter, StoredImage
+from ..store import ImageRow, RunFolder
 from ..utils.files import file_checksum, remove_unfinished
 from ..utils.words import printable
-
-ENTRIES = "report entries"
 
 
 class FinishedImages:
@@ -71,27 +69,12 @@ class FinishedImages:
         """The row of an image; `values` are further attributes of :class:`ImageRow`."""
         return ImageRow(self._numbers[folder], folder, self._names[folder], str(self.folders[folder]), **values)
 
-    def keep(self, writer: RunWriter, stored: StoredImage, entry: Mapping[str, Any]) -> None:
-        """Keeps an image once its files are written, or what became of it.
-
-        Args:
-            writer: of this process.
-            stored: its rows, with the facts that :meth:`ImageExplainer.write` gives.
-            entry: of the report.
-        """
-        writer.write(stored, {(ENTRIES, stored.image.key): entry})
-
     def find(self, folder: str) -> dict[str, Any] | None:
         """Facts on an image that is finished; None if it isn't, or its files are gone."""
         kept = self._facts.get(folder)
         if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
             return None
         return kept
-
-    def entries(self, reader: RunReader) -> Iterator[Mapping[str, Any]]:
-        """Entries of the report, read one at a time: a long run's don't fit into memory."""
-        for image in reader.images():
-            yield {**reader.document(ENTRIES, image.key), "name": image.name}
 
 
 def _told_apart(path: Path) -> str:

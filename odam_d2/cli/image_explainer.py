@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from detectron2.structures import Instances
@@ -21,9 +20,10 @@ from ..store import ImageRow, StoredImage
 from ..utils.files import atomic_write, safe_name
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
-from ..visualize.report import image_entry
+from ..visualize.report import ReportImages
 from ..visualize.storage import class_name, save_heatmaps
 from .annotated import ImageAnnotations
+from .report_files import FOLDER
 
 JPEG_QUALITY = 90
 OUR_FILES = (*DRAWINGS[HEATMAPS], HEATMAPS)
@@ -88,7 +88,7 @@ class ImageExplainer:
         image_id = None if record is None else record["image_id"]
         return Explained(np.ascontiguousarray(image[:, :, ::-1]), instances, truth, image_id, remarks, unreached)
 
-    def write(self, found: Explained, row: ImageRow, folder: Path) -> tuple[StoredImage, dict[str, Any]]:
+    def write(self, found: Explained, row: ImageRow, folder: Path) -> StoredImage:
         """Writes the files of an image that was explained, and removes those that an earlier run wrote.
 
         Args:
@@ -97,7 +97,7 @@ class ImageExplainer:
             folder: where its files go.
 
         Returns:
-            Its rows, and its entry in the report. The facts of the image: names of the files that were ``written``, how
+            Its rows. The facts of the image: names of the files that were ``written``, how
             many ``boxes`` were explained, and ``image_id``, ``remarks`` and ``unreached`` as in :class:`Explained`.
 
         Raises:
@@ -116,7 +116,6 @@ class ImageExplainer:
             _save_jpeg(folder / written[-1], strip)
         remove_old_files(folder, written)
         judge = self.args.explain == "detections"
-        entry = image_entry(row.name, rgb, instances, self.class_names, truth, judge, rgb=True)
         facts = {"written": written, "boxes": len(instances), "image_id": found.image_id}
         facts |= {"remarks": found.remarks, "unreached": found.unreached}
         sizes = {"size": instances.heatmaps.output_size, "input_size": instances.heatmaps.image_size}
@@ -126,7 +125,10 @@ class ImageExplainer:
             detection_rows(instances, self.class_names, truth if judge else None, self.args.explain.removesuffix("s")),
             {(self.method, ""): (range(len(instances)), instances.heatmaps)},
         )
-        return stored, entry
+        if not self.args.single_file:
+            # While the image is in memory: the report needn't read it again.
+            ReportImages(Path(self.args.output) / FOLDER).write(stored.image, rgb[:, :, ::-1])
+        return stored
 
     def _explain(self, image, path, truth) -> tuple[Instances, list[list[float]]]:
         entry = self.make_input(image)

@@ -18,7 +18,6 @@ from .choice import Kept, ScoreFilter
 from .miss import Evidence
 from .replay import Candidates, ReplayedImage
 
-
 # Candidates whose overlaps differ by less begin equally near: several anchors hold a small object, and many locations
 # reach a large one.
 NEARLY = 1e-3
