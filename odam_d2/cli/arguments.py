@@ -246,8 +246,11 @@ def add_output_folder(parser: argparse.ArgumentParser) -> None:
 
 def add_single_file(parser: argparse.ArgumentParser) -> None:
     """Adds ``--single-file``."""
-    parser.add_argument("--single-file", action="store_true",
-        help="the report as one file, report.html, of at most 50 images (default: a folder, report/index.html)")  # fmt: skip
+    parser.add_argument(
+        "--single-file",
+        action="store_true",
+        help="the report as one file, report.html, of at most 50 images (default: a folder, report/index.html)",
+    )
 
 
 def add_output_json(parser: argparse.ArgumentParser) -> None:

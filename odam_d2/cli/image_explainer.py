@@ -9,6 +9,8 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
+from ..analysis import ImageErrors, label_errors
+from ..analysis.stored_verdicts import with_verdicts
 from ..data.image_files import DRAWINGS, HEATMAPS
 from ..data.images import read_with_remarks
 from ..data.inputs import InputMaker
@@ -37,6 +39,7 @@ class Explained:
         rgb: (h, w, 3) uint8.
         instances: the boxes that were explained, with their maps, on the CPU.
         annotations: its annotated objects, where they are known.
+        errors: the verdicts on the detections, where annotations are known.
         image_id: of the annotations' file, where it knows the image.
         remarks: what reading it did that its owner may not expect.
         unreached: annotated boxes, XYXY, that should be explained and that no prediction stands for.
@@ -45,6 +48,7 @@ class Explained:
     rgb: np.ndarray
     instances: Instances
     annotations: list[Annotation] | None
+    errors: ImageErrors | None
     image_id: int | str | None
     remarks: list[str]
     unreached: list[list[float]]
@@ -86,7 +90,11 @@ class ImageExplainer:
         truth = None if record is None else annotations_of(record, self.class_names)
         instances, unreached = self._explain(image, path, truth)
         image_id = None if record is None else record["image_id"]
-        return Explained(np.ascontiguousarray(image[:, :, ::-1]), instances, truth, image_id, remarks, unreached)
+        errors = None
+        if record is not None and self.args.explain == "detections":
+            errors = label_errors(instances, record)
+        rgb = np.ascontiguousarray(image[:, :, ::-1])
+        return Explained(rgb, instances, truth, errors, image_id, remarks, unreached)
 
     def write(self, found: Explained, row: ImageRow, folder: Path) -> StoredImage:
         """Writes the files of an image that was explained, and removes those that an earlier run wrote.
@@ -115,14 +123,17 @@ class ImageExplainer:
             written.append(f"det_{k:03d}_{safe}_{score:.2f}.jpg")
             _save_jpeg(folder / written[-1], strip)
         remove_old_files(folder, written)
-        judge = self.args.explain == "detections"
         facts = {"written": written, "boxes": len(instances), "image_id": found.image_id}
         facts |= {"remarks": found.remarks, "unreached": found.unreached}
         sizes = {"size": instances.heatmaps.output_size, "input_size": instances.heatmaps.image_size}
+        annotations = None if truth is None else annotation_rows(truth)
+        rows = detection_rows(instances, self.class_names, self.args.explain.removesuffix("s"))
+        if found.errors is not None:
+            rows = with_verdicts(rows, found.errors, annotations or ())
         stored = StoredImage(
             replace(row, facts=facts, **sizes),
-            None if truth is None else annotation_rows(truth),
-            detection_rows(instances, self.class_names, truth if judge else None, self.args.explain.removesuffix("s")),
+            annotations,
+            rows,
             {(self.method, ""): (range(len(instances)), instances.heatmaps)},
         )
         if not self.args.single_file:
