@@ -152,7 +152,8 @@ class FixedQueries(queries.TopK):
     def __init__(self, logits, boxes, most):
         super().__init__()
         self.backbone, self.num_classes = Pyramid(("p2",)), 3
-        self.logits, self.boxes, self.select_box_nums_for_evaluation = logits, boxes, most
+        self.logits, self.boxes = logits, boxes
+        self.select_box_nums_for_evaluation = min(most, logits.numel())
 
     def forward(self, batched_inputs):
         images = self.preprocess_image(batched_inputs)
