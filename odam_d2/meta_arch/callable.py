@@ -156,7 +156,7 @@ class CallableDetector(GraphDetector):
         if not getattr(predictions, name).requires_grad:
             return (
                 f"{name!r} of `predict` must have a graph back to layer {layers}; got a tensor without one: leave "
-                "no_grad, detach and numpy out of `predict`"
+                "no_grad, detach and numpy out of `predict`, or name a layer that lies before it"
             )
         said = {"score": predictions.scores, "box": predictions.boxes, "logit": predictions.logits}
         nothing = " and ".join(
