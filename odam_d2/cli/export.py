@@ -20,8 +20,9 @@ from ..export import EXPORTERS, Exporter, options_of
 from ..export.chosen import ChosenImage
 from ..export.fiftyone_dataset import MEDIA, SAMPLES
 from ..store import RunReader
+from ..utils.imports import import_file_or_module
 from ..utils.words import printable
-from .arguments import command_parser, failure
+from .arguments import add_imports, command_parser, failure
 from .row_filters import add_row_filters, row_filter
 
 _OPTIONS = ("method", "attributes", "media", "samples")
@@ -32,7 +33,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = command_parser("export", __doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="output folder of odam explain, evaluate or analyze")
-    add("--to", required=True, choices=sorted(EXPORTERS), help="for which tool")
+    add("--to", required=True, metavar="TOOL", help="coco, csv, fiftyone, supervision, or what --import registers")
     add("--output", required=True, metavar="PATH", help="what to write: a file for coco and csv, else a folder")
     add("--overwrite", action="store_true", help="write it in place of an older one")
     add("--method", metavar="NAME", help="maps of this method, where the run has several (fiftyone, supervision)")
@@ -41,6 +42,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--samples", choices=SAMPLES,
         help="a sample is an image, or one box with its own maps (fiftyone; default: image)")  # fmt: skip
     add_row_filters(parser)
+    add_imports(parser)
     return parser
 
 
@@ -65,6 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; a wrong argument raises SystemExit(2) as argparse does."""
     parser = argument_parser()
     args = parser.parse_args(argv)
+    try:
+        for name in args.imports:
+            import_file_or_module(name)
+    except ImportError as error:
+        return failure(error)
+    if args.to not in EXPORTERS:
+        parser.error(f"--to must be one of {', '.join(sorted(EXPORTERS))}; got {args.to!r}")
     kind, path = EXPORTERS[args.to], Path(args.output)
     options: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     useless = [name for name in options if name not in options_of(kind)]

@@ -99,15 +99,15 @@ class Exporter(ABC):
             ValueError: if the run lacks what was asked for.
         """
         self._failed = 0
-        written = self._write(path, watch)
+        written = self.export(path, watch)
         if written.without_maps:
             written.notes.append(f"Boxes without a map: {written.without_maps}.")
         written.notes += self._left_out()
         return written
 
     @abstractmethod
-    def _write(self, path: Path, watch: Watch) -> Written:
-        """See :meth:`write`, which adds what was left out to the notes."""
+    def export(self, path: Path, watch: Watch) -> Written:
+        """What :meth:`write` does, but for the notes on what was left out."""
 
     def images(self, watch: Watch) -> Iterable[ChosenImage]:
         """The images that could be read, with their chosen boxes; with a filter, those alone that have some."""

@@ -51,7 +51,7 @@ class CocoResults(Exporter):
 
     usual = possible = ("detection",)
 
-    def _write(self, path: Path, watch: Watch) -> Written:
+    def export(self, path: Path, watch: Watch) -> Written:
         written, ids = Written(), CategoryIds(self.reader.run.get("categories") or ())
         self._numbered = self._scoreless = 0
         with atomic_write(path) as file:

@@ -26,7 +26,7 @@ class CsvRows(Exporter):
     a formula has an apostrophe in front.
     """
 
-    def _write(self, path: Path, watch: Watch) -> Written:
+    def export(self, path: Path, watch: Watch) -> Written:
         written, figures = Written(), list(self.figures())
         with atomic_write(path) as file:
             file.writelines(csv_lines([[no_formula(name) for name in (*_OF_IMAGE, *_OF_BOX, *_JUDGED, *figures)]]))

@@ -65,7 +65,7 @@ class FiftyOneFolder(Exporter):
         self._heat = HeatSource(reader.run, method, attributes)
         self._copies, self._by_box = media == "copy", samples == "box"
 
-    def _write(self, path: Path, watch: Watch) -> Written:
+    def export(self, path: Path, watch: Watch) -> Written:
         written, labels = Written(), Labels(self.figures())
         with atomic_folder(path) as folder:
             files, count = SampleFiles(folder, self._copies), 0

@@ -156,7 +156,7 @@ class SupervisionDetections(Exporter):
         super().__init__(reader, chosen)
         self._heat = HeatSource(reader.run, method, attributes)
 
-    def _write(self, path: Path, watch: Watch) -> Written:
+    def export(self, path: Path, watch: Watch) -> Written:
         written, columns = Written(), self.figures()
         with atomic_folder(path) as folder, open(folder / self.marker, "w", encoding="utf-8") as index:
             (folder / "detections").mkdir()
