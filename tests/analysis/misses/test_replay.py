@@ -37,7 +37,7 @@ def assert_replayed(model, inputs=INPUTS):
         found = image.detections
         assert torch.equal(found.pred_boxes.tensor, boxes)
         assert torch.equal(found.scores, scores) and torch.equal(found.pred_classes, classes)
-        assert found.image_size == getattr(result.get("instances", result.get("proposals")), "image_size")
+        assert found.image_size == result.get("instances", result.get("proposals")).image_size
         if image.candidates is not None:
             assert_stages_leave_the_detections(image)
     return replayed
