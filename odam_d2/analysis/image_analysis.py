@@ -154,7 +154,8 @@ class ImageAnalyst:
         rows = detection_rows(found, self.class_names)
         if analysis.errors is not None and analysis.context is not None:
             rows = with_verdicts(rows, analysis.errors, annotations or ())
-            rows = [replace(row, outside=about["outside"], figures={"heat": about})
+            labels = {one.id: one.label for one in annotations or ()}
+            rows = [replace(row, outside=about["outside"], figures=_heat(about, labels))
                     for row, about in zip(rows, analysis.context.rows(), strict=True)]  # fmt: skip
         extra = _Maps()
         for mistake in analysis.mistakes:
@@ -220,6 +221,12 @@ class _Maps:
             which: ([row for row, _ in sorted(parts, key=_row)], HeatMaps.cat([m for _, m in sorted(parts, key=_row)]))
             for which, parts in self._parts.items()
         }
+
+
+def _heat(about: Mapping[str, Any], labels: Mapping[Any, str]) -> dict[str, Any]:
+    """Shares of a detection's heat, as :meth:`HeatContext.rows` gives them; other objects by class and id."""
+    others = {f"{labels[one['annotation_id']]} #{one['annotation_id']}": one["share"] for one in about["others"]}
+    return {"heat_on_own_object": about["own"], "heat_on_background": about["background"], "heat_on_others": others}
 
 
 def _row(part: tuple[int, HeatMaps]) -> int:
