@@ -5,6 +5,7 @@ Shape letters: R detections, G objects of one image, K classes, N images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,20 @@ class ContextMatrix:
                 cells[name][: len(labels)] = shares[rows].sum(0) @ of_class
             cells["share"][-2:] = context.own[rows].sum(), context.background[rows].sum()
             self._cells.append(cells[cells["count"] > 0])
+
+    def rows_of(self, image: int) -> list[list[float]]:
+        """The sums of an image, as JSON can hold them; :meth:`add_rows` takes them back."""
+        found = np.concatenate([*self._cells, np.empty(0, dtype=_CELL)])
+        return [list(cell[1:]) for cell in found[found["image"] == image].tolist()]
+
+    def add_rows(self, image: int, rows: Sequence[Sequence[float]]) -> None:
+        """Adds an image by what :meth:`rows_of` gave.
+
+        Args:
+            image: its place in the data set.
+            rows: of one image.
+        """
+        self._cells.append(np.array([(image, *row) for row in rows], dtype=_CELL))
 
     def merge(self, other: ContextMatrix) -> None:
         """Adds the images of another matrix, which must be others."""
