@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Compares the maps of a CallableDetector with plain autograd, one call a scalar: the same numbers, and what they cost.
 
-    tools/research/own_graph.py --config-file mine.py --input images --score-threshold 0.35 --output output/graph.json
+    tools/research/own_graph.py --config-file my.py --input images/ --score-threshold 0.35 --output output/graph.json
 
-`mine.py` is a LazyConfig whose model is a CallableDetector. Times are processor time of one thread, medians of
+`my.py` is a LazyConfig whose model is a CallableDetector. Times are processor time of one thread, medians of
 --repeats; each is divided by the number of detections times the time of one torch.autograd.grad of a score with respect
 to all layers: that of all score maps of an image, that of the maps of score and sides (also by five), and of both with
 detection. Images without detections are left out.
