@@ -15,7 +15,9 @@ from odam_d2.visualize.comparison import Findings, comparison_entry, write_compa
 from odam_d2.visualize.ground_truth import Annotation
 from odam_d2.visualize.measurements import write_examples
 from odam_d2.visualize.report import failure_entry, image_entry, write_report
-from tests.visualize.test_report_in_browser import browse, pytestmark  # noqa: F401  skips without Chromium
+from tests.visualize.browsers import browse, needs_chromium
+
+pytestmark = needs_chromium
 
 # Each would say so in the browser's console if it ran; the page's own script says nothing there.
 EVIL = (

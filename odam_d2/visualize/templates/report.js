@@ -12,7 +12,7 @@
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
   const framed = window.parent !== window, linked = location.protocol !== "about:";
   const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
-  let record = null; // of the image that is shown
+  let record = null, lostImage = null; // of the image that is shown; the address of one that can't be loaded
   let columns = null, images = null, starts = null, ranks = null; // once they are loaded
   let selected = null, order = null, items = new Int32Array(0), groups = [], imageItems = [];
 
@@ -234,7 +234,7 @@
     const d = chosen(), name = attribute(), usable = Boolean(d);
     const maps = OdamView.mapsOf(d, state.method, state.role), known = OdamView.hasMap(facts, maps, name);
     $("what").replaceChildren(...usable
-      ? [`${name} of ${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
+      ? [`${name ? `${name} of ` : ""}${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
       : [record.error ? "This image failed." : "Nothing to explain here."]);
     const told = usable ? OdamWords.tell(record, d) : [], figures = usable ? OdamWords.figuresOf(record, d) : [];
     $("told").hidden = !told.length;
@@ -274,7 +274,7 @@
     $("multiples").hidden = shown === "single";
     $("message").hidden = usable;
     $("message").replaceChildren(...usable ? [] : record.missing ? [record.error] : [isolated(record.name), ` could not be explained: ${record.error}`]);
-    tellGone(usable && !record.image ? record.gone : null);
+    tellGone();
     $("stage").setAttribute("aria-label", `Image ${record.name}`);
     for (const [id, word] of [["previous", "Previous"], ["next", "Next"]]) $(id).setAttribute("aria-label", `${word} ${facts.noun}`);
     if (shown === "all") OdamPanels.draw(scene(), OdamPanels.ofAttributes(scene()), ({ name }) => { state.all = false; chooseAttribute(facts.names.indexOf(name)); });
@@ -283,7 +283,10 @@
     writeLink();
   }
 
-  function tellGone(why) {
+  /** Says why the image itself can't be shown, if that is so. */
+  function tellGone() {
+    const lost = record.image !== null && record.image === lostImage;
+    const why = record.error ? null : lost ? `The image can't be shown: ${record.image.startsWith("data:") ? "it" : record.image} can't be loaded.` : record.gone;
     $("gone").hidden = !why;
     $("gone").textContent = why ?? "";
   }
@@ -294,7 +297,7 @@
     if (!linked || record.missing) return;
     const link = new URLSearchParams({ image: state.number });
     if (state.row >= 0) link.set("det", state.row);
-    link.set("attr", attribute());
+    if (attribute()) link.set("attr", attribute());
     if (facts.methods.length > 1) link.set("method", state.method);
     if (state.all) link.set("view", "all");
     if (!state.pair) link.set("pair", 0);
@@ -373,7 +376,7 @@
     $("colormap").addEventListener("change", (e) => { state.colormap = e.target.value; draw(); });
     $("image-filter").addEventListener("input", (e) => { filters.name = e.target.value.trim(); refilter("filters"); });
     for (const button of $("scope").children) button.addEventListener("click", () => chooseScope(button.dataset.scope));
-    $("photo").addEventListener("error", () => { if (record?.image) tellGone(`The image can't be shown: ${record.image.startsWith("data:") ? "it" : record.image} can't be loaded.`); });
+    $("photo").addEventListener("error", () => { lostImage = $("photo").getAttribute("src"); tellGone(); });
     for (const id of ["open-run", "open-failures"]) $(id).addEventListener("click", () => $("run").showModal());
     $("open-help").addEventListener("click", () => $("help").showModal());
     // Without a form: a sandboxed frame may not submit one, not even to close its dialog.
