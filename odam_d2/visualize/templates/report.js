@@ -6,7 +6,7 @@
   const { facts } = OdamRun;
   const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: "", scope: "image", images: "place" };
   const state = {
-    number: null, row: -1, attribute: 0, method: facts.methods[0], role: "", hover: null, all: false, pair: true,
+    number: null, row: -1, attribute: 0, byHand: 0, method: facts.methods[0], role: "", hover: null, all: false, pair: true,
     heat: true, boxes: true, truth: false, zoom: false, panelZoom: true, opacity: 0.65, colormap: Object.keys(facts.luts)[0],
   };
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
@@ -35,8 +35,8 @@
 
   /* ---- changing what is chosen ---- */
 
-  /** Shows an image, and a row of it: the first that passes where it is null. */
-  async function choose(number, row = null) {
+  /** Shows an image, and a row of it: the first that passes where it is null. `keep`: with the attribute that is chosen. */
+  async function choose(number, row = null, keep = false) {
     const other = number !== state.number;
     Object.assign(state, { number, row: row ?? -1, role: "", hover: null });
     if (other && listing.scope === "image") list();
@@ -48,17 +48,25 @@
     record = found ?? { name: "", error: problem, detections: [], annotations: null, size: null, missing: true };
     if (state.row < 0 && row === null) state.row = rowsHere()[0] ?? -1;
     if (state.row >= record.detections.length) state.row = -1;
+    if (!keep) state.attribute = tellingAttribute();
     draw();
   }
 
   function chooseRow(row) {
     Object.assign(state, { row, role: "" });
+    state.attribute = tellingAttribute();
     draw();
+  }
+
+  /** The attribute that the comparison of the chosen box is about, if it is about one; else what was chosen by hand. */
+  function tellingAttribute() {
+    const told = state.pair ? Object.values(chosen()?.roles ?? {}).map((role) => facts.names.indexOf(role?.attribute)) : [];
+    return told.find((index) => index >= 0) ?? state.byHand;
   }
 
   function chooseAttribute(index) {
     const count = facts.names.length;
-    state.attribute = count ? (index + count) % count : 0;
+    state.attribute = state.byHand = count ? (index + count) % count : 0;
     draw();
   }
 
@@ -125,8 +133,8 @@
     listImages();
     controls.draw(selected.counts);
     const rows = record ? rowsHere() : [];
-    if (record && !rows.includes(state.row)) Object.assign(state, { row: rows[0] ?? -1, role: "" });
-    if (record) draw();
+    if (record && !rows.includes(state.row)) chooseRow(rows[0] ?? -1);
+    else if (record) draw();
   }
 
   /** Fills the list of boxes. */
@@ -338,12 +346,12 @@
     const [, minus, sort] = /^(-?)(.*)$/.exec(link.get("sort") ?? "place");
     Object.assign(listing, { sort: sort || "place", descending: minus === "-", group: link.get("group") ?? "", scope: link.get("list") === "all" ? "all" : "image" });
     if (facts.methods.includes(link.get("method"))) state.method = link.get("method");
-    state.attribute = Math.max(0, facts.names.indexOf(link.get("attr")));
+    state.attribute = state.byHand = Math.max(0, facts.names.indexOf(link.get("attr")));
     state.all = link.get("view") === "all";
     state.pair = link.get("pair") !== "0";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
     const number = whole(link.get("image"));
-    return [number !== null && number < facts.end ? number : facts.first ?? 0, whole(link.get("det"))];
+    return [number !== null && number < facts.end ? number : facts.first, whole(link.get("det")), link.has("attr")];
   }
 
   /** Follows the link of the address bar. */

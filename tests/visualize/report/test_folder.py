@@ -149,7 +149,7 @@ def test_no_detections_and_no_images(tmp_path):
         reader = write_run(tmp_path / name, images)
         write_report_folder(reader, tmp_path / f"{name} report", PageWords(empty="Nothing."), read_image=grey)
         report = read_report(tmp_path / f"{name} report")
-        assert (report["images"], report["boxes"], report["first"]) == (len(images), 0, None)
+        assert (report["images"], report["boxes"], report["first"]) == (len(images), 0, 0 if images else None)
         assert report["empty"] == "Nothing." and report["rows"] == [] and report["names"] == []
 
 

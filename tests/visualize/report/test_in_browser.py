@@ -199,7 +199,7 @@ TOLD = """
 const panels = () => $("multiples").hidden ? [] : texts("#multiples .multiple"), seen = [];
 for (const row of [0, 1, 2, 3]) {
   document.querySelectorAll("#detection-list button")[row].click();
-  seen.push([$("told").textContent, texts("#figures div").join("; "), panels().join(" | ")]);
+  seen.push([$("told").textContent, texts("#figures div").join("; "), panels().join(" | "), $("what").textContent]);
 }
 document.querySelectorAll("#detection-list button")[1].click();
 document.querySelectorAll("#multiples .multiple")[1].click(); // the other map alone, on the stage
@@ -216,10 +216,11 @@ def test_mistakes_are_told_and_compared(browser, report):
         "Classification: it lies on an annotated object of another class.",
         "judged againstannotated horse; IoU0.75; heat outside the box50 %",
         "as it is: dog | true class: horse",
+        "score of 0 dog 0.800",
     ]
     assert rows[1][0] == "Left is off." and rows[1][1].endswith("off by8.5")
-    assert rows[1][2] == "as it is: cat | annotated box: horse"
-    assert rows[2][2] == "as it is: cat | neighbour: cat" and "judged" not in rows[2][1]
+    assert rows[1][2:] == ["as it is: cat | annotated box: horse", "left of 1 cat 0.700"]  # the side that is told of
+    assert rows[2][2:] == ["as it is: cat | neighbour: cat", "score of 2 cat 0.600"] and "judged" not in rows[2][1]
     assert rows[3][0] == "Missed: no detection finds this annotated object. Why: called background."
     assert rows[3][2] == ""  # it has no other map, so that the stage shows it
     assert single == [True, False, False, "1"] and pair is False
@@ -230,7 +231,7 @@ LINKS = {
     "#image=2&det=3&attr=left": "3/dog/left of 3 dog /image/false",
     # Filters, order and list come back; the box is shown though it isn't the first.
     "#image=2&det=2&attr=score&label=cat&sort=-score&list=all&view=all": "2/cat/score of 2 cat 0.600/all/true",
-    "#image=2&label=cat": "1/cat/score of 1 cat 0.700/image/false",
+    "#image=2&label=cat": "1/cat/left of 1 cat 0.700/image/false",
     "#image=99&det=99&attr=none&score=x..y&sort=no&group=no&mechanism=no": "0/dog/score of 0 dog 0.900/image/false",
     "": "0/dog/score of 0 dog 0.900/image/false",
 }
