@@ -244,6 +244,15 @@ def add_output_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
 
 
+def add_single_file(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--single-file``."""
+    parser.add_argument(
+        "--single-file",
+        action="store_true",
+        help="the report as one file, report.html, of at most 50 images (default: a folder, report/index.html)",
+    )
+
+
 def add_output_json(parser: argparse.ArgumentParser) -> None:
     """Adds an optional ``--output``, a JSON file of figures."""
     parser.add_argument("--output", metavar="JSON", help="also write the figures and versions to this file")

@@ -20,6 +20,7 @@ from .arguments import (
     add_input,
     add_output_folder,
     add_processes,
+    add_single_file,
     command_parser,
     count,
     failure,
@@ -69,6 +70,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--strips", type=whole, default=3, metavar="N",
         help="draw all maps of the N best boxes of each image side by side, as files; the report has those of every "
         "box (default: 3)")  # fmt: skip
+    add_single_file(parser)
     add("--resume", action="store_true", help="keep the finished images in --output and explain the others")
     add_processes(parser)
     return parser

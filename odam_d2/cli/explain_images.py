@@ -18,11 +18,12 @@ from ..store import RunReader, RunWriter, StoredImage
 from ..utils.files import OutputError, write_json
 from ..utils.turns import Turns
 from ..utils.words import printable
-from ..visualize.report import failure_entry, write_report
+from ..visualize.report import PageWords
 from .annotated import for_json, for_page
 from .explain_run import ExplainRun
 from .finished_images import FinishedImages
 from .image_explainer import Explained, ImageExplainer, remove_old_files
+from .report_files import write_report
 
 MOST_WAITING = 4
 
@@ -45,9 +46,9 @@ def explain_share(setup: ExplainRun, command: str, folders: Mapping[str, Path]) 
         DamagedPartError: if the rows of a process can't be read.
     """
     start, main_process = time.perf_counter(), comm.is_main_process()
-    folders = comm.all_gather(folders)[0]
     finished = FinishedImages(setup.output)
     finished.know(folders)
+    folders = finished.folders
     with RunWriter(setup.output, comm.get_rank()) as writer:
         if main_process:
             facts = setup.facts(command)
@@ -79,7 +80,7 @@ def explain_all(explain: ImageExplainer, finished: FinishedImages, writer: RunWr
 
     def write(folder: str, found: Explained) -> None:
         row = finished.row(folder)
-        finished.keep(writer, *explain.write(found, row, finished.output / folder))
+        writer.write(explain.write(found, row, finished.output / folder))
 
     def finish(folder: str, written: Future) -> None:
         try:
@@ -119,7 +120,7 @@ def tell_failure(finished: FinishedImages, writer: RunWriter, folder: str, error
     if not isinstance(error, ValueError | FloatingPointError | OSError):
         facts["traceback"] = "".join(traceback.format_exception(error))
     row = finished.row(folder, failure=printable(reason), facts=facts)
-    finished.keep(writer, StoredImage(row), failure_entry(row.name, printable(reason)))
+    writer.write(StoredImage(row))
 
 
 def write_results(setup: ExplainRun, run: dict[str, Any], folders: Mapping[str, Path]) -> None:
@@ -146,16 +147,13 @@ def write_results(setup: ExplainRun, run: dict[str, Any], folders: Mapping[str, 
                 annotations.left_out_unreached(path.name, facts["unreached"])
         judged, versions = annotations.account if annotations else None, collect_versions()
         about = {"image files": account.facts()} if account.facts() else {}
-        report = setup.output / "report.html"
-        write_report(
-            report,
-            FinishedImages(setup.output).entries(reader),
-            run["attributes"],
+        words = PageWords(
             {**run, **about, **for_page(judged), "versions": versions},
             noun="annotated box" if annotated else "detection",
             empty="No annotated boxes in these images." if annotated
             else f"No detections: nothing in these images scored {args.score_threshold:g} or more.",
         )  # fmt: skip
+        report = write_report(reader, setup.output, words, args.single_file)
     outcome = {"images": images, "failures": failures, "image_files": account.as_json()}
     write_json(setup.output / "run.json", {**run, "versions": versions, **outcome, **for_json(judged)})
     for line in account.remark_lines():

@@ -117,7 +117,7 @@ class ExplainRun:
 
     def start(self, folders: Mapping[str, Path], resume: bool) -> None:
         """Makes the output ready, see :meth:`FinishedImages.start`, and tells of damaged files."""
-        settings = settings_of(self.args, self.config, self.options, self.class_names)
+        settings = settings_of(self.args, self.config, self.model, self.options, self.class_names)
         for line in FinishedImages(self.output).start(settings, resume, folders):
             print(line, file=sys.stderr)
 

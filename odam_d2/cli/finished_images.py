@@ -2,18 +2,18 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.utils import comm
+from torch import nn
+
 from .. import __version__
 from ..loading import DetectorConfig
-from ..model_zoo.addresses import weights_checksum
-from ..store import ImageRow, RunFolder, RunReader, RunWriter, StoredImage
+from ..store import ImageRow, RunFolder
 from ..utils.files import file_checksum, remove_unfinished
 from ..utils.words import printable
-
-ENTRIES = "report entries"
 
 
 class FinishedImages:
@@ -54,28 +54,20 @@ class FinishedImages:
         return run.set_aside
 
     def know(self, folders: Mapping[str, Path]) -> None:
-        """Reads what is finished.
+        """Reads what is finished; the same in all processes, which call this together.
 
         Args:
-            folders: see :meth:`start`.
+            folders: see :meth:`start`; those of the main process count.
         """
-        self.folders, self._facts = folders, RunFolder(self.output).finished()
-        self._names = names_in_report(folders)
-        self._numbers = {name: number for number, name in enumerate(folders)}
+        # Read by one of them, before any writes.
+        facts = RunFolder(self.output).finished() if comm.is_main_process() else {}
+        self.folders, self._facts = comm.all_gather((folders, facts))[0]
+        self._names = names_in_report(self.folders)
+        self._numbers = {name: number for number, name in enumerate(self.folders)}
 
     def row(self, folder: str, **values: Any) -> ImageRow:
         """The row of an image; `values` are further attributes of :class:`ImageRow`."""
         return ImageRow(self._numbers[folder], folder, self._names[folder], str(self.folders[folder]), **values)
-
-    def keep(self, writer: RunWriter, stored: StoredImage, entry: Mapping[str, Any]) -> None:
-        """Keeps an image once its files are written, or what became of it.
-
-        Args:
-            writer: of this process.
-            stored: its rows, with the facts that :meth:`ImageExplainer.write` gives.
-            entry: of the report.
-        """
-        writer.write(stored, {(ENTRIES, stored.image.key): entry})
 
     def find(self, folder: str) -> dict[str, Any] | None:
         """Facts on an image that is finished; None if it isn't, or its files are gone."""
@@ -83,11 +75,6 @@ class FinishedImages:
         if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
             return None
         return kept
-
-    def entries(self, reader: RunReader) -> Iterator[Mapping[str, Any]]:
-        """Entries of the report, read one at a time: a long run's don't fit into memory."""
-        for image in reader.images():
-            yield {**reader.document(ENTRIES, image.key), "name": image.name}
 
 
 def _told_apart(path: Path) -> str:
@@ -99,12 +86,16 @@ def _told_apart(path: Path) -> str:
 
 
 def settings_of(
-    args: argparse.Namespace, config: DetectorConfig, options: Mapping[str, Any], class_names: Sequence[str]
+    args: argparse.Namespace,
+    config: DetectorConfig,
+    model: nn.Module,
+    options: Mapping[str, Any],
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """Everything that an image's files depend on, but the image: runs with others can't be mixed."""
     return {
         "config": config.text(),
-        "weights": weights_checksum(config.weights),
+        "weights": config.weights_fingerprint(model),
         "annotations": file_checksum(args.annotations) if args.annotations else None,
         "imports": [file_checksum(name) if os.path.isfile(name) else name for name in args.imports],
         "config_hooks": args.config_hooks,

@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
+from ..analysis import ImageErrors, label_errors
+from ..analysis.stored_verdicts import with_verdicts
 from ..data.image_files import DRAWINGS, HEATMAPS
 from ..data.images import read_with_remarks
 from ..data.inputs import InputMaker
@@ -21,9 +22,10 @@ from ..store import ImageRow, StoredImage
 from ..utils.files import atomic_write, safe_name
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
-from ..visualize.report import image_entry
+from ..visualize.report import ReportImages
 from ..visualize.storage import class_name, save_heatmaps
 from .annotated import ImageAnnotations
+from .report_files import FOLDER
 
 JPEG_QUALITY = 90
 OUR_FILES = (*DRAWINGS[HEATMAPS], HEATMAPS)
@@ -37,6 +39,7 @@ class Explained:
         rgb: (h, w, 3) uint8.
         instances: the boxes that were explained, with their maps, on the CPU.
         annotations: its annotated objects, where they are known.
+        errors: the verdicts on the detections, where annotations are known.
         image_id: of the annotations' file, where it knows the image.
         remarks: what reading it did that its owner may not expect.
         unreached: annotated boxes, XYXY, that should be explained and that no prediction stands for.
@@ -45,6 +48,7 @@ class Explained:
     rgb: np.ndarray
     instances: Instances
     annotations: list[Annotation] | None
+    errors: ImageErrors | None
     image_id: int | str | None
     remarks: list[str]
     unreached: list[list[float]]
@@ -86,9 +90,13 @@ class ImageExplainer:
         truth = None if record is None else annotations_of(record, self.class_names)
         instances, unreached = self._explain(image, path, truth)
         image_id = None if record is None else record["image_id"]
-        return Explained(np.ascontiguousarray(image[:, :, ::-1]), instances, truth, image_id, remarks, unreached)
+        errors = None
+        if record is not None and self.args.explain == "detections":
+            errors = label_errors(instances, record)
+        rgb = np.ascontiguousarray(image[:, :, ::-1])
+        return Explained(rgb, instances, truth, errors, image_id, remarks, unreached)
 
-    def write(self, found: Explained, row: ImageRow, folder: Path) -> tuple[StoredImage, dict[str, Any]]:
+    def write(self, found: Explained, row: ImageRow, folder: Path) -> StoredImage:
         """Writes the files of an image that was explained, and removes those that an earlier run wrote.
 
         Args:
@@ -97,7 +105,7 @@ class ImageExplainer:
             folder: where its files go.
 
         Returns:
-            Its rows, and its entry in the report. The facts of the image: names of the files that were ``written``, how
+            Its rows. The facts of the image: names of the files that were ``written``, how
             many ``boxes`` were explained, and ``image_id``, ``remarks`` and ``unreached`` as in :class:`Explained`.
 
         Raises:
@@ -115,18 +123,23 @@ class ImageExplainer:
             written.append(f"det_{k:03d}_{safe}_{score:.2f}.jpg")
             _save_jpeg(folder / written[-1], strip)
         remove_old_files(folder, written)
-        judge = self.args.explain == "detections"
-        entry = image_entry(row.name, rgb, instances, self.class_names, truth, judge, rgb=True)
         facts = {"written": written, "boxes": len(instances), "image_id": found.image_id}
         facts |= {"remarks": found.remarks, "unreached": found.unreached}
         sizes = {"size": instances.heatmaps.output_size, "input_size": instances.heatmaps.image_size}
+        annotations = None if truth is None else annotation_rows(truth)
+        rows = detection_rows(instances, self.class_names, self.args.explain.removesuffix("s"))
+        if found.errors is not None:
+            rows = with_verdicts(rows, found.errors, annotations or ())
         stored = StoredImage(
             replace(row, facts=facts, **sizes),
-            None if truth is None else annotation_rows(truth),
-            detection_rows(instances, self.class_names, truth if judge else None, self.args.explain.removesuffix("s")),
+            annotations,
+            rows,
             {(self.method, ""): (range(len(instances)), instances.heatmaps)},
         )
-        return stored, entry
+        if not self.args.single_file:
+            # While the image is in memory: the report needn't read it again.
+            ReportImages(Path(self.args.output) / FOLDER).write(stored.image, rgb[:, :, ::-1])
+        return stored
 
     def _explain(self, image, path, truth) -> tuple[Instances, list[list[float]]]:
         entry = self.make_input(image)

@@ -14,6 +14,7 @@ from ..data.augmentations import Padding
 from ..explain.adoption import as_traced
 from ..modeling.provenance import given_boxes, given_results
 from ..structures import DetectionTrace
+from ..utils.devices import device_of
 from ..utils.untyped import UntypedModule
 from .views import same_state
 
@@ -63,7 +64,7 @@ class PaddedDetector(nn.Module):
         without, so that all else in the trace is as it would be.
         """
         contents, originals, given = _contents(batched_inputs), _originals(batched_inputs), None
-        device = next(self.parameters()).device
+        device = device_of(self)
         if instances is not None:
             padded_size = (self.padding.height, self.padding.width)
             boxes, classes = given_boxes(instances, contents, originals, None, device)
@@ -96,6 +97,15 @@ class PaddedDetector(nn.Module):
     def candidates(self, batched_inputs: list[dict]) -> Any:
         """The detector's own candidates, in the frame of the model input."""
         return self._inner().candidates(self._padded(batched_inputs))
+
+    def in_parts(self, batched_inputs: list[dict]) -> tuple[Any, list[dict]]:
+        """The detector without the padding in front of it, and the padded images."""
+        return self._inner(), self._padded(batched_inputs)
+
+    def brought_back(self, results: list[Instances], batched_inputs: list[dict]) -> list[tuple[Instances, tuple]]:
+        """What the detector found in N padded images, in the frame of each original, and (h, w) of its model input."""
+        parts = zip(results, _contents(batched_inputs), _originals(batched_inputs), strict=True)
+        return [(_instances_brought_back(found, *sizes), sizes[0]) for found, *sizes in parts]
 
     def _inner(self) -> Any:
         return same_state(self, self.without_padding)

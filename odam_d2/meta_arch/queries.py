@@ -25,7 +25,8 @@ from ..modeling.query_rules import QueryRule, SaidByQueries, best_query, find_ru
 from ..modeling.results import read_others, read_results, without_graph
 from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
-from .graph import GraphDetector, OwnGraph, OwnPass
+from .graph import GraphDetector
+from .own_graph import OwnGraph, OwnPass
 
 
 def why_no_queries(model: UntypedModule) -> str | None:
@@ -142,7 +143,7 @@ class QueryDetector(GraphDetector):
         trace = DetectionTrace(
             instances=results,
             features={name: leaf.detach() for name, leaf in maps.items()},
-            strides={name: self.stride(name, leaf, own.padded_size) for name, leaf in maps.items()},
+            strides={name: self.stride_of(name, leaf, own.padded_size) for name, leaf in maps.items()},
             image_index=image_index,
             level_index=torch.arange(len(maps), device=device).expand(len(queries), len(maps)),
             references=decoded[image_index, queries],
@@ -164,8 +165,20 @@ class QueryDetector(GraphDetector):
     @torch.no_grad()
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
         """What all queries say, before the best are chosen: for each image (Q, 4) XYXY boxes and (Q, K) scores."""
-        said, _, rule, _ = self._find(self.run(batched_inputs))
+        _, said, _, rule, _ = self.run_queries(batched_inputs)
         return list(zip(rule.decode(said.boxes), rule.scores(said.logits), strict=True))
+
+    @torch.no_grad()
+    def run_queries(
+        self, batched_inputs: list[dict]
+    ) -> tuple[OwnPass, SaidByQueries, list[Instances], QueryRule, list[Tensor]]:
+        """The detector's own pass, what its queries said, its detections, the rule between both, and their queries.
+
+        Raises:
+            UnmatchedError: see :meth:`trace`.
+        """
+        own = self.run(batched_inputs)
+        return own, *self._find(own)
 
     def _find(self, own: OwnPass) -> tuple[SaidByQueries, list[Instances], QueryRule, list[Tensor]]:
         """What the queries said, the detections, the rule from the ones to the others, and the query of each."""

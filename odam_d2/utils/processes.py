@@ -127,6 +127,13 @@ def is_restart() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
+def _join_torchrun(backend: str) -> None:
+    store, rank, world_size = next(distributed.rendezvous("env://", timeout=_TIMEOUT))
+    # torchrun's store may be that of the processes that failed, whose addresses lead nowhere.
+    store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
+
+
 @dataclass(frozen=True)
 class ProcessPlan:
     """Which processes share the work of a command.
@@ -168,7 +175,7 @@ class ProcessPlan:
         if begun_by_torchrun():
             if self.on_gpus:
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            distributed.init_process_group("nccl" if self.on_gpus else "gloo", timeout=_TIMEOUT)
+            _join_torchrun("nccl" if self.on_gpus else "gloo")
             _work(function, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), args)
             return
         shared = (self.num_machines, self.machine_rank, self.dist_url)

@@ -1,0 +1,29 @@
+"""From detections to mistakes: what goes wrong in a data set, and what the maps say of it."""
+
+from .atlas import Atlas, MeanMaps
+from .context import HeatContext, heat_context, own_objects
+from .context_matrix import ContextMatrix, ContextSummary
+from .error_weights import ERROR_TYPES, SPECIAL_TYPES, ErrorSummary, ErrorTally
+from .errors import JudgedAnnotations, judge_detections, label_errors
+from .image_errors import ImageErrors
+from .verdicts import ErrorRules, Verdict
+
+__all__ = [
+    "ERROR_TYPES",
+    "SPECIAL_TYPES",
+    "Atlas",
+    "ContextMatrix",
+    "ContextSummary",
+    "ErrorRules",
+    "ErrorSummary",
+    "ErrorTally",
+    "HeatContext",
+    "ImageErrors",
+    "JudgedAnnotations",
+    "MeanMaps",
+    "Verdict",
+    "heat_context",
+    "judge_detections",
+    "label_errors",
+    "own_objects",
+]
