@@ -14,7 +14,7 @@ from odam_d2.data import register_coco
 from odam_d2.modeling.provenance import UnreachedBoxError
 from tests.cli.test_explain import TINY, ZOO_NAME, image, report_data, run_json
 from tests.helpers import load_command
-from tests.visualize.test_report import Page
+from tests.visualize.reports import Page
 
 NAME = "test_annotated"
 LEFT_OUT = "left out: 1 annotation, the box is not finite, e.g. annotation 1 of image 'a.png': [nan, 1, 2, 3]"

@@ -15,7 +15,7 @@ from odam_d2.store.parts import part_path
 from odam_d2.visualize.storage import load_heatmaps
 from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import load_command
-from tests.visualize.test_report import Page
+from tests.visualize.reports import Page
 
 
 @pytest.fixture(scope="module")

@@ -192,27 +192,17 @@ def opened(page: Path, times: int) -> dict[str, list[float]]:
     for _ in tqdm(range(times), desc="opening", leave=False):
         with Browser() as browser:
             browser.open(page, before=WATCH)
-            seen = wait_for(browser, "globalThis.seen?.image && seen.list && seen")
+            seen = browser.wait_for("globalThis.seen?.image && seen.list && seen")
             found["first image"].append(seen["image"] / 1000)
             found["list"].append(seen["list"] / 1000)
             require_no_errors(browser)
     return found
 
 
-def wait_for(browser: Browser, expression: str, seconds: float = 60.0) -> Any:
-    """The value of an expression once it is true."""
-    end = time.monotonic() + seconds
-    while not (value := browser.run(expression)):
-        if time.monotonic() > end:
-            raise ValueError(f"the page must come to {expression} within {seconds:g} s; it didn't: look at it")
-        time.sleep(0.01)
-    return value
-
-
 def require_no_errors(browser: Browser) -> None:
     """Raises ValueError if a script of the page failed."""
-    if browser.errors:
-        raise ValueError(f"the page must run without errors; got {browser.errors[0]}")
+    if browser.said:
+        raise ValueError(f"the page must run without errors; got {browser.said[0]}")
 
 
 def used(page: Path, args: argparse.Namespace, maps: bool) -> dict[str, list[float]]:
@@ -220,7 +210,7 @@ def used(page: Path, args: argparse.Namespace, maps: bool) -> dict[str, list[flo
     found: dict[str, list[float]] = {}
     with Browser() as browser:
         browser.open(page, "#list=all")
-        wait_for(browser, "document.querySelector('#detection-list button') !== null")
+        browser.wait_for("document.querySelector('#detection-list button') !== null")
         browser.run(TOOLS)
         for _ in tqdm(range(args.repeats), desc="filters", leave=False):
             for kind, works in (("filter", FILTERS), ("order", ORDERS)):

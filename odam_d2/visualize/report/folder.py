@@ -4,12 +4,13 @@ import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from ...store import RunReader
+from ...store import ImageRow, RunReader
 from ...utils.files import OutputError, write_text
 from ..pages import script_json
 from .images import LARGE, SMALL, ReadImage, ReportImages, read_by_path
@@ -52,7 +53,7 @@ def write_report_folder(
     folder, data, images = Path(folder), PageData(), ReportImages(folder)
     name = f"data-{uuid.uuid4().hex[:8]}"
     try:
-        for image in tqdm(reader.images(), desc="report", unit="image", disable=quiet, delay=1):
+        for image in tqdm(images_of(reader), desc="report", unit="image", disable=quiet, delay=1, total=len(reader)):
             stored = reader.image(image.number)
             file, gone = (None, None) if image.failure else images.find(image, read_image)
             address, thumb = (file and f"{kind[0]}/{file}" for kind in (LARGE, SMALL))
@@ -67,10 +68,18 @@ def write_report_folder(
     except BaseException:
         _remove(folder / name)
         raise
-    for old in folder.glob("data-*"):
+    for old in folder.glob("data-" + 8 * "[0-9a-f]"):
         if old.name != name:
             _remove(old)
     return folder / PAGE
+
+
+def images_of(reader: RunReader) -> Iterator[ImageRow]:
+    """The images of a run in its order, of which few are in memory."""
+    start = 0
+    while page := reader.images(start, _PER_FOLDER):
+        yield from page
+        start += len(page)
 
 
 def _write(path: Path, key: str, content: Any) -> None:

@@ -44,8 +44,8 @@ class PageData:
         self.attributes: list[str] = []
         self.methods: list[str] = []
         self.images = self.failed = self.end = 0
-        self.annotated = False
-        self.first: int | None = None
+        self.annotated = self._found = False
+        self.first: int | None = None  # that is shown: if possible, with boxes
         self._listed: list[tuple[int, str, str | None, str | None, int]] = []
         self._number_of_chunks = {"rows": 0, "images": 0}
 
@@ -66,8 +66,9 @@ class PageData:
             self.methods += [method] if method not in self.methods else []
             if role == "":
                 self.attributes += [name for name in heatmaps.attributes if name not in self.attributes]
-        if self.first is None and stored.detections:
+        if self.first is None or (stored.detections and not self._found):
             self.first = number
+        self._found = self._found or bool(stored.detections)
         self.images, self.end = self.images + 1, max(self.end, number + 1)
         self.failed += record["error"] is not None
         self.annotated |= record["annotations"] is not None

@@ -6,13 +6,13 @@
   const { facts } = OdamRun;
   const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: "", scope: "image", images: "place" };
   const state = {
-    number: null, row: -1, attribute: 0, method: facts.methods[0], role: "", hover: null, all: false, pair: true,
+    number: null, row: -1, attribute: 0, byHand: 0, method: facts.methods[0], role: "", hover: null, all: false, pair: true,
     heat: true, boxes: true, truth: false, zoom: false, panelZoom: true, opacity: 0.65, colormap: Object.keys(facts.luts)[0],
   };
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
   const framed = window.parent !== window, linked = location.protocol !== "about:";
   const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
-  let record = null; // of the image that is shown
+  let record = null, lostImage = null; // of the image that is shown; the address of one that can't be loaded
   let columns = null, images = null, starts = null, ranks = null; // once they are loaded
   let selected = null, order = null, items = new Int32Array(0), groups = [], imageItems = [];
 
@@ -35,8 +35,8 @@
 
   /* ---- changing what is chosen ---- */
 
-  /** Shows an image, and a row of it: the first that passes where it is null. */
-  async function choose(number, row = null) {
+  /** Shows an image, and a row of it: the first that passes where it is null. `keep`: with the attribute that is chosen. */
+  async function choose(number, row = null, keep = false) {
     const other = number !== state.number;
     Object.assign(state, { number, row: row ?? -1, role: "", hover: null });
     if (other && listing.scope === "image") list();
@@ -48,17 +48,25 @@
     record = found ?? { name: "", error: problem, detections: [], annotations: null, size: null, missing: true };
     if (state.row < 0 && row === null) state.row = rowsHere()[0] ?? -1;
     if (state.row >= record.detections.length) state.row = -1;
+    if (!keep) state.attribute = tellingAttribute();
     draw();
   }
 
   function chooseRow(row) {
     Object.assign(state, { row, role: "" });
+    state.attribute = tellingAttribute();
     draw();
+  }
+
+  /** The attribute that the comparison of the chosen box is about, if it is about one; else what was chosen by hand. */
+  function tellingAttribute() {
+    const told = state.pair ? Object.values(chosen()?.roles ?? {}).map((role) => facts.names.indexOf(role?.attribute)) : [];
+    return told.find((index) => index >= 0) ?? state.byHand;
   }
 
   function chooseAttribute(index) {
     const count = facts.names.length;
-    state.attribute = count ? (index + count) % count : 0;
+    state.attribute = state.byHand = count ? (index + count) % count : 0;
     draw();
   }
 
@@ -125,8 +133,8 @@
     listImages();
     controls.draw(selected.counts);
     const rows = record ? rowsHere() : [];
-    if (record && !rows.includes(state.row)) Object.assign(state, { row: rows[0] ?? -1, role: "" });
-    if (record) draw();
+    if (record && !rows.includes(state.row)) chooseRow(rows[0] ?? -1);
+    else if (record) draw();
   }
 
   /** Fills the list of boxes. */
@@ -234,7 +242,7 @@
     const d = chosen(), name = attribute(), usable = Boolean(d);
     const maps = OdamView.mapsOf(d, state.method, state.role), known = OdamView.hasMap(facts, maps, name);
     $("what").replaceChildren(...usable
-      ? [`${name} of ${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
+      ? [`${name ? `${name} of ` : ""}${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
       : [record.error ? "This image failed." : "Nothing to explain here."]);
     const told = usable ? OdamWords.tell(record, d) : [], figures = usable ? OdamWords.figuresOf(record, d) : [];
     $("told").hidden = !told.length;
@@ -274,7 +282,7 @@
     $("multiples").hidden = shown === "single";
     $("message").hidden = usable;
     $("message").replaceChildren(...usable ? [] : record.missing ? [record.error] : [isolated(record.name), ` could not be explained: ${record.error}`]);
-    tellGone(usable && !record.image ? record.gone : null);
+    tellGone();
     $("stage").setAttribute("aria-label", `Image ${record.name}`);
     for (const [id, word] of [["previous", "Previous"], ["next", "Next"]]) $(id).setAttribute("aria-label", `${word} ${facts.noun}`);
     if (shown === "all") OdamPanels.draw(scene(), OdamPanels.ofAttributes(scene()), ({ name }) => { state.all = false; chooseAttribute(facts.names.indexOf(name)); });
@@ -283,7 +291,10 @@
     writeLink();
   }
 
-  function tellGone(why) {
+  /** Says why the image itself can't be shown, if that is so. */
+  function tellGone() {
+    const lost = record.image !== null && record.image === lostImage;
+    const why = record.error ? null : lost ? `The image can't be shown: ${record.image.startsWith("data:") ? "it" : record.image} can't be loaded.` : record.gone;
     $("gone").hidden = !why;
     $("gone").textContent = why ?? "";
   }
@@ -294,7 +305,7 @@
     if (!linked || record.missing) return;
     const link = new URLSearchParams({ image: state.number });
     if (state.row >= 0) link.set("det", state.row);
-    link.set("attr", attribute());
+    if (attribute()) link.set("attr", attribute());
     if (facts.methods.length > 1) link.set("method", state.method);
     if (state.all) link.set("view", "all");
     if (!state.pair) link.set("pair", 0);
@@ -335,12 +346,12 @@
     const [, minus, sort] = /^(-?)(.*)$/.exec(link.get("sort") ?? "place");
     Object.assign(listing, { sort: sort || "place", descending: minus === "-", group: link.get("group") ?? "", scope: link.get("list") === "all" ? "all" : "image" });
     if (facts.methods.includes(link.get("method"))) state.method = link.get("method");
-    state.attribute = Math.max(0, facts.names.indexOf(link.get("attr")));
+    state.attribute = state.byHand = Math.max(0, facts.names.indexOf(link.get("attr")));
     state.all = link.get("view") === "all";
     state.pair = link.get("pair") !== "0";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
     const number = whole(link.get("image"));
-    return [number !== null && number < facts.end ? number : facts.first ?? 0, whole(link.get("det"))];
+    return [number !== null && number < facts.end ? number : facts.first, whole(link.get("det")), link.has("attr")];
   }
 
   /** Follows the link of the address bar. */
@@ -373,7 +384,7 @@
     $("colormap").addEventListener("change", (e) => { state.colormap = e.target.value; draw(); });
     $("image-filter").addEventListener("input", (e) => { filters.name = e.target.value.trim(); refilter("filters"); });
     for (const button of $("scope").children) button.addEventListener("click", () => chooseScope(button.dataset.scope));
-    $("photo").addEventListener("error", () => { if (record?.image) tellGone(`The image can't be shown: ${record.image.startsWith("data:") ? "it" : record.image} can't be loaded.`); });
+    $("photo").addEventListener("error", () => { lostImage = $("photo").getAttribute("src"); tellGone(); });
     for (const id of ["open-run", "open-failures"]) $(id).addEventListener("click", () => $("run").showModal());
     $("open-help").addEventListener("click", () => $("help").showModal());
     // Without a form: a sandboxed frame may not submit one, not even to close its dialog.
