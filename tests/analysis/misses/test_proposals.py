@@ -70,8 +70,8 @@ def test_suppression(built):
     assert evidence.neighbour_box == pytest.approx([56, 32, 88, 64], abs=1e-3)
     assert (evidence.neighbour, evidence.neighbour_class, evidence.map_similarity) == (None, None, None)
     assert found.sentence == (
-        "The best proposal overlaps it by .33, and in the end no box fits it. A box of the proposal network overlaps it "
-        "by .60 (score .88), but a better one that overlaps it by .60 suppressed it."
+        "The best proposal overlaps it by .33, and in the end no box fits it. A box of the proposal network overlaps "
+        "it by .60 (score .88), but a better one that overlaps it by .60 suppressed it."
     )
 
 
