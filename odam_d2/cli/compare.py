@@ -26,6 +26,7 @@ from ..visualize.comparison import Findings, comparison_entry, write_comparison
 from ..visualize.ground_truth import annotations_of
 from .annotated import add_strict, tell
 from .arguments import command_parser, failure
+from .report_files import report_page
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -68,7 +69,7 @@ class Run:
         self.reader = RunReader(self.folder)
         self.images = {_place(one.path): one.number for one in self.reader.images() if one.failure is None}
         # A link's address, in which no character of a folder's name means anything.
-        self.report = file_address(os.path.relpath(self.folder / "report.html", page.parent))
+        self.report = file_address(os.path.relpath(report_page(self.folder), page.parent))
 
     def describe(self) -> dict[str, str]:
         """What the page shows about the run."""

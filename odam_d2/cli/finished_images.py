@@ -2,19 +2,18 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.utils import comm
 from torch import nn
 
 from .. import __version__
 from ..loading import DetectorConfig
-from ..store import ImageRow, RunFolder, RunReader, RunWriter, StoredImage
+from ..store import ImageRow, RunFolder
 from ..utils.files import file_checksum, remove_unfinished
 from ..utils.words import printable
-
-ENTRIES = "report entries"
 
 
 class FinishedImages:
@@ -24,52 +23,51 @@ class FinishedImages:
         output: folder of the run.
 
     Attributes:
-        names: after :meth:`start`, what people call the image of each folder.
+        folders: after :meth:`know`, name of each image's folder -> the image.
     """
 
     def __init__(self, output: str | os.PathLike):
         self.output = Path(output)
-        self.run = RunFolder(self.output)
-        self.names: dict[str, str] = {}
+        self.folders: Mapping[str, Path] = {}
+        self._names: dict[str, str] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._numbers: dict[str, int] = {}
 
-    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> None:
-        """Makes the folder ready: for going on, or else without old rows.
+    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> list[str]:
+        """Makes the folder ready: for going on, or else without old rows. One process does it, before all others.
 
         Args:
             settings: whatever an image's files depend on, as JSON can hold it.
             resume: go on with the images that are finished.
             folders: name of each image's folder -> the image.
 
+        Returns:
+            A sentence for each file of rows that can't be read, whose images are explained again.
+
         Raises:
             ValueError: if those were made with other settings, or of other files.
         """
         for folder in (self.output / name for name in folders):
             remove_unfinished(folder)
-        self.run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
-        self._facts, self.names = self.run.finished(), names_in_report(folders)
-        self._numbers = {name: number for number, name in enumerate(folders)}
+        run = RunFolder(self.output)
+        run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
+        return run.set_aside
 
-    def open(self) -> RunWriter:
-        """Opens what :meth:`keep` writes to."""
-        return RunWriter(self.output)
-
-    def row(self, folder: str, path: Path, **values: Any) -> ImageRow:
-        """The row of an image; `values` are further attributes of :class:`ImageRow`."""
-        return ImageRow(self._numbers[folder], folder, self.names[folder], str(path), **values)
-
-    def keep(self, writer: RunWriter, stored: StoredImage, entry: Mapping[str, Any]) -> None:
-        """Keeps an image once its files are written, or what became of it.
+    def know(self, folders: Mapping[str, Path]) -> None:
+        """Reads what is finished; the same in all processes, which call this together.
 
         Args:
-            writer: see :meth:`open`.
-            stored: its rows; the facts of one that was explained are ``written``, the names of its files, and
-                ``remarks``, what reading it did that its owner may not expect.
-            entry: of the report.
+            folders: see :meth:`start`; those of the main process count.
         """
-        writer.write(stored, {(ENTRIES, stored.image.key): entry})
-        self._facts[stored.image.key] = dict(stored.image.facts)
+        # Read by one of them, before any writes.
+        facts = RunFolder(self.output).finished() if comm.is_main_process() else {}
+        self.folders, self._facts = comm.all_gather((folders, facts))[0]
+        self._names = names_in_report(self.folders)
+        self._numbers = {name: number for number, name in enumerate(self.folders)}
+
+    def row(self, folder: str, **values: Any) -> ImageRow:
+        """The row of an image; `values` are further attributes of :class:`ImageRow`."""
+        return ImageRow(self._numbers[folder], folder, self._names[folder], str(self.folders[folder]), **values)
 
     def find(self, folder: str) -> dict[str, Any] | None:
         """Facts on an image that is finished; None if it isn't, or its files are gone."""
@@ -77,11 +75,6 @@ class FinishedImages:
         if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
             return None
         return kept
-
-    def entries(self, reader: RunReader) -> Iterator[Mapping[str, Any]]:
-        """Entries of the report, read one at a time: a long run's don't fit into memory."""
-        for image in reader.images():
-            yield {**reader.document(ENTRIES, image.key), "name": image.name}
 
 
 def _told_apart(path: Path) -> str:

@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
+from ..analysis import ImageErrors, label_errors
+from ..analysis.stored_verdicts import with_verdicts
 from ..data.image_files import DRAWINGS, HEATMAPS
 from ..data.images import read_with_remarks
 from ..data.inputs import InputMaker
@@ -21,9 +22,10 @@ from ..store import ImageRow, StoredImage
 from ..utils.files import atomic_write, safe_name
 from ..visualize.drawing import draw_attribute_panel, draw_detections
 from ..visualize.ground_truth import Annotation, annotations_of, to_instances
-from ..visualize.report import image_entry
+from ..visualize.report import ReportImages
 from ..visualize.storage import class_name, save_heatmaps
 from .annotated import ImageAnnotations
+from .report_files import FOLDER
 
 JPEG_QUALITY = 90
 OUR_FILES = (*DRAWINGS[HEATMAPS], HEATMAPS)
@@ -37,15 +39,19 @@ class Explained:
         rgb: (h, w, 3) uint8.
         instances: the boxes that were explained, with their maps, on the CPU.
         annotations: its annotated objects, where they are known.
+        errors: the verdicts on the detections, where annotations are known.
         image_id: of the annotations' file, where it knows the image.
         remarks: what reading it did that its owner may not expect.
+        unreached: annotated boxes, XYXY, that should be explained and that no prediction stands for.
     """
 
     rgb: np.ndarray
     instances: Instances
     annotations: list[Annotation] | None
+    errors: ImageErrors | None
     image_id: int | str | None
     remarks: list[str]
+    unreached: list[list[float]]
 
 
 class ImageExplainer:
@@ -82,11 +88,15 @@ class ImageExplainer:
         height, width = image.shape[:2]
         record = self.annotations.of(path, height, width) if self.annotations else None
         truth = None if record is None else annotations_of(record, self.class_names)
-        instances = self._explain(image, path, truth)
+        instances, unreached = self._explain(image, path, truth)
         image_id = None if record is None else record["image_id"]
-        return Explained(np.ascontiguousarray(image[:, :, ::-1]), instances, truth, image_id, remarks)
+        errors = None
+        if record is not None and self.args.explain == "detections":
+            errors = label_errors(instances, record)
+        rgb = np.ascontiguousarray(image[:, :, ::-1])
+        return Explained(rgb, instances, truth, errors, image_id, remarks, unreached)
 
-    def write(self, found: Explained, row: ImageRow, folder: Path) -> tuple[StoredImage, dict[str, Any]]:
+    def write(self, found: Explained, row: ImageRow, folder: Path) -> StoredImage:
         """Writes the files of an image that was explained, and removes those that an earlier run wrote.
 
         Args:
@@ -95,7 +105,8 @@ class ImageExplainer:
             folder: where its files go.
 
         Returns:
-            Its rows, whose facts name the files, and its entry in the report.
+            Its rows. The facts of the image: names of the files that were ``written``, how
+            many ``boxes`` were explained, and ``image_id``, ``remarks`` and ``unreached`` as in :class:`Explained`.
 
         Raises:
             OutputError: if they can't be written; those of an earlier run then stay.
@@ -112,40 +123,46 @@ class ImageExplainer:
             written.append(f"det_{k:03d}_{safe}_{score:.2f}.jpg")
             _save_jpeg(folder / written[-1], strip)
         remove_old_files(folder, written)
-        judge = self.args.explain == "detections"
-        entry = image_entry(row.name, rgb, instances, self.class_names, truth, judge, rgb=True)
-        facts = {"written": written, "remarks": found.remarks, "boxes": len(instances), "image_id": found.image_id}
+        facts = {"written": written, "boxes": len(instances), "image_id": found.image_id}
+        facts |= {"remarks": found.remarks, "unreached": found.unreached}
         sizes = {"size": instances.heatmaps.output_size, "input_size": instances.heatmaps.image_size}
+        annotations = None if truth is None else annotation_rows(truth)
+        rows = detection_rows(instances, self.class_names, self.args.explain.removesuffix("s"))
+        if found.errors is not None:
+            rows = with_verdicts(rows, found.errors, annotations or ())
         stored = StoredImage(
             replace(row, facts=facts, **sizes),
-            None if truth is None else annotation_rows(truth),
-            detection_rows(instances, self.class_names, truth if judge else None, self.args.explain.removesuffix("s")),
+            annotations,
+            rows,
             {(self.method, ""): (range(len(instances)), instances.heatmaps)},
         )
-        return stored, entry
+        if not self.args.single_file:
+            # While the image is in memory: the report needn't read it again.
+            ReportImages(Path(self.args.output) / FOLDER).write(stored.image, rgb[:, :, ::-1])
+        return stored
 
-    def _explain(self, image, path, truth):
+    def _explain(self, image, path, truth) -> tuple[Instances, list[list[float]]]:
         entry = self.make_input(image)
         if self.args.explain == "annotations":
-            return self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2])).to("cpu")
+            found, unreached = self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2]))
+            return found.to("cpu"), unreached
         (result,) = self.explainer([entry], None)
         instances = result["instances"]
-        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu")
+        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu"), []
 
-    def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> Instances:
+    def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> tuple[Instances, list[list[float]]]:
         assert self.annotations is not None  # the command line makes sure of it
         self.annotations.require_any(path.name)
-        boxes = boxes[: self.args.max_detections]
+        boxes, unreached = boxes[: self.args.max_detections], []
         try:
             (result,) = self.explainer([entry], [boxes])
         except UnreachedBoxError:
             if self.args.strict:
                 raise
             rows = reachable_rows(self.explainer, entry, boxes)
-            unreached = [row for row in range(len(boxes)) if row not in rows]
-            self.annotations.left_out_unreached(path.name, boxes.gt_boxes.tensor[unreached].tolist())
+            unreached = boxes.gt_boxes.tensor[[row for row in range(len(boxes)) if row not in rows]].tolist()
             (result,) = self.explainer([entry], [boxes[rows]])
-        return result["instances"]
+        return result["instances"], unreached
 
 
 def _save_jpeg(path: Path, image: np.ndarray) -> None:

@@ -11,8 +11,9 @@ Adapters (:mod:`odam_d2.meta_arch.adapters`) are asked in turn, those of project
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import new_class
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -31,6 +32,8 @@ from .proposal_network import OdamProposalNetwork
 from .views import same_state, why_not_ours
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class _State:
@@ -66,16 +69,26 @@ class BuiltDetector(nn.Module):
 
         See the ``trace`` of :class:`odam_d2.meta_arch.adapters.Adapter`.
         """
+        trace = self.ask(lambda form: form.trace(batched_inputs, instances))
+        self._tell(trace)
+        return trace
+
+    def ask(self, question: Callable[[Any], Answer]) -> Answer:
+        """What the detector answers in the form of the first adapter that fits; see :meth:`form`.
+
+        Args:
+            question: from a form to an answer; it raises UnmatchedError where the form turns out not to fit.
+
+        Raises:
+            UnmatchedError: if the last form does not fit either.
+        """
         while True:
             try:
-                trace = self.form().trace(batched_inputs, instances)
-                break
+                return question(self.form())
             except UnmatchedError as error:
                 if self.way() == LAST:
                     raise
                 self._refuse(str(error))
-        self._tell(trace)
-        return trace
 
     def form(self) -> Any:
         """The detector as what explains it: what the first adapter that fits makes of it."""

@@ -102,7 +102,7 @@ class AnchorTraceMixin(StockClass):
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         self.require_traceable()
         with without_graph(self):
-            now = self._run(batched_inputs)
+            now = self.forward_pass(batched_inputs)
             image_sizes, output_sizes = input_and_output_sizes(batched_inputs, now.images)
             if instances is None:
                 found = self.detections(now)
@@ -124,7 +124,8 @@ class AnchorTraceMixin(StockClass):
         """What :meth:`trace` traces, in the form that :meth:`find` gives."""
         return self.find(now.images, now.levels, now.results, now.anchors)
 
-    def _run(self, batched_inputs: list[dict]) -> ForwardPass:
+    def forward_pass(self, batched_inputs: list[dict]) -> ForwardPass:
+        """Runs backbone and head on the images of a batch, and chooses nothing."""
         generator, names, _ = self.anchor_parts()
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
@@ -200,11 +201,11 @@ class DenseTraceMixin(AnchorTraceMixin):
                 f"`odam_nms` of a one-stage detector must have repool 0; got {odam_nms.repool}: only RoIs are pooled, "
                 "so leave ODAM.NMS.REPOOL at 0"
             )
-        own = type(self).inference_single_image is not self.stock_class.inference_single_image
-        if odam_nms is not None and own:
+        reason = self.why_suppresses_itself()
+        if odam_nms is not None and reason:
             raise TypeError(
-                f"`odam_nms` must stand in for Detectron2's own non-max suppression; {type(self).__name__} overrides "
-                "`inference_single_image`: leave it out, or set ODAM.NMS.ENABLED to False"
+                f"`odam_nms` must stand in for Detectron2's own non-max suppression; {reason}: leave it out, or set "
+                "ODAM.NMS.ENABLED to False"
             )
 
     def forward(self, batched_inputs: list[dict]):
@@ -228,23 +229,36 @@ class DenseTraceMixin(AnchorTraceMixin):
         """
         require_odam_nms(self)
         with without_graph(self):
-            return self._trace_candidates(self._run(batched_inputs))
+            return self.trace_candidates(self.forward_pass(batched_inputs))
 
     def detections(self, now: ForwardPass) -> list[Instances]:
         """See :meth:`AnchorTraceMixin.detections`."""
         if self.odam_nms is None:
             return super().detections(now)
-        trace = self._trace_candidates(now)
+        trace = self.trace_candidates(now)
         kept = [rows[: self.max_detections_per_image] for rows in self.odam_nms.keep(self, trace)]
         return [found[rows] for found, rows in zip(trace.instances, kept, strict=True)]
 
-    def _trace_candidates(self, now: ForwardPass) -> DetectionTrace:
+    def why_suppresses_itself(self) -> str | None:
+        """In a few words, why :meth:`above_threshold` may not be what inference chooses among; None if it is."""
+        if type(self).inference_single_image is not self.stock_class.inference_single_image:
+            return f"{type(self).__name__} overrides `inference_single_image`"
+        return None
+
+    def above_threshold(self, now: ForwardPass) -> list[Instances]:
+        """What inference hands to non-max suppression: of each level the best pairs of anchor and class.
+
+        Returns:
+            N Instances in the model-input frame, boxes not clipped, with ``odam_row`` and ``odam_level``.
+        """
         about = (self.test_score_thresh, self.test_topk_candidates)
-        said = [now.head.say_of_image(now.results, number) for number in range(len(now.image_sizes))]
         decode = self._decode_multi_level_predictions
-        candidates = [decode(now.anchors, *one, *about, size) for one, size in zip(said, now.image_sizes, strict=True)]
+        return [decode(now.anchors, *one, *about, size) for one, size in zip(now.said, now.image_sizes, strict=True)]
+
+    def trace_candidates(self, now: ForwardPass) -> DetectionTrace:
+        """The trace of what Odam-NMS chooses among in a run; see :meth:`candidate_trace`."""
         assert self.odam_nms is not None  # it asks for them
-        candidates = self.odam_nms.best(candidates)
+        candidates = self.odam_nms.best(self.above_threshold(now))
         rows, levels = (torch.cat([c.get(name) for c in candidates]) for name in (ROW_FIELD, LEVEL_FIELD))
         return now.remember(candidates, rows, levels, now.image_sizes)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from detectron2.structures import Boxes, ImageList, Instances
@@ -44,6 +45,11 @@ class ForwardPass:
     def image_sizes(self) -> list[tuple[int, int]]:
         """N times (h, w) without padding."""
         return [(int(h), int(w)) for h, w in self.images.image_sizes]
+
+    @cached_property
+    def said(self) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+        """For each image what :meth:`odam_d2.modeling.dense.TracedDenseHead.say_of_image` gives."""
+        return [self.head.say_of_image(self.results, number) for number in range(len(self.image_sizes))]
 
     def remember(
         self, found: list[Instances], rows: torch.Tensor, levels: torch.Tensor, output_sizes: list[tuple[int, int]]

@@ -73,28 +73,37 @@ class LocationDetector:
         """
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-        now = self._detect(batched_inputs)
-        head, images, centres, results, boxes, rows = (
-            now.head,
-            now.images,
-            now.centres,
-            now.results,
-            now.boxes,
-            now.rows,
-        )
+        now = self.run(batched_inputs)
+        head = now.head
+        if instances is None:
+            trace = self.trace_of(now, now.results, now.rows)
+        else:
+            output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in now.results)]
+            given, labels = given_boxes(instances, now.image_sizes, output_sizes, head.num_classes, now.boxes.device)
+            everywhere = torch.cat(now.centres)
+            rows = [_fitting(*pair, everywhere, k) for k, pair in enumerate(zip(given, now.boxes, strict=True))]
+            trace = self.trace_of(now, given_results(instances, labels, output_sizes), rows)
+            write_scores(trace, head.decode(head.gather(head.maps, trace), trace).scores)
+            name_anchors(trace)
+        trace.others = read_others(now.outputs, len(batched_inputs))
+        return trace
+
+    def trace_of(self, now: LocationPass, results: list[Instances], rows: list[Tensor]) -> DetectionTrace:
+        """The trace of some of what the head says, detected or not.
+
+        Args:
+            now: the run.
+            results: N Instances, in the original frame or in that of the model input.
+            rows: N times (D,) int64, the location of each among all P.
+        """
+        head, images, centres, boxes, image_sizes = now.head, now.images, now.centres, now.boxes, now.image_sizes
         names = _names(head.levels, now.features)
-        image_sizes = now.image_sizes
         output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
-        if instances is not None:
-            given, labels = given_boxes(instances, image_sizes, output_sizes, head.num_classes, boxes.device)
-            results = given_results(instances, labels, output_sizes)
-            everywhere = torch.cat(centres)
-            rows = [_fitting(*pair, everywhere, k) for k, pair in enumerate(zip(given, boxes, strict=True))]
         best, counts = torch.cat(rows), torch.tensor([len(one) for one in centres], device=boxes.device)
         levels = torch.bucketize(best, counts.cumsum(0), right=True)
         half = best.new_tensor(head.strides, dtype=boxes.dtype)[levels][:, None] / 2
         at = torch.cat(centres)[best]
-        trace = DetectionTrace(
+        return DetectionTrace(
             instances=results,
             features=dict(zip(names, head.levels, strict=True)),
             strides=dict(zip(names, head.strides, strict=True)),
@@ -110,23 +119,24 @@ class LocationDetector:
             output_sizes=output_sizes,
             head=head,
             compute_features=partial(self.backbone, images.tensor),
-            others=read_others(now.outputs, len(batched_inputs)),
         )
-        if instances is not None:
-            write_scores(trace, head.decode(head.gather(head.maps, trace), trace).scores)
-            name_anchors(trace)
-        return trace
 
     @torch.no_grad()
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
         """What the head says at all P locations: for each image (P, 4) XYXY boxes and (P, K) scores."""
-        now = self._detect(batched_inputs)
+        now = self.run(batched_inputs)
         return list(zip(now.boxes, now.scores, strict=True))
 
-    def _detect(self, batched_inputs: list[dict]) -> _Detected:
+    @torch.no_grad()
+    def run(self, batched_inputs: list[dict]) -> LocationPass:
+        """Runs the detector, and finds its detections among what the head says.
+
+        Raises:
+            UnmatchedError: see :meth:`trace`.
+        """
         generator = self.model.proposal_generator
         head = TracedLocationHead(generator.fcos_head, generator.fcos_head.cls_logits.out_channels)
-        outputs, images, features = self._run(head, batched_inputs)
+        outputs, images, features = self._recorded(head, batched_inputs)
         head.settle()
         image_sizes = [(int(h), int(w)) for h, w in images.image_sizes]
         # Of one that doesn't say them: of the padded images, as their backbone's maps cover these.
@@ -136,9 +146,9 @@ class LocationDetector:
         centres = [_centres(one, stride) for one, stride in zip(head.levels, head.strides, strict=True)]
         results = read_results(outputs, len(batched_inputs))
         rows, boxes, scores = _find(head, centres, results, image_sizes)
-        return _Detected(head, images, features, outputs, results, image_sizes, centres, rows, boxes, scores)
+        return LocationPass(head, images, features, outputs, results, image_sizes, centres, rows, boxes, scores)
 
-    def _run(self, head: TracedLocationHead, batched_inputs: list[dict]) -> tuple[Any, ImageList, Any]:
+    def _recorded(self, head: TracedLocationHead, batched_inputs: list[dict]) -> tuple[Any, ImageList, Any]:
         """What the detector gives, the images that its FCOS was given, and what its backbone gave."""
         seen: dict[str, Any] = {}
         keep_features = in_this_thread(lambda _module, _inputs, output: seen.update(features=output))
@@ -159,7 +169,7 @@ class LocationDetector:
 
 
 @dataclass(frozen=True)
-class _Detected:
+class LocationPass:
     """A detector's own pass.
 
     Attributes:

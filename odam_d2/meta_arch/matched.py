@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,14 @@ from torchvision.ops import generalized_box_iou
 
 from ..modeling.box_branches import BoxBranch, box_branches, branch_sources
 from ..modeling.pooled import BoxStage, PooledStage, assign_levels
-from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
+from ..modeling.provenance import (
+    ROW_FIELD,
+    given_boxes,
+    given_results,
+    image_index_of,
+    input_frame_boxes,
+    write_scores,
+)
 from ..modeling.recorded import RecordedRoIHead, Recording, UnmatchedError, match_rows, read_stages, recording
 from ..modeling.results import read_others, read_results
 from ..modeling.score_rules import ScoreRule, find_score_rule
@@ -32,6 +40,41 @@ def why_not_matched(model: UntypedModule) -> str | None:
     if not any(isinstance(module, FastRCNNOutputLayers) for module in heads.modules()):
         return f"{type(heads).__name__} has no FastRCNNOutputLayers"
     return None
+
+
+@dataclass(frozen=True)
+class MatchedPass:
+    """A detector's own pass.
+
+    Attributes:
+        outputs, results: what the detector gave, and the N times D detections in it.
+        images: what its backbone was given.
+        features: what it gave.
+        record: what the RoI heads did.
+        rule: how they make scores.
+        boxes, scores: N times (R, K or 1, 4) and (R, K + 1) of all proposals.
+        rows: N times (D,) int64, the proposal of each detection.
+    """
+
+    outputs: Any
+    results: list[Instances]
+    images: Tensor
+    features: Any
+    record: Recording
+    rule: type[ScoreRule]
+    boxes: list[Tensor]
+    scores: list[Tensor]
+    rows: list[Tensor]
+
+    @property
+    def proposals(self) -> list[Instances]:
+        """N Instances, as the RoI heads were given them."""
+        return self.record.arguments[0][2]
+
+    @property
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """N times (h, w) of the model input without padding."""
+        return [(int(h), int(w)) for h, w in (one.image_size for one in self.proposals)]
 
 
 class MatchedRCNN:
@@ -55,29 +98,40 @@ class MatchedRCNN:
         """
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
-        outputs, images, features, record = self._run(batched_inputs)
-        results = read_results(outputs, len(batched_inputs))
-        proposals = record.arguments[0][2]
-        image_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in proposals)]
-        output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
-        rule = find_score_rule(self.model.roi_heads, proposals)
-        rows, boxes = self._matched(record, results, image_sizes, rule)
-        if instances is not None:
-            heads, device = self.model.roi_heads, record.stages[0].pooled.device
-            boxes, labels = given_boxes(instances, image_sizes, output_sizes, heads.num_classes, device)
-            results = given_results(instances, labels, output_sizes)
-            rois = [_in_place_of(*pair) for pair in zip(proposals, boxes, strict=True)]
-            detected = record
+        now = self.run(batched_inputs)
+        if instances is None:
+            parts = zip(now.results, now.boxes, now.rows, now.image_sizes, strict=True)
+            trace = self._remember(now, now.record, now.results, now.rows, [_detected(*part) for part in parts])
+        else:
+            heads, device = self.model.roi_heads, now.record.stages[0].pooled.device
+            output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in now.results)]
+            boxes, labels = given_boxes(instances, now.image_sizes, output_sizes, heads.num_classes, device)
+            rois = [_in_place_of(*pair) for pair in zip(now.proposals, boxes, strict=True)]
             with recording(heads, within=self.model) as record:
-                detected.call_again(heads, rois)
+                now.record.call_again(heads, rois)
             rows = [torch.arange(len(box), device=device) for box in boxes]
+            trace = self._remember(now, record, given_results(instances, labels, output_sizes), rows, boxes)
+            write_scores(trace, trace.head.predict(trace.features, trace).scores)
+        trace.others = read_others(now.outputs, len(batched_inputs))
+        return trace
+
+    def trace_of(self, now: MatchedPass, found: list[Instances]) -> DetectionTrace:
+        """The trace of some of what the box stages say; see :meth:`odam_d2.meta_arch.OdamRCNN.trace_of`."""
+        rows = [one.get(ROW_FIELD) for one in found]
+        return self._remember(now, now.record, found, rows, [one.pred_boxes.tensor for one in found])
+
+    def _remember(
+        self, now: MatchedPass, record: Recording, results: list[Instances], rows: list[Tensor], boxes: list[Tensor]
+    ) -> DetectionTrace:
+        """The trace of results in any frame: rows among a record's proposals, and boxes in model-input pixels."""
+        features, image_sizes = now.features, now.image_sizes
+        output_sizes = [(int(h), int(w)) for h, w in (one.image_size for one in results)]
         names = self._level_names(record, features)
         levels = [features[name] for name in names]
         stages = [self._stage(stage, rows, levels) for stage in record.stages]
         branches, num_box_stages = self._branches()[0], len(stages)
         stages += [PooledStage(one.pooler, boxes, partial(one.pooler, levels)) for one in branches]
-        head = RecordedRoIHead(self.model.roi_heads, record, stages, rows, rule, branches)
-        trace = DetectionTrace(
+        return DetectionTrace(
             instances=results,
             features={name: features[name] for name in names},
             strides={
@@ -92,16 +146,12 @@ class MatchedRCNN:
             classes=torch.cat([result.pred_classes for result in results]),
             level_names=names,
             image_sizes=image_sizes,
-            padded_size=(int(images.shape[-2]), int(images.shape[-1])),
+            padded_size=(int(now.images.shape[-2]), int(now.images.shape[-1])),
             output_sizes=output_sizes,
-            head=head,
-            compute_features=partial(self.model.backbone, images),
+            head=RecordedRoIHead(self.model.roi_heads, record, stages, rows, now.rule, branches),
+            compute_features=partial(self.model.backbone, now.images),
             sources=box_sources(num_box_stages) | branch_sources(branches, num_box_stages),
-            others=read_others(outputs, len(batched_inputs)),
         )
-        if instances is not None:
-            write_scores(trace, head.predict(trace.features, trace).scores)
-        return trace
 
     @property
     def extra_attributes(self) -> tuple[str, ...]:
@@ -119,12 +169,17 @@ class MatchedRCNN:
     @torch.no_grad()
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
         """What the box stages say of every proposal; see :meth:`odam_d2.meta_arch.OdamRCNN.candidates`."""
-        record = self._run(batched_inputs)[3]
-        pairs = zip(*_said(record, find_score_rule(self.model.roi_heads, record.arguments[0][2])), strict=True)
+        now = self.run(batched_inputs)
+        pairs = zip(now.boxes, now.scores, strict=True)
         return [(box if box.shape[1] > 1 else box[:, 0], score[:, :-1]) for box, score in pairs]
 
-    def _run(self, batched_inputs: list[dict]) -> tuple[Any, Any, Any, Recording]:
-        """What the detector gives, what its backbone is given and gives, and what its RoI heads do meanwhile."""
+    @torch.no_grad()
+    def run(self, batched_inputs: list[dict]) -> MatchedPass:
+        """Runs the detector, and finds its detections among what the box stages say.
+
+        Raises:
+            UnmatchedError: see :meth:`trace`.
+        """
         seen: list[Any] = []
         keep = in_this_thread(lambda _module, inputs, output: seen.append((inputs[0], output)))
         handle = self.model.backbone.register_forward_hook(keep)
@@ -138,21 +193,13 @@ class MatchedRCNN:
         all_alike = all(len(stage.pooled) == len(record.stages[0].pooled) for stage in record.stages)
         if len(record.arguments[0][2]) != len(batched_inputs) or not all_alike:
             raise UnmatchedError("the RoI heads don't take the proposals of each image through all stages")
-        return outputs, *seen[0], record
-
-    @staticmethod
-    def _matched(
-        record: Recording, results: list[Instances], image_sizes: list[tuple[int, int]], rule: type[ScoreRule]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """For each image, the proposals' rows of the detections, and their boxes in model-input pixels."""
-        rows, boxes = [], []
-        said = zip(results, *_said(record, rule), image_sizes, strict=True)
-        for found, box, score, size in said:
-            rows.append(match_rows(found, box, score, size))
-            chosen = Boxes(box[rows[-1], found.pred_classes % box.shape[1]])
-            chosen.clip(size)
-            boxes.append(chosen.tensor)
-        return rows, boxes
+        results, proposals = read_results(outputs, len(batched_inputs)), record.arguments[0][2]
+        rule = find_score_rule(self.model.roi_heads, proposals)
+        boxes, scores = _said(record, rule)
+        sizes = [(int(h), int(w)) for h, w in (one.image_size for one in proposals)]
+        rows = [match_rows(*part) for part in zip(results, boxes, scores, sizes, strict=True)]
+        images, features = seen[0]
+        return MatchedPass(outputs, results, images, features, record, rule, boxes, scores, rows)
 
     @staticmethod
     def _level_names(record: Recording, features: Any) -> tuple[str, ...]:
@@ -182,6 +229,13 @@ def _said(record: Recording, rule: type[ScoreRule]) -> tuple[list[Tensor], list[
         for stage in record.stages
     ]
     return read_stages(stages, record.arguments[0][2], rule)
+
+
+def _detected(found: Instances, boxes: Tensor, rows: Tensor, size: tuple[int, int]) -> Tensor:
+    """(D, 4): the boxes of detections in model-input pixels, of (R, K or 1, 4) of all proposals."""
+    chosen = Boxes(boxes[rows, found.pred_classes % boxes.shape[1]])
+    chosen.clip(size)
+    return chosen.tensor
 
 
 def _in_place_of(proposals: Instances, boxes: Tensor) -> Instances:

@@ -98,6 +98,15 @@ class PaddedDetector(nn.Module):
         """The detector's own candidates, in the frame of the model input."""
         return self._inner().candidates(self._padded(batched_inputs))
 
+    def in_parts(self, batched_inputs: list[dict]) -> tuple[Any, list[dict]]:
+        """The detector without the padding in front of it, and the padded images."""
+        return self._inner(), self._padded(batched_inputs)
+
+    def brought_back(self, results: list[Instances], batched_inputs: list[dict]) -> list[tuple[Instances, tuple]]:
+        """What the detector found in N padded images, in the frame of each original, and (h, w) of its model input."""
+        parts = zip(results, _contents(batched_inputs), _originals(batched_inputs), strict=True)
+        return [(_instances_brought_back(found, *sizes), sizes[0]) for found, *sizes in parts]
+
     def _inner(self) -> Any:
         return same_state(self, self.without_padding)
 

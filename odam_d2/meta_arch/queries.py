@@ -165,8 +165,20 @@ class QueryDetector(GraphDetector):
     @torch.no_grad()
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[Tensor, Tensor]]:
         """What all queries say, before the best are chosen: for each image (Q, 4) XYXY boxes and (Q, K) scores."""
-        said, _, rule, _ = self._find(self.run(batched_inputs))
+        _, said, _, rule, _ = self.run_queries(batched_inputs)
         return list(zip(rule.decode(said.boxes), rule.scores(said.logits), strict=True))
+
+    @torch.no_grad()
+    def run_queries(
+        self, batched_inputs: list[dict]
+    ) -> tuple[OwnPass, SaidByQueries, list[Instances], QueryRule, list[Tensor]]:
+        """The detector's own pass, what its queries said, its detections, the rule between both, and their queries.
+
+        Raises:
+            UnmatchedError: see :meth:`trace`.
+        """
+        own = self.run(batched_inputs)
+        return own, *self._find(own)
 
     def _find(self, own: OwnPass) -> tuple[SaidByQueries, list[Instances], QueryRule, list[Tensor]]:
         """What the queries said, the detections, the rule from the ones to the others, and the query of each."""

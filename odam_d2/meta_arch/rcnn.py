@@ -1,7 +1,7 @@
 """The two-stage detector that remembers where its detections came from."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -29,6 +29,23 @@ from ..modeling.without_graph import without_graph
 from ..postprocess import TWO_STAGE, OdamNMS, odam_nms_arguments, require_odam_nms
 from ..structures import CORNERS, SIDES, DetectionTrace
 from .rcnn_training import RCNNTrainingMixin
+
+
+@dataclass(frozen=True)
+class BoxStages:
+    """One run of backbone, proposal generator and box stages.
+
+    Attributes:
+        images: N images, normalised and padded.
+        features: level name -> (N, C, H, W).
+        proposals: N Instances with ``proposal_boxes``.
+        stages: what the box heads did with all of them.
+    """
+
+    images: ImageList
+    features: dict[str, torch.Tensor]
+    proposals: list[Instances]
+    stages: list[BoxStage]
 
 
 @META_ARCH_REGISTRY.register()
@@ -146,10 +163,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         """
         require_odam_nms(self)
         with without_graph(self):
-            images = self.preprocess_image(batched_inputs)
-            features = self.backbone(images.tensor)
-            stages = self.roi_heads.run_box_stages(features, self._propose(batched_inputs, images, features))
-            return self._trace_candidates(images, features, stages)
+            return self.trace_candidates(self.run_box_stages(batched_inputs))
 
     def candidates(self, batched_inputs: list[dict]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What the box stages say of every proposal, before thresholds and non-max suppression choose among them.
@@ -162,11 +176,32 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             (P, K, 4) or, where all classes share a box, (P, 4); and (P, K) scores without background's.
         """
         self.require_traceable()
+        pairs = zip(*self.roi_heads.say_all(self.run_box_stages(batched_inputs).stages), strict=True)
+        return [(box if box.shape[1] == 4 else box.unflatten(1, (-1, 4)), score[:, :-1]) for box, score in pairs]
+
+    def run_box_stages(self, batched_inputs: list[dict]) -> BoxStages:
+        """Proposes, and runs the box heads on all proposals; chooses nothing among what they say.
+
+        Args:
+            batched_inputs: as for the stock detector.
+        """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        stages = self.roi_heads.run_box_stages(features, self._propose(batched_inputs, images, features))
-        pairs = zip(*self.roi_heads.say_all(stages), strict=True)
-        return [(box if box.shape[1] == 4 else box.unflatten(1, (-1, 4)), score[:, :-1]) for box, score in pairs]
+        proposals = self._propose(batched_inputs, images, features)
+        return BoxStages(images, features, proposals, self.roi_heads.run_box_stages(features, proposals))
+
+    def trace_of(self, now: BoxStages, found: list[Instances]) -> DetectionTrace:
+        """The trace of some of what the box stages say, detected or not.
+
+        Args:
+            now: the run.
+            found: N Instances in the model-input frame, with ``pred_boxes``, ``scores``, ``pred_classes`` and the rows
+                of their proposals in ``odam_row``.
+        """
+        rows = [one.get(ROW_FIELD) for one in found]
+        stages = [self._stage(now.features, stage, rows) for stage in now.stages]
+        sizes = [one.image_size for one in found]
+        return self._remember(now.images, now.features, found, rows, stages, len(stages), sizes)
 
     def require_traceable(self) -> None:
         """Raises TypeError where the RoI heads keep no trace, or not of what they do in inference."""
@@ -214,24 +249,20 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         if self.odam_nms is None:
             return self.roi_heads.detect(features, proposals)
         stages = self.roi_heads.run_box_stages(features, proposals)
-        trace = self._trace_candidates(images, features, stages)
+        trace = self.trace_candidates(BoxStages(images, features, proposals, stages))
         most = stages[-1].predictor.test_topk_per_image
         kept = [rows[:most] if most >= 0 else rows for rows in self.odam_nms.keep(self, trace)]
         results = [found[rows] for found, rows in zip(trace.instances, kept, strict=True)]
         return self.roi_heads.complete(features, results), stages
 
-    def _trace_candidates(self, images, features, box_stages: list[BoxStage]) -> DetectionTrace:
-        """The trace of what Odam-NMS chooses among."""
+    def trace_candidates(self, now: BoxStages) -> DetectionTrace:
+        """The trace of what Odam-NMS chooses among in a run; see :meth:`candidate_trace`."""
         assert self.odam_nms is not None  # it asks for them
-        candidates = self.odam_nms.best(self.roi_heads.above_threshold(box_stages))
-        rows = [found.get(ROW_FIELD) for found in candidates]
-        stages = [self._stage(features, stage, rows) for stage in box_stages]
-        sizes = [found.image_size for found in candidates]
-        trace = self._remember(images, features, candidates, rows, stages, len(stages), sizes)
+        trace = self.trace_of(now, self.odam_nms.best(self.roi_heads.above_threshold(now.stages)))
         boxes = trace.boxes
         for repeat in range(self.odam_nms.repool):
-            boxes = trace.head.predict(features, trace).boxes if repeat else boxes
-            trace = self._repool(images, features, trace, boxes)
+            boxes = trace.head.predict(now.features, trace).boxes if repeat else boxes
+            trace = self._repool(now.images, now.features, trace, boxes)
         return trace
 
     def _repool(self, images, features, trace: DetectionTrace, boxes: torch.Tensor) -> DetectionTrace:

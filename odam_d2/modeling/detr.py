@@ -22,6 +22,10 @@ class Detr(QueryArchitecture):
         """(..., K): the softmax without "no object"."""
         return self.of_classes(logits.softmax(-1)[..., :-1])
 
+    def background(self, logits: Tensor) -> Tensor:
+        """See :meth:`QueryArchitecture.background`."""
+        return logits.softmax(-1)[..., -1]
+
     def select(self, logits: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
         """Each query in its likeliest class."""
         scores, classes = self.probabilities(logits).max(-1)
@@ -107,6 +111,18 @@ class RTDetr(QueryArchitecture):
         """See :meth:`QueryArchitecture.projections`."""
         return list(network.model.encoder_input_proj)
 
+    def earlier_boxes(self, output: Any) -> dict[str, Tensor]:
+        """See :meth:`QueryArchitecture.earlier_boxes`: each layer of the decoder moves them."""
+        layers = output.intermediate_reference_points[:, :-1].unbind(1)
+        first = {"encoder": _token_boxes(output.init_reference_points)}
+        return first | {f"decoder_layer_{number}": boxes for number, boxes in enumerate(layers, 1)}
+
+    def tokens(self, output: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """See :meth:`QueryArchitecture.tokens`: those with the highest score of any class."""
+        logits = output.enc_outputs_class
+        chosen = logits.max(-1).values.topk(output.pred_boxes.shape[1], dim=1).indices
+        return _token_boxes(output.enc_outputs_coord_logits), self.probabilities(logits), chosen
+
     def encoder_maps(self, output: Any, projected: list[Tensor]) -> list[Tensor]:
         """It gives maps."""
         return list(output[0])
@@ -114,6 +130,11 @@ class RTDetr(QueryArchitecture):
     def encoder_output(self, output: Any, maps: list[Tensor]) -> Any:
         """See :meth:`QueryArchitecture.encoder_output`."""
         return type(output)(last_hidden_state=list(maps))
+
+
+def _token_boxes(logits: Tensor) -> Tensor:
+    """(..., 4) boxes of RT-DETR's encoder; NaN where it makes none, in the outermost cells: their logits are huge."""
+    return logits.sigmoid().masked_fill((logits > 1e6).all(-1, keepdim=True), float("nan"))
 
 
 @register_architecture("RTDetrV2ForObjectDetection")

@@ -155,6 +155,10 @@ class TracedLocationHead(TracedDenseHead):
             extras={"centerness": outputs[:, 5].sigmoid()},
         )
 
+    def class_probabilities(self) -> Tensor:
+        """(N, P, K): what was said of all classes at all locations, centerness aside."""
+        return torch.cat(self._by_anchor(self.maps)[0], 1).sigmoid()
+
     def all_locations(self, centres: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """What was said at all P locations.
 

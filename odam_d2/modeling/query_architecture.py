@@ -203,6 +203,33 @@ class QueryArchitecture:
         """(..., K) from what the network has for each of its labels."""
         return values[..., list(self.labels)] if self.labels else values
 
+    def background(self, logits: Tensor) -> Tensor | None:
+        """(...) the score of there being no object, from all of the network's logits; None where it has none."""
+        del logits
+        return None
+
+    def earlier_boxes(self, output: Any) -> dict[str, Tensor]:
+        """Where the queries' boxes were before the last layer of the decoder: step -> (N, Q, 4) as ``pred_boxes``.
+
+        Args:
+            output: what the network gave. Here it doesn't say; NaN is a box that stands for nothing.
+        """
+        del output
+        return {}
+
+    def tokens(self, output: Any) -> tuple[Tensor, Tensor, Tensor] | None:
+        """What queries were chosen among, where the network chooses them among the T tokens of its encoder.
+
+        Args:
+            output: what the network gave.
+
+        Returns:
+            (N, T, 4) boxes as ``pred_boxes``, (N, T, K) scores, and (N, Q) int64, the token of each query; None for
+            queries that are the same for every image.
+        """
+        del output
+        return None
+
     def select(self, logits: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
         """The candidates of one image, from its (Q, ...) logits.
 

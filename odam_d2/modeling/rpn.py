@@ -92,27 +92,61 @@ class OdamRPN(RepeatsInference, RPN):
             N Instances with ``proposal_boxes`` (model-input pixels) and ``objectness_logits``, best first, and the
             fields ``odam_row``, the anchor's number within its level, and ``odam_level``.
         """
-        num = len(image_sizes)
+        candidates = self.best_of_levels(*self.say_all(anchors, results), image_sizes)
+        return [self.suppress(self.usable(found))[: self.post_nms_topk[False]] for found in candidates]
+
+    def say_all(self, anchors: Sequence[Boxes], results: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+        """What the head says at every anchor.
+
+        Args:
+            anchors: as for :meth:`propose`.
+            results: as for :meth:`propose`.
+
+        Returns:
+            For each level (N, H * W * A) objectness logits, and (N, H * W * A, 4) boxes in model-input pixels, not
+            clipped.
+        """
         logits = [level.permute(0, 2, 3, 1).flatten(1) for level in results[0]]
         deltas = [d.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3) for d in results[1]]
+        return logits, self._decode_proposals(anchors, deltas)
+
+    def best_of_levels(
+        self, logits: list[Tensor], decoded: list[Tensor], image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        """The candidates: of each level those with the highest objectness, as many as inference takes.
+
+        Args:
+            logits, decoded: what :meth:`say_all` gives.
+            image_sizes: N times (h, w).
+
+        Returns:
+            N Instances in the form of :meth:`propose`, boxes not clipped.
+        """
+        num = len(image_sizes)
         boxes, scores, rows, levels = [], [], [], []
-        for level, (score, box) in enumerate(zip(logits, self._decode_proposals(anchors, deltas), strict=True)):
+        for level, (score, box) in enumerate(zip(logits, decoded, strict=True)):
             best, row = score.topk(min(score.shape[1], self.pre_nms_topk[False]), dim=1)
             boxes.append(box[torch.arange(num, device=box.device)[:, None], row])
             scores.append(best)
             rows.append(row)
             levels.append(torch.full_like(row, level))
+        found = []
         parts = zip(*(torch.cat(values, 1) for values in (boxes, scores, rows, levels)), image_sizes, strict=True)
-        return [self._keep(*part) for part in parts]
+        for box, score, row, level, size in parts:
+            one = Instances(size, proposal_boxes=Boxes(box), objectness_logits=score)
+            one.set(ROW_FIELD, row)
+            one.set(LEVEL_FIELD, level)
+            found.append(one)
+        return found
 
-    def _keep(self, boxes: Tensor, scores: Tensor, rows: Tensor, levels: Tensor, size: tuple[int, int]) -> Instances:
-        """One image's proposals from the candidates of all levels."""
-        found = Instances(size, proposal_boxes=Boxes(boxes), objectness_logits=scores)
-        found.set(ROW_FIELD, rows)
-        found.set(LEVEL_FIELD, levels)
-        found = found[torch.isfinite(boxes).all(1) & torch.isfinite(scores)]
-        found.proposal_boxes.clip(size)
-        found = found[found.proposal_boxes.nonempty(threshold=self.min_box_size)]
+    def usable(self, found: Instances) -> Instances:
+        """The candidates of an image that are finite, clipped to the image, and not too small there."""
+        boxes = found.proposal_boxes.tensor
+        found = found[torch.isfinite(boxes).all(1) & torch.isfinite(found.objectness_logits)]
+        found.proposal_boxes.clip(found.image_size)
+        return found[found.proposal_boxes.nonempty(threshold=self.min_box_size)]
+
+    def suppress(self, found: Instances) -> Instances:
+        """What non-max suppression, level by level, leaves of an image's candidates, best first."""
         level = found.get(LEVEL_FIELD)
-        kept = batched_nms(found.proposal_boxes.tensor, found.objectness_logits, level, self.nms_thresh)
-        return found[kept[: self.post_nms_topk[False]]]
+        return found[batched_nms(found.proposal_boxes.tensor, found.objectness_logits, level, self.nms_thresh)]

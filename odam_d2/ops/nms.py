@@ -92,10 +92,21 @@ def class_overlaps(boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (R, R) float, which holds anything for boxes of different classes, NaN for two without area; (R, R) bool.
     """
+    boxes = moved_apart(boxes, classes)
+    return box_iou(boxes, boxes), classes[:, None] == classes
+
+
+def moved_apart(boxes: Tensor, classes: Tensor) -> Tensor:
+    """(R, 4) boxes where ``batched_nms`` compares them: those of different classes apart, if they are not too many.
+
+    Args:
+        boxes: (R, 4) XYXY.
+        classes: (R,) integers.
+    """
     boxes = boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
     if len(boxes) and _moves_apart(boxes):
         boxes = boxes + (classes.to(boxes) * (boxes.max() + 1))[:, None]
-    return box_iou(boxes, boxes), classes[:, None] == classes
+    return boxes
 
 
 def duplicates(iou: Tensor, similarity: Tensor, iou_threshold: float, low: float, high: float) -> Tensor:

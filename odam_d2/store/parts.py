@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,26 +81,44 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         OutputError: see :func:`disk_errors`.
         DamagedPartError: see :func:`disk_errors`.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(path, error) from error
+    if not path.exists():
+        _make(path)
     with disk_errors(path):
-        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        connection = _connect(path)
         try:
-            # Not WAL, whose shared memory network file systems don't have.
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-                for statement in PART_STATEMENTS:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-            connection.execute("COMMIT")
             _require_ours(connection, path)
         except BaseException:
             connection.close()
             raise
+    return connection
+
+
+def _make(path: Path) -> None:
+    """Makes an empty part, whole at once: others may be reading the run."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(path), contextlib.closing(_connect(temporary)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in PART_STATEMENTS:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            connection.execute("COMMIT")
+        os.replace(temporary, path)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    # Not WAL, whose shared memory network file systems don't have.
+    connection.execute("PRAGMA journal_mode = DELETE")
     return connection
 
 

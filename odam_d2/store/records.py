@@ -7,6 +7,8 @@ from typing import Any
 from ..structures import HeatMaps
 
 Box = tuple[float, float, float, float]
+# What an explained box can be; see DetectionRow.
+KINDS = ("detection", "annotation", "missed")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from odam_d2.store.parts import part_path
 from odam_d2.visualize.storage import load_heatmaps
 from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import load_command
-from tests.visualize.test_report import Page
+from tests.visualize.reports import Page
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def test_two_runs_side_by_side(folder, capsys):
     assert "cat.png" in read.text and "that the annotations don't name, e.g. " in read.text
     assert read.text.count("dog.png") == 1  # there
     assert read.text.count("2 of 2") == 2 and "the other" in read.text
-    assert "../first/report.html#image=0&det=0&attr=score" in read.addresses
-    assert {"../first/report.html", "../second/report.html"} <= set(read.addresses)
+    assert "../first/report/index.html#image=0&det=0&attr=score" in read.addresses
+    assert {"../first/report/index.html", "../second/report/index.html"} <= set(read.addresses)
     for address in read.addresses:
         assert address.startswith("data:") or (page.parent / address.split("#")[0]).is_file()
 
@@ -77,8 +77,10 @@ def test_folders_of_any_name_are_linked(folder, tmp_path):
     addresses = [
         address for address in Page(tmp_path / "pages" / "x.html").addresses if not address.startswith("data:")
     ]
-    assert "../a%23b%3F.jpg/report.html#image=0&det=0&attr=score" in addresses
-    assert {unquote(address.split("#")[0]) for address in addresses} == {f"../{run.name}/report.html" for run in runs}
+    assert "../a%23b%3F.jpg/report/index.html#image=0&det=0&attr=score" in addresses
+    assert {unquote(address.split("#")[0]) for address in addresses} == {
+        f"../{run.name}/report/index.html" for run in runs
+    }
 
 
 def test_an_image_that_is_broken_by_now_is_named_and_left_out(folder, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """A small FCOS as a proposal generator, with the interface of AdelaiDet's: towers, a scale a level, locations."""
 
+from types import SimpleNamespace
+
 import torch
 from detectron2.layers import batched_nms
 from detectron2.modeling import detector_postprocess
@@ -67,11 +69,20 @@ class Head(nn.Module):
 
 
 class Generator(nn.Module):
-    def __init__(self, thresh_with_ctr=False, threshold=0.45, topk=5, **options):
+    def __init__(self, thresh_with_ctr=False, threshold=0.45, topk=5, pre_topk=None, **options):
         super().__init__()
         self.in_features, self.fpn_strides = ["p2", "p3", "p4"], [4, 8, 16]
         self.fcos_head = Head(3, **options)
         self.thresh_with_ctr, self.threshold, self.topk = thresh_with_ctr, threshold, topk
+        self.pre_topk = pre_topk
+        if pre_topk is not None:
+            self.fcos_outputs = SimpleNamespace(  # where AdelaiDet's has its settings
+                pre_nms_thresh_test=threshold,
+                pre_nms_topk_test=pre_topk,
+                post_nms_topk_test=topk,
+                nms_thresh=0.5,
+                thresh_with_ctr=thresh_with_ctr,
+            )
 
     def forward(self, images, features, gt_instances=None, top_module=None):
         said = self.fcos_head([features[name] for name in self.in_features], top_module)
@@ -93,6 +104,8 @@ class Generator(nn.Module):
             one.locations, one.fpn_levels = places[rows], torch.full_like(classes, level)
             if said[3]:
                 one.top_feat = said[3][level][number].flatten(1).T[rows]
+            if self.pre_topk is not None:
+                one = one[one.scores.topk(min(len(one), self.pre_topk), sorted=False).indices]
             found.append(one)
         found = Instances.cat(found)
         keep = batched_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, 0.5)

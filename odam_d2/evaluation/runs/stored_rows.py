@@ -8,11 +8,8 @@ from detectron2.structures import Boxes, Instances
 
 from ...store import AnnotationRow, DetectionRow, ImageRow, StoredImage
 from ...structures import HeatMaps
-from ...visualize.ground_truth import Annotation, judge_detections
+from ...visualize.ground_truth import Annotation
 from ...visualize.storage import class_name
-
-# What judge_detections says, in the words of a run.
-_VERDICTS = {"match": "correct", "duplicate": "duplicate", "crowd": "ignored", "miss": "unmatched"}
 
 
 def annotation_rows(annotations: Sequence[Annotation]) -> list[AnnotationRow]:
@@ -23,7 +20,6 @@ def annotation_rows(annotations: Sequence[Annotation]) -> list[AnnotationRow]:
 def detection_rows(
     instances: Instances,
     class_names: Sequence[str],
-    annotations: Sequence[Annotation] | None = None,
     kind: str = "detection",
 ) -> list[DetectionRow]:
     """The rows of explained boxes, in their order.
@@ -32,24 +28,13 @@ def detection_rows(
         instances: R boxes with ``pred_boxes``, ``pred_classes`` and, if they have one, ``scores``, in the original
             image's frame.
         class_names: by the detector's numbers.
-        annotations: the image's annotated objects, by which detections are judged; None where they aren't.
         kind: see :class:`DetectionRow`.
     """
     scores = instances.scores.tolist() if instances.has("scores") else [None] * len(instances)
-    judged = [{}] * len(instances) if annotations is None else judge_detections(instances, annotations, class_names)
+    columns = (instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist(), scores)
     return [
-        DetectionRow(
-            tuple(box),
-            number,
-            class_name(number, class_names),
-            score,
-            kind,
-            iou=float(about["iou"]) if about else None,
-            verdict=_VERDICTS[str(about["verdict"])] if about else None,
-        )
-        for box, number, score, about in zip(
-            instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist(), scores, judged, strict=True
-        )
+        DetectionRow(tuple(box), number, class_name(number, class_names), score, kind)
+        for box, number, score in zip(*columns, strict=True)
     ]
 
 

@@ -24,11 +24,8 @@ def truth() -> list:
     return annotations_of({"annotations": [item]}, NAMES)
 
 
-def test_detections_are_judged_by_the_annotated_objects():
-    rows = detection_rows(found(), NAMES, truth())
-    assert [row.verdict for row in rows] == ["correct", "duplicate", "unmatched", "unmatched"]
-    # 10 x 10 in 10 x 12.
-    assert [row.iou for row in rows] == pytest.approx([1.0, 100 / 120, 0.0, 0.0])
+def test_rows_have_what_the_instances_have():
+    rows = detection_rows(found(), NAMES)
     assert [(row.label, row.box) for row in rows] == [
         (NAMES[k], tuple(b)) for k, b in zip([0, 0, 0, 1], BOXES, strict=True)
     ]
