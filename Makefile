@@ -8,6 +8,9 @@ PIP := $(PY) -m pip --quiet --disable-pip-version-check
 # Carries Detectron2, which isn't on PyPI itself. packaging/detectron2_alias/ names the same version.
 LABGYM := LabGym==3.1.2
 ALIAS := packaging/detectron2_alias
+# Judges our errors of detections in tests. It asks for opencv-python, whose files are those of opencv-python-headless:
+# it is installed without dependencies, and requirements-dev.txt has the others.
+TIDECV := tidecv==1.0.1
 
 # Names of the model zoo, one of each family; `make demo DEMO_DETECTORS=...` shows others.
 DEMO_DETECTORS := $(addprefix synthetic/,$(addsuffix _compact_FPN,faster_rcnn fcos rtdetr))
@@ -16,7 +19,7 @@ DEMO_DETECTORS := $(addprefix synthetic/,$(addsuffix _compact_FPN,faster_rcnn fc
 # editable install points. So a fresh checkout or a moved one never mistakes a set-up for its own, and an unchanged one
 # is reused at once.
 INPUTS := requirements.txt requirements-dev.txt setup.py $(ALIAS)/setup.py $(ALIAS)/detectron2/__init__.py
-STAMP := $(VENV)/.installed-$(shell (pwd; echo $(LABGYM); cat $(INPUTS)) | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell (pwd; echo $(LABGYM) $(TIDECV); cat $(INPUTS)) | cksum | cut -d' ' -f1)
 # Lies in the environment while a set-up runs. Found at the start of one, the last was cut short: begin anew.
 UNFINISHED := $(VENV)/.unfinished
 
@@ -44,6 +47,7 @@ $(STAMP): $(if $(shell $(PY) -c 'print(1)' 2>/dev/null),,FORCE)
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	@$(PIP) install -c requirements.txt setuptools wheel
 	@$(PIP) install --no-build-isolation -r requirements.txt -r requirements-dev.txt
+	@$(PIP) install --no-deps $(TIDECV)
 	@# The official Detectron2 is left alone; under its own name the alias' module is called LabGym.detectron2.
 	@if ! $(PY) -c 'import sys, detectron2; sys.exit(detectron2.__name__ != "detectron2")' 2>/dev/null; then \
 	    $(PIP) install --no-deps --ignore-requires-python $(LABGYM) && \

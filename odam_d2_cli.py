@@ -13,7 +13,12 @@ COMMANDS = {
     "explain": ("odam_d2.cli.explain", "explain detections in images: overlays, heat maps, a report for the browser"),
     "compare": ("odam_d2.cli.compare", "put several runs of explain side by side on one page"),
     "evaluate": ("odam_d2.cli.evaluate", "measure explanations on a data set, by several methods and metrics"),
+    "analyze": (
+        "odam_d2.cli.analyze",
+        "list mistakes and misses on a data set, and what the maps say of them",
+    ),
     "summarize": ("odam_d2.cli.summarize", "print finished runs of evaluate as Markdown tables"),
+    "export": ("odam_d2.cli.export", "write a run as COCO results, CSV, a FiftyOne dataset or sv.Detections"),
     "train": ("odam_d2.cli.train", "train or evaluate a detector, also by explanations (Odam-Train)"),
     "tune-nms": ("odam_d2.cli.tune_nms", "find thresholds for NMS, Soft-NMS and Odam-NMS"),
     "visualize-data": ("odam_d2.cli.visualize_data", "draw the annotations of data sets"),

@@ -19,8 +19,8 @@ PACKAGE = ROOT / "odam_d2"
 # The data's way: a file imports only from lines to the left of its own. "__init__" is the package's own front, which
 # gathers the public names; `env` asks it for the version, and tools/ may import everything.
 ORDER = (
-    "utils ops config structures data modeling explain postprocess training meta_arch visualize evaluation engine "
-    "model_zoo loading predictor __init__ env cli"
+    "utils ops config structures store data modeling explain postprocess training meta_arch visualize evaluation "
+    "analysis engine export model_zoo loading predictor __init__ env cli"
 ).split()
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400

@@ -38,6 +38,7 @@ class ImageAnnotations:
         file: the annotations.
         paths: the images.
         strict: whether annotations that can't be used are an error.
+        quiet: whether nothing is printed.
 
     Attributes:
         account: what became of the annotations.
@@ -48,20 +49,22 @@ class ImageAnnotations:
         ValueError: if it can't be told which image an entry means; where `strict`, if something is lost.
     """
 
-    def __init__(self, file: CocoFile, paths: Sequence[Path], strict: bool):
+    def __init__(self, file: CocoFile, paths: Sequence[Path], strict: bool, quiet: bool = False):
         self._file, self._strict = file, strict
         self.account, self.class_names = file.account, file.class_names
         self.knows_images = file.match(paths) > 0
-        self._judge_by_sizes(paths)
+        self._judge_by_sizes(paths, quiet)
+        self._told = self.account.lost
+        if quiet:
+            return
         if file.strangers:
             unknown = describe_strangers(file.strangers, file.class_names)
             print(f"The detector has no class for {unknown}: shown, but not explained or matched", file=sys.stderr)
         tell(self.account, strict)
-        self._told = self.account.lost
 
-    def _judge_by_sizes(self, paths: Sequence[Path]) -> None:
+    def _judge_by_sizes(self, paths: Sequence[Path], quiet: bool) -> None:
         """Asks the images for their sizes, so that everything is told before the first is explained."""
-        for path in tqdm(paths, desc="sizes of images", unit="image", delay=5):
+        for path in tqdm(paths, desc="sizes of images", unit="image", delay=5, disable=quiet):
             try:
                 size = read_image_size(path)
             except ValueError:  # it is told where the image is explained

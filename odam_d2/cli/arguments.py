@@ -13,12 +13,17 @@ from typing import Any
 import yaml
 
 from ..utils.files import FULL, OutputError
+from ..utils.processes import ProcessPlan, begun_by_torchrun
 from ..utils.words import printable
 
 # A key of Detectron2's config, MODEL.WEIGHTS, or a key and value of a LazyConfig, model.backbone.freeze_at=0.
 _CONFIG_KEY = re.compile(r"_?[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*|\w+(\.\w+)+=.*")
 # Scripts in tools/ that are not called like their command.
 _SCRIPTS = {"train": "train_net.py", "summarize": "summarize_runs.py"}
+
+
+class WrongOptionError(ValueError):
+    """What a command line says can't be done; told as argparse tells it."""
 
 
 def spelling(command: str) -> str:
@@ -239,6 +244,15 @@ def add_output_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
 
 
+def add_single_file(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--single-file``."""
+    parser.add_argument(
+        "--single-file",
+        action="store_true",
+        help="the report as one file, report.html, of at most 50 images (default: a folder, report/index.html)",
+    )
+
+
 def add_output_json(parser: argparse.ArgumentParser) -> None:
     """Adds an optional ``--output``, a JSON file of figures."""
     parser.add_argument("--output", metavar="JSON", help="also write the figures and versions to this file")
@@ -254,11 +268,49 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=count, default=2, metavar="N", help="torch threads (default: 2)")
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which processes share the images of a run; see :func:`process_plan`."""
+    parser.add_argument("--num-processes", type=count, default=1, metavar="N",
+        help="processes of each machine on its CPU, one core each; results do not depend on their number (default: 1)"
+    )  # fmt: skip
+    add_machines(parser)
+
+
+def process_plan(args: argparse.Namespace, device: str) -> ProcessPlan:
+    """Which processes share the images of a run.
+
+    Args:
+        args: has what :func:`add_processes` adds.
+        device: of the detector, as a config names it.
+
+    Raises:
+        WrongOptionError: if the numbers don't go together, or not with the device.
+    """
+    on_cpu = device == "cpu"
+    if begun_by_torchrun() and (args.num_processes, args.num_machines) != (1, 1):
+        raise WrongOptionError(
+            "--num-processes and --num-machines must be left out under torchrun, which begins the processes; got "
+            f"{args.num_processes} and {args.num_machines}: give --nproc-per-node and --nnodes to torchrun"
+        )
+    if on_cpu and args.num_gpus > 1:
+        raise WrongOptionError(
+            f"--num-gpus must be at most 1 on the CPU; got {args.num_gpus}: give --num-processes {args.num_gpus}"
+        )
+    if not on_cpu and args.num_gpus < 1:
+        raise WrongOptionError(
+            f"--num-gpus must be at least 1; got {args.num_gpus}: give MODEL.DEVICE cpu at the end to do without"
+        )
+    if wrong := wrong_machines(args):
+        raise WrongOptionError(wrong)
+    per_machine = args.num_processes if on_cpu else args.num_gpus
+    return ProcessPlan(per_machine, args.num_machines, args.machine_rank, args.dist_url, on_gpus=not on_cpu)
+
+
 def add_machines(parser: argparse.ArgumentParser) -> None:
-    """Adds what says which processes work together on GPUs, as Detectron2's ``launch`` takes it."""
+    """Adds what says which machines work together, as Detectron2's ``launch`` takes it."""
     add = parser.add_argument
     add("--num-gpus", type=whole, default=1, metavar="N", help="GPUs of each machine (default: 1)")
-    add("--num-machines", type=count, default=1, metavar="N", help="machines with GPUs (default: 1)")
+    add("--num-machines", type=count, default=1, metavar="N", help="machines (default: 1)")
     add("--machine-rank", type=whole, default=0, metavar="K", help="number of this machine, from 0 on (default: 0)")
     add("--dist-url", default="auto", metavar="URL", help="where several machines meet, e.g. tcp://HOST:PORT")
 

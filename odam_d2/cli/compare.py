@@ -19,12 +19,14 @@ from tqdm import tqdm
 
 from ..data.coco import CocoFile
 from ..data.images import read_image_bgr
+from ..evaluation.runs.stored_rows import stored_instances
+from ..store import RunReader
 from ..utils.words import file_address, printable
 from ..visualize.comparison import Findings, comparison_entry, write_comparison
 from ..visualize.ground_truth import annotations_of
-from ..visualize.storage import load_class_names, load_heatmaps
 from .annotated import add_strict, tell
 from .arguments import command_parser, failure
+from .report_files import report_page
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -58,20 +60,20 @@ class Run:
         self.name = name or self.folder.resolve().name
         try:
             self.content: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-            self.images = {_place(one["file"]): n for n, one in enumerate(self.content["images"])}
+            self.method = str(self.content["method"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"`--runs` must name output folders of odam explain; got {folder!r}, where run.json can't be read: "
                 f"{error}"
             ) from error
+        self.reader = RunReader(self.folder)
+        self.images = {_place(one.path): one.number for one in self.reader.images() if one.failure is None}
         # A link's address, in which no character of a folder's name means anything.
-        self.report = file_address(os.path.relpath(self.folder / "report.html", page.parent))
+        self.report = file_address(os.path.relpath(report_page(self.folder), page.parent))
 
     def describe(self) -> dict[str, str]:
         """What the page shows about the run."""
-        content = self.content
-        count = sum(one["detections"] for one in content["images"])
-        detail = f"{content['architecture']}, {content['method']}, {count} boxes explained"
+        detail = f"{self.content['architecture']}, {self.method}, {self.reader.count()} boxes explained"
         return {"name": self.name, "detail": detail, "link": self.report}
 
     def findings(self, path: Path, attribute: str) -> Findings | None:
@@ -79,10 +81,16 @@ class Run:
         number = self.images.get(path)
         if number is None:
             return None
-        file = self.folder / self.content["images"][number]["folder"] / "heatmaps.npz"
-        # A report also numbers failed images, and run.json doesn't have their places among the others.
-        place = "" if self.content["failures"] else f"#image={number}&det={{}}&attr={quote(attribute)}"
-        return Findings(load_heatmaps(file), load_class_names(file), self.report + place)
+        stored, names = self.reader.image(number), self.reader.class_names
+        place = f"#image={number}&det={{}}&attr={quote(attribute)}"
+        return Findings(stored_instances(stored, self.method, names), names, self.report + place)
+
+    def attributes(self) -> tuple[str, ...] | None:
+        """Which maps the run has; None if it found nothing at all."""
+        for number in self.images.values():
+            if found := self.reader.heatmaps(number, self.method):
+                return found[1].names
+        return None
 
 
 def _place(file: str) -> Path:
@@ -98,14 +106,13 @@ def drawable(runs: Sequence[Run], attributes: Sequence[str]) -> list[str]:
         ValueError: if a run lacks one.
     """
     for run in runs:
-        for one in run.content["images"][:1]:
-            names = load_heatmaps(run.folder / one["folder"] / "heatmaps.npz").heatmaps.names
-            missing = [name for name in attributes if name not in names]
-            if missing:
-                raise ValueError(
-                    f"`--attributes` must be among what all runs explain; got {missing}, and {run.name!r} has "
-                    f"{list(names)}: choose from these, or run odam explain with --attributes"
-                )
+        names = run.attributes()
+        missing = [name for name in attributes if names is not None and name not in names]
+        if missing:
+            raise ValueError(
+                f"`--attributes` must be among what all runs explain; got {missing}, and {run.name!r} has "
+                f"{list(names or ())}: choose from these, or run odam explain with --attributes"
+            )
     return list(attributes)
 
 

@@ -17,74 +17,79 @@ import datetime
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from detectron2.data.build import trivial_batch_collator
-from detectron2.engine import launch
-from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from tqdm import tqdm
 
 from .. import __version__
 from ..env import collect_versions
-from ..evaluation import ExplanationEvaluator, ResultStore, sanity_checks
+from ..evaluation import ExplanationEvaluator, sanity_checks
 from ..evaluation.metrics.sanity import SanityReport
-from ..evaluation.runs.evaluator import GuardedComparison
-from ..evaluation.runs.examples import ExampleKeeper, cut_short, example_sections
+from ..evaluation.runs.evaluator import RESULTS, GuardedComparison, image_key
+from ..evaluation.runs.examples import ExampleKeeper, example_sections
 from ..evaluation.runs.summary import format_counts, format_dropped, format_summary, objects_csv, pairs_csv
 from ..modeling.num_classes import count_classes
+from ..store import RunFolder, RunReader, RunWriter
 from ..utils.files import write_json, write_text
-from ..utils.processes import launch_on_cpu
+from ..utils.processes import ProcessEndedError, is_restart
+from ..utils.turns import Turns
 from ..utils.words import printable
 from ..visualize.measurements import curve_file, draw_curves, write_examples
 from ..visualize.stage_chart import write_stage_chart
 from .annotated import for_json, tell
-from .arguments import failure, typed_command, wrong_machines
+from .arguments import WrongOptionError, failure, process_plan, typed_command
 from .measured_run import MeasuredRun, measuring_argument_parser
 
 SANITY_CHART = "sanity.png"
+EXAMPLES = "examples"  # documents with crops of objects
 # What a run leaves beside its images' results.
-RESULTS = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
+WRITTEN = ("metrics.json", "per_object.csv", "pairs.csv", "index.html", "curve_*.png", "sanity.json", SANITY_CHART)
 
 
 def measure(setup: MeasuredRun, command: str) -> None:
     """Measures this process's share of the images; the main process writes the results of all."""
     args, records = setup.args, setup.records[: setup.args.max_images]
     torch.manual_seed(args.seed)
-    store, main_process = ResultStore(args.output), comm.is_main_process()
-    finished = read_finished(store, [record["image_id"] for record in records]) if main_process else {}
+    main_process = comm.is_main_process()
+    finished = read_finished(args.output, [record["image_id"] for record in records]) if main_process else {}
     # The main process decides, since machines may not share the folder.
     done = set(comm.all_gather(list(finished))[0])
     rest = [record for record in records if record["image_id"] not in done]
+    inputs = setup.inputs(rest)
     methods, metrics = list(setup.methods), args.metrics
-    loader = torch.utils.data.DataLoader(
-        setup.inputs(rest[comm.get_rank() :: comm.get_world_size()]),
-        batch_size=1,
-        collate_fn=trivial_batch_collator,
-        num_workers=0 if setup.config.device == "cpu" else setup.config.num_workers,
-    )
+    writer = RunWriter(args.output, comm.get_rank())
     input_format = setup.config.make_input().input_format
-    keeper = ExampleKeeper(store.examples, methods[0], metrics, args.attribute, input_format)
+    keeper = ExampleKeeper(partial(writer.put, EXAMPLES), methods[0], metrics, args.attribute, input_format)
     numbers = {record["image_id"]: number for number, record in enumerate(records)}
     keeper.begin_with({numbers[image_id]: result for image_id, result in finished.items()})
-    evaluator = ExplanationEvaluator(records, methods, setup.measuring, store, finished, keeper)
+    names = setup.shown_names
+    evaluator = ExplanationEvaluator(records, methods, setup.measuring, writer, names, finished, keeper)
     # No masks of D-RISE for images where nothing matches.
     setup.comparison.wanted = evaluator.wants
-    progress = tqdm(loader, desc="measuring", unit="image", disable=not main_process)
-    inference_on_dataset(GuardedComparison(setup.comparison), progress, evaluator)
+    comparison, turns = GuardedComparison(setup.comparison), Turns(range(len(rest)), "evaluate")
+    total = {"total": len(records), "initial": len(finished), "desc": "measuring", "unit": "image"}
+    with writer, torch.no_grad(), tqdm(disable=not main_process, **total) as progress:
+        if main_process:
+            writer.put_run({"methods": setup.methods, "class_names": list(names)})
+        for place in turns:
+            entry = inputs[place]
+            evaluator.process([entry], comparison([entry]))
+            # Of all processes together; they are about as far as this one.
+            progress.update(len(finished) + turns.taken - progress.n)
+    evaluator.evaluate()
     if main_process:
         report = check_sanity(setup, evaluator) if args.sanity else None
         write_results(setup, evaluator, command, report)
 
 
-def read_finished(store: ResultStore, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
-    """Stored results of finished images; those without all that the page shows are measured again."""
-    broken = cut_short(store.examples)
-    whole = [image_id for number, image_id in enumerate(dict.fromkeys(image_ids)) if number not in broken]
-    read = ((image_id, store.images.read(image_id)) for image_id in whole)
-    return {image_id: result for image_id, result in read if result is not None}
+def read_finished(output: str, image_ids: Sequence[int | str]) -> dict[int | str, dict]:
+    """Stored results of finished images, those of a longer run left out."""
+    stored = RunFolder(output).documents(RESULTS)
+    return {image_id: stored[image_key(image_id)] for image_id in image_ids if image_key(image_id) in stored}
 
 
 def check_sanity(setup: MeasuredRun, evaluator: ExplanationEvaluator) -> SanityReport:
@@ -135,8 +140,9 @@ def write_results(
     write_text(output / "pairs.csv", pairs_csv(results, methods, metrics))
     for name, curve in summary["curves"].items():
         draw_curves(output / curve_file(name), name, curve)
-    store = ResultStore(output)
-    sections = example_sections(results, evaluator.numbers, store.examples, methods, metrics, names)
+    with RunReader(output) as reader:
+        crops = partial(reader.document, EXAMPLES)
+        sections = example_sections(results, evaluator.numbers, crops, methods, metrics, names)
     notes = [command, *format_counts(counts).splitlines(), *format_dropped(summary)]
     charts, verdicts = {}, []
     if sanity is not None:
@@ -168,18 +174,6 @@ def measure_in_process(args: argparse.Namespace, command: str) -> None:
     measure(MeasuredRun(args), command)
 
 
-def wrong_processes(args: argparse.Namespace, device: str) -> str | None:
-    """What is wrong with the numbers of processes, GPUs and machines for this device; None if nothing is."""
-    if device == "cpu":
-        if args.num_machines > 1:
-            return f"--num-machines must be 1 on the CPU; got {args.num_machines}: give --num-processes on one machine"
-        if args.num_gpus > 1:
-            return f"--num-gpus must be at most 1 on the CPU; got {args.num_gpus}: give --num-processes {args.num_gpus}"
-    elif args.num_gpus < 1:
-        return f"--num-gpus must be at least 1; got {args.num_gpus}: give MODEL.DEVICE cpu at the end to do without"
-    return wrong_machines(args)
-
-
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     return measuring_argument_parser(__doc__)
@@ -196,24 +190,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup = MeasuredRun(args)
     try:
         # What is wrong shows here, before processes start.
-        if wrong := wrong_processes(args, setup.config.device):
-            parser.error(wrong)
+        try:
+            plan = process_plan(args, setup.config.device)
+        except WrongOptionError as error:
+            parser.error(str(error))
         _ = setup.records  # which the account is of
         tell(setup.account, args.strict)
         settings, _, _ = {**setup.settings(), "version": __version__}, setup.comparison, setup.measuring
-        if args.machine_rank == 0:
-            ResultStore(output).start(settings, args.resume, setup.files(), RESULTS)
+        if plan.is_first:
+            run = RunFolder(output)
+            run.start(settings, args.resume or is_restart(), setup.files(), WRITTEN)
+            for line in run.set_aside:
+                print(line)
             (output / "metrics.json").unlink(missing_ok=True)
-        use_gpus = setup.config.device != "cpu"
-        if use_gpus and args.num_gpus * args.num_machines > 1:
-            shared = (args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
-            launch(measure_in_process, *shared, args=(args, command), timeout=datetime.timedelta(days=7))
-        elif args.num_processes > 1:
-            launch_on_cpu(measure_in_process, args.num_processes, (args, command))
-        else:
+        if plan.is_alone:
             measure(setup, command)
-    except (ValueError, ImportError, OSError) as error:
+        else:
+            plan.run(measure_in_process, (args, command))
+    except (ValueError, ImportError, OSError, ProcessEndedError) as error:
         return failure(error)
-    if args.machine_rank:
+    if not plan.is_first:
         return 0
     return 1 if json.loads((output / "metrics.json").read_text(encoding="utf-8"))["failures"] else 0

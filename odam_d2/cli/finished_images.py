@@ -2,84 +2,79 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from detectron2.utils import comm
+from torch import nn
+
 from .. import __version__
-from ..evaluation.runs.store import ResultStore
 from ..loading import DetectorConfig
-from ..model_zoo.addresses import weights_checksum
+from ..store import ImageRow, RunFolder
 from ..utils.files import file_checksum, remove_unfinished
 from ..utils.words import printable
 
-FOLDER = "resume"  # below --output, beside the folders of images
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What is known of a finished image.
-
-    Attributes:
-        boxes: how many were explained.
-        remarks: what reading it did that its owner may not expect.
-    """
-
-    boxes: int
-    remarks: list[str]
-
 
 class FinishedImages:
-    """The report's entry of each image whose files are written.
+    """The images of a run whose files are written.
 
     Args:
         output: folder of the run.
+
+    Attributes:
+        folders: after :meth:`know`, name of each image's folder -> the image.
     """
 
     def __init__(self, output: str | os.PathLike):
         self.output = Path(output)
-        self.store = ResultStore(self.output / FOLDER)
+        self.folders: Mapping[str, Path] = {}
+        self._names: dict[str, str] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._numbers: dict[str, int] = {}
 
-    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> None:
-        """Makes the folder ready: for going on, or else without old entries.
+    def start(self, settings: Mapping[str, Any], resume: bool, folders: Mapping[str, Path]) -> list[str]:
+        """Makes the folder ready: for going on, or else without old rows. One process does it, before all others.
 
         Args:
             settings: whatever an image's files depend on, as JSON can hold it.
             resume: go on with the images that are finished.
             folders: name of each image's folder -> the image.
 
+        Returns:
+            A sentence for each file of rows that can't be read, whose images are explained again.
+
         Raises:
             ValueError: if those were made with other settings, or of other files.
         """
-        for folder in (self.output, *(self.output / name for name in folders)):
+        for folder in (self.output / name for name in folders):
             remove_unfinished(folder)
-        self.store.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
+        run = RunFolder(self.output)
+        run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
+        return run.set_aside
 
-    def keep(self, folder: str, entry: Mapping[str, Any], written: Sequence[str], remarks: Sequence[str] = ()) -> None:
-        """Keeps the entry of an image, and remarks, once its files are written: `written` in its folder."""
-        about = {"boxes": len(entry["detections"]), "written": list(written), "remarks": list(remarks)}
-        self.store.images.write(folder, {**about, "entry": entry})
-
-    def find(self, folder: str) -> Finished | None:
-        """What is known of an image that is finished; None if it isn't, or its files are gone."""
-        kept = self.store.images.read(folder)
-        if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
-            return None
-        return Finished(kept["boxes"], kept["remarks"])
-
-    def entries(self, names: Mapping[str, str], failed: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Entries of the report, read one at a time: a long run's don't fit into memory.
+    def know(self, folders: Mapping[str, Path]) -> None:
+        """Reads what is finished; the same in all processes, which call this together.
 
         Args:
-            names: folder of each image -> what the report calls it, in the report's order.
-            failed: entries of those that could not be explained, likewise.
+            folders: see :meth:`start`; those of the main process count.
         """
-        for folder, name in names.items():
-            if folder in failed:
-                yield failed[folder]
-            else:
-                yield {**self.store.images.read(folder)["entry"], "name": name}
+        # Read by one of them, before any writes.
+        facts = RunFolder(self.output).finished() if comm.is_main_process() else {}
+        self.folders, self._facts = comm.all_gather((folders, facts))[0]
+        self._names = names_in_report(self.folders)
+        self._numbers = {name: number for number, name in enumerate(self.folders)}
+
+    def row(self, folder: str, **values: Any) -> ImageRow:
+        """The row of an image; `values` are further attributes of :class:`ImageRow`."""
+        return ImageRow(self._numbers[folder], folder, self._names[folder], str(self.folders[folder]), **values)
+
+    def find(self, folder: str) -> dict[str, Any] | None:
+        """Facts on an image that is finished; None if it isn't, or its files are gone."""
+        kept = self._facts.get(folder)
+        if kept is None or not all((self.output / folder / name).is_file() for name in kept["written"]):
+            return None
+        return kept
 
 
 def _told_apart(path: Path) -> str:
@@ -91,12 +86,16 @@ def _told_apart(path: Path) -> str:
 
 
 def settings_of(
-    args: argparse.Namespace, config: DetectorConfig, options: Mapping[str, Any], class_names: Sequence[str]
+    args: argparse.Namespace,
+    config: DetectorConfig,
+    model: nn.Module,
+    options: Mapping[str, Any],
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     """Everything that an image's files depend on, but the image: runs with others can't be mixed."""
     return {
         "config": config.text(),
-        "weights": weights_checksum(config.weights),
+        "weights": config.weights_fingerprint(model),
         "annotations": file_checksum(args.annotations) if args.annotations else None,
         "imports": [file_checksum(name) if os.path.isfile(name) else name for name in args.imports],
         "config_hooks": args.config_hooks,

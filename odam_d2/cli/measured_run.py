@@ -1,37 +1,20 @@
 """What ``odam evaluate`` works with, built from its command line: the detector, methods, images and metrics."""
 
 import argparse
-import hashlib
 import inspect
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import torch
-from detectron2.data import MetadataCatalog
-
-from ..data.account import Account
-from ..data.coco import CocoFile
-from ..data.inputs import ImageInputs
-from ..data.records import records_from_dataset
 from ..evaluation import METRICS, Measuring
 from ..evaluation.metrics.candidates import object_scorer
 from ..evaluation.runs.timing import TimedComparison
 from ..explain import METHODS, MethodComparison
-from ..loading import DetectorConfig
-from ..model_zoo.addresses import weights_checksum
 from ..modeling import inference_copy
-from ..modeling.num_classes import count_classes
-from ..utils.files import file_checksum
 from .annotated import add_strict
 from .arguments import (
     add_config,
-    add_machines,
     add_output_folder,
+    add_processes,
     add_seed,
     command_parser,
     count,
@@ -39,7 +22,7 @@ from .arguments import (
     overlap,
     share,
 )
-from .config import read_run_config
+from .data_run import DataRun
 
 # Measured on request only: it changes from run to run and makes a run longer.
 ON_REQUEST = ("runtime",)
@@ -80,29 +63,16 @@ def measuring_argument_parser(description: str | None = None) -> argparse.Argume
     add_seed(parser, "noise, masks and error bars")
     add_output_folder(parser)
     add("--resume", action="store_true", help="keep the finished images in --output and measure the others")
-    add("--num-processes", type=count, default=1, metavar="N",
-        help="processes on the CPU, one core each; results do not depend on their number (default: 1)")  # fmt: skip
-    add_machines(parser)
+    add_processes(parser)
     return parser
 
 
-@dataclass
-class MeasuredRun:
+class MeasuredRun(DataRun):
     """What a run works with; every process builds its own from the command line.
 
     Raises:
         ValueError: by the first attribute that can't be made.
     """
-
-    args: argparse.Namespace
-
-    @cached_property
-    def config(self) -> DetectorConfig:
-        """The detector's config."""
-        config = read_run_config(self.args, self.args.score_threshold, self.args.max_detections)
-        if torch.cuda.is_available() and self.args.num_processes > 1:
-            config.device = "cpu"
-        return config
 
     @cached_property
     def methods(self) -> dict[str, dict[str, Any]]:
@@ -119,15 +89,6 @@ class MeasuredRun:
         return chosen
 
     @cached_property
-    def model(self) -> torch.nn.Module:
-        """The detector with its weights."""
-        if self.config.device == "cpu":  # sums depend on how many threads share them; processes share images
-            torch.set_num_threads(1)
-        model = self.config.build()
-        self.config.load_weights(model)
-        return model
-
-    @cached_property
     def comparison(self) -> MethodComparison:
         """The explainers; they also measure time if the metric runtime is wanted."""
         try:
@@ -135,49 +96,6 @@ class MeasuredRun:
         except TypeError as error:
             raise ValueError(str(error)) from error
         return TimedComparison.of(comparison) if "runtime" in self.args.metrics else comparison
-
-    @cached_property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names by the detector's numbers, or None where they aren't known."""
-        return self.config.class_names(self.model)
-
-    @cached_property
-    def shown_names(self) -> tuple[str, ...]:
-        """Class names for tables and pages: `class_names`, or else those of the data set."""
-        if self.class_names is not None or not self.records:
-            return self.class_names or ()
-        if self.args.dataset:
-            return tuple(MetadataCatalog.get(self.args.dataset).get("thing_classes") or ())
-        return self.coco.class_names
-
-    @cached_property
-    def num_classes(self) -> int:
-        """Number of the detector's classes."""
-        number = count_classes(self.model)
-        if number is None:
-            kind = self.config.architecture
-            raise ValueError(
-                f"`--config-file` must be of a detector that tells classes apart; got a {kind}, whose regions are of "
-                "no class: measure a detector that reads them"
-            )
-        return number
-
-    @cached_property
-    def coco(self) -> CocoFile:
-        """The file that --annotations names."""
-        return CocoFile(self.args.annotations, self.class_names, self.num_classes, self.args.images)
-
-    @cached_property
-    def account(self) -> Account:
-        """What becomes of the annotations; whole when `records` are read."""
-        return Account(self.args.dataset) if self.args.dataset else self.coco.account
-
-    @cached_property
-    def records(self) -> list[dict]:
-        """Records of the whole data set."""
-        if self.args.dataset:
-            return records_from_dataset(self.args.dataset, self.class_names, self.num_classes, self.account)
-        return self.coco.known_records()
 
     @cached_property
     def measuring(self) -> Measuring:
@@ -198,34 +116,7 @@ class MeasuredRun:
             tuple(args.metrics), args.iou_threshold, args.attribute, score, args.seed, explain=self.comparison
         )
 
-    def inputs(self, records: Sequence[dict]) -> ImageInputs:
-        """The detector's inputs for some records."""
-        return ImageInputs(records, self.config.make_input())
-
     def settings(self) -> dict[str, Any]:
         """Everything that results depend on, but not the number of images: a run can be made longer."""
-        kept = ("image_id", "height", "width", "annotations")
-        records = json.dumps([[record.get(key) for key in kept] for record in self.records], default=str)
-        return {
-            "config": self.config.text(),
-            "weights": weights_checksum(self.config.weights),
-            "annotations": hashlib.sha256(records.encode("utf-8")).hexdigest(),
-            "imports": [file_checksum(name) if os.path.isfile(name) else name for name in self.args.imports],
-            "config_hooks": self.args.config_hooks,
-            "class_names": list(self.class_names or ()),
-            "methods": self.methods,
-            **{name: getattr(self.args, name) for name in ("metrics", "attribute", "iou_threshold", "seed", "amp")},
-        }
-
-    def files(self) -> dict[Any, str]:
-        """Image id -> name and size of its file, without the folder --images: a run may be resumed elsewhere."""
-        return {record["image_id"]: _file(record["file_name"], self.args.images) for record in self.records}
-
-
-def _file(path: str, folder: str | None) -> str:
-    file = Path(path)
-    name = file.name if folder is None or not file.is_relative_to(folder) else file.relative_to(folder).as_posix()
-    try:
-        return f"{name} ({file.stat().st_size} bytes)"
-    except OSError:
-        return f"{name} (missing)"
+        kept = ("metrics", "attribute", "iou_threshold", "seed", "amp")
+        return {**super().settings(), "methods": self.methods, **{name: getattr(self.args, name) for name in kept}}

@@ -52,10 +52,10 @@ from ..evaluation.nms_tuning.tuning import (
     score_best_choice,
     score_settings,
 )
-from ..evaluation.runs.store import ResultStore
 from ..loading import DetectorConfig
 from ..model_zoo.addresses import weights_checksum
 from ..modeling.num_classes import count_classes
+from ..store import RunFolder
 from ..utils.clock import now
 from ..utils.files import remove_unfinished, write_json, write_text
 from ..utils.untyped import UntypedModule
@@ -275,7 +275,7 @@ def read_thresholds(path: str) -> dict[str, dict[str, float]]:
 def find_candidates(setup: Setup) -> list[Candidates]:
     """Candidates of every image: stored ones, or else the detector's, which are stored."""
     args = setup.args
-    store, run_store = CandidateStore(Path(args.output) / "candidates"), ResultStore(args.output)
+    store, run_store = CandidateStore(Path(args.output) / "candidates"), RunFolder(args.output)
     if not (args.resume and run_store.settings.is_file()):
         store.clear()
     remove_unfinished(store.folder)

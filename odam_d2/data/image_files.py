@@ -19,6 +19,8 @@ DRAWINGS = {
     "metrics.json": ("curve_*.png", "sanity.png"),
     "grid.json": ("tune.png",),
 }
+# Images of a report, as ends of their paths; they lie in the folder of a run, beside its store.
+_OF_REPORT = re.compile(r"report/(images|thumbs)/([0-9a-f]{2})/\2[0-9a-f]{18}\.jpg")
 
 _DROPPING = "left behind by a system or a program"
 _OUR_DRAWING = "drawn by an earlier run"
@@ -179,6 +181,9 @@ class _Judge:
 
     def _is_ours(self, file: Path) -> bool:
         if self.output is not None and _lies_in(file, self.output):
+            return True
+        end = "/".join(file.parts[-4:])
+        if _OF_REPORT.fullmatch(end) and (file.parents[3] / "store" / "settings.json").is_file():
             return True
         return any(
             (file.parent / beside).is_file()

@@ -15,7 +15,6 @@ from .metrics.sanity import sanity_checks
 from .runs.evaluator import ExplanationEvaluator
 from .runs.measuring import Measuring
 from .runs.paired import paired_differences
-from .runs.store import ResultStore
 
 __all__ = [
     "METRICS",
@@ -24,7 +23,6 @@ __all__ = [
     "ExplanationEvaluator",
     "Measuring",
     "Metric",
-    "ResultStore",
     "TrueObjects",
     "bootstrap_interval",
     "crowd_table",

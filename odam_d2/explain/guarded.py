@@ -19,6 +19,7 @@ from torch import nn
 
 from ..modeling.instance_wise import why_norm_not_fixed
 from ..structures import DetectionTrace
+from ..utils.devices import device_of
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
 from .adoption import adopted
@@ -110,7 +111,7 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             return []
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.autocast(next(self.model.parameters()).device.type, enabled=False))
+            stack.enter_context(torch.autocast(device_of(self.model).type, enabled=False))
             stack.enter_context(model_lock(self.model))
             stack.enter_context(_evaluating(self.model))
             _check_independent(self.model)

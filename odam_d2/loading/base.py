@@ -14,6 +14,7 @@ from ..data.dataset_names import dataset_names
 from ..data.inputs import InputMaker
 from ..explain import Explainer, MethodComparison, build_explainer, comparison_from_config, explainer_options
 from ..meta_arch.padded import with_padding
+from ..model_zoo.addresses import weights_checksum
 from ..modeling.class_names import known_class_names, name_keypoints
 from ..modeling.num_classes import count_classes
 from ..postprocess import require_heeded
@@ -143,6 +144,15 @@ class DetectorConfig(ABC):
         self.require_weights()
         fetch_weights(self.weights, self.weights_key)
         load_checkpoint_strictly(model, self.weights)
+
+    def weights_fingerprint(self, model: nn.Module) -> str:
+        """What tells the detector's weights from others, wherever they lie.
+
+        Args:
+            model: the detector with its weights.
+        """
+        del model
+        return weights_checksum(self.weights)
 
     def require_weights(self) -> None:
         """Raises ValueError where no weights are named."""

@@ -20,12 +20,14 @@ from torch import nn
 from ..config import odam_node, use_traced_architectures
 from ..data.inputs import InputMaker
 from ..data.mapper import input_maker, mapper_format
+from ..meta_arch.callable import CallableDetector
 from ..meta_arch.fcos import OdamFCOS
 from ..meta_arch.rcnn import OdamRCNN
 from ..meta_arch.retinanet import OdamRetinaNet
 from ..meta_arch.training import training_arguments
 from ..postprocess import ONE_STAGE, TWO_STAGE, odam_nms_arguments
 from ..utils.compiled import is_compiled
+from ..utils.packed import state_checksum
 from ..utils.untyped import UntypedModule
 from .base import DetectorConfig
 from .limits import limit_detector, most_detections
@@ -173,6 +175,23 @@ class LazyDetectorConfig(DetectorConfig):
         node = copy.deepcopy(node)
         node.num_workers = 0
         return chain.from_iterable(instantiate(node)), mapper_format(self.node, "train")
+
+    def load_weights(self, model: nn.Module) -> None:
+        """See :class:`DetectorConfig`; a ``CallableDetector`` may come with weights, and the config name none."""
+        if self.weights or not self._brings_weights():
+            super().load_weights(model)
+
+    def weights_fingerprint(self, model: nn.Module) -> str:
+        """See :class:`DetectorConfig`."""
+        return super().weights_fingerprint(model) if self.weights else state_checksum(model.state_dict())
+
+    def require_weights(self) -> None:
+        """See :class:`DetectorConfig`; of a ``CallableDetector`` it is not known how it gets its weights."""
+        if not self._brings_weights():
+            super().require_weights()
+
+    def _brings_weights(self) -> bool:
+        return isinstance(self.node.model, DictConfig) and _is_a(self.node.model.get("_target_"), CallableDetector)
 
     def weights_option(self) -> str:
         """See :class:`DetectorConfig`."""

@@ -5,26 +5,26 @@ Shape letters: D detections over the batch, N images, R detections of an image, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..explain.engines.autograd import find_layer
 from ..explain.engines.norm_gradients import contiguous_norm_gradients
 from ..modeling.callable import fitting_predictions
-from ..modeling.graph_cut import find_cut, guard_roots, reached
+from ..modeling.graph_cut import find_cut, reached
 from ..modeling.graph_modes import PartsAsCopies
 from ..modeling.leaves import Leaves, find_backbone, graph_in_place, leaves_at
 from ..modeling.overheard import Call, overhearing
 from ..modeling.provenance import given_boxes, given_results, image_index_of, input_frame_boxes, write_scores
-from ..modeling.results import read_others, read_results, without_graph
-from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
+from ..modeling.results import read_others, read_results
+from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
+from .own_graph import OwnGraph, OwnPass, as_results, sizes_of_input
 
 
 class GraphDetector(nn.Module):
@@ -101,11 +101,10 @@ class GraphDetector(nn.Module):
         if self.model.training:
             raise RuntimeError("the detector must be in eval mode to be traced; got training mode: call model.eval()")
         own = self.run(batched_inputs)
-        kept, outputs = own.kept, own.outputs
-        said = read_results(outputs, len(batched_inputs))
-        image_sizes = own.image_sizes
+        kept, image_sizes = own.kept, own.image_sizes
+        said = self.read(own.outputs, batched_inputs)
         output_sizes = [(int(one.image_size[0]), int(one.image_size[1])) for one in said]
-        results = [without_graph(one) for one in said]
+        results = as_results(said)
         device = next(iter(kept.maps.values())).device
         if instances is None:
             rows = [torch.arange(len(result), device=device) for result in results]
@@ -126,7 +125,7 @@ class GraphDetector(nn.Module):
         trace = DetectionTrace(
             instances=results,
             features={name: leaf.detach() for name, leaf in maps.items()},
-            strides={name: self.stride(name, leaf, padded_size) for name, leaf in maps.items()},
+            strides={name: self.stride_of(name, leaf, padded_size) for name, leaf in maps.items()},
             image_index=index,
             level_index=torch.arange(len(maps), device=device).expand(len(index), len(maps)),
             references=boxes,
@@ -139,7 +138,7 @@ class GraphDetector(nn.Module):
             output_sizes=output_sizes,
             head=OwnGraph(self, batched_inputs, said, rows, maps, image_sizes),
             compute_features=self._refuse_another_layer,
-            others=read_others(outputs, len(batched_inputs)),
+            others=self.read_others(own.outputs, len(batched_inputs)),
         )
         if instances is not None:
             scores = [one.scores.detach()[row] for one, row in zip(said, rows, strict=True)]
@@ -156,8 +155,26 @@ class GraphDetector(nn.Module):
             stack.enter_context(graph_in_place())
             for mode in self.modes(leaves):
                 stack.enter_context(mode)
-            model, heard = stack.enter_context(overhearing(self.model, self.heard))
-            outputs = model(batched_inputs)
+            outputs, heard = self.detect(batched_inputs)
+        self.check_leaves(kept, sources)
+        kept.given.clear()  # memory as large as the maps
+        return OwnPass(kept, outputs, heard, *self.input_sizes(batched_inputs, heard, kept))
+
+    def detect(self, batched_inputs: list[dict]) -> tuple[Any, Mapping[str, list[Call]]]:
+        """What the detector gives, and the calls of what is to be overheard in it."""
+        with overhearing(self.model, self.heard) as (model, heard):
+            return model(batched_inputs), heard
+
+    def read(self, outputs: Any, batched_inputs: list[dict]) -> list[Instances]:
+        """N Instances in the original frame from what the detector gave, with their graph."""
+        return read_results(outputs, len(batched_inputs))
+
+    def read_others(self, outputs: Any, num_images: int) -> list[dict[str, Any]]:
+        """N dicts of what the detector gave beside its instances."""
+        return read_others(outputs, num_images)
+
+    def check_leaves(self, kept: Leaves, sources: Mapping[str, Any]) -> None:
+        """Raises ValueError where the sources did not run once, or gave no maps."""
         what = "`backbone`" if self.layers is None else "`layers`"
         if any(kept.calls.get(name, 0) != 1 for name in sources):
             raise ValueError(
@@ -166,9 +183,15 @@ class GraphDetector(nn.Module):
             )
         if not kept.maps:
             raise ValueError(
-                f"{what} must give ({len(batched_inputs)}, C, H, W) maps; got none: name `layers` of a GraphDetector"
+                f"{what} must give ({kept.num_images}, C, H, W) maps; got none: name `layers` of a GraphDetector"
             )
-        return OwnPass(kept, outputs, heard, *_input_sizes(batched_inputs, heard, kept.padded_size))
+
+    def input_sizes(
+        self, batched_inputs: list[dict], heard: Mapping[str, list[Call]], kept: Leaves
+    ) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+        """N times (h, w) of the model input without padding, and (h, w) with it: of what the network saw."""
+        # What goes into a named layer need not be the image.
+        return sizes_of_input(batched_inputs, heard, kept.padded_size if self.layers is None else None)
 
     def modes(self, leaves: Leaves) -> list[AbstractContextManager]:
         """In what modes the detector runs, so that it leaves a graph from the leaves on."""
@@ -184,11 +207,11 @@ class GraphDetector(nn.Module):
         del model
         return []
 
-    def stride(self, name: str, leaf: Tensor, padded_size: tuple[int, int]) -> float:
+    def stride_of(self, name: str, leaf: Tensor, padded_size: tuple[int, int]) -> float:
         """Pixels of ``image`` per cell of a map."""
         plain = name.split("[")[0]
         if self.layers is not None:
-            return self.layers[plain if plain in self.layers else next(p for p in self.layers if plain.startswith(p))]
+            return next(stride for path, stride in self.layers.items() if f"{plain}.".startswith(f"{path}."))
         describe = getattr(find_backbone(self.model), "output_shape", None)
         shapes = describe() if callable(describe) else {}
         if isinstance(shapes, Mapping) and plain in shapes and shapes[plain].stride:
@@ -199,127 +222,26 @@ class GraphDetector(nn.Module):
                 return float(2**power)
         return padded_size[0] / leaf.shape[-2]
 
+    def why_cut(
+        self, name: str, predictions: Predictions, maps: Mapping[str, Tensor], batched_inputs: list[dict]
+    ) -> str:
+        """What the error says where there is no graph to any map.
+
+        Args:
+            name: ``scores``, ``boxes`` or ``logits``, which lack it.
+            predictions: of the traced detections.
+            maps: name -> leaf.
+            batched_inputs: the images.
+        """
+        del predictions
+        cut = find_cut(self.model, self.sources, batched_inputs)
+        return (
+            f"{name} of {type(self.model).__name__} must have a graph back to its maps {list(maps)}; it is cut {cut}: "
+            "take no_grad or detach out there, or use method='drise', which needs no graph"
+        )
+
     def _refuse_another_layer(self) -> dict[str, Tensor]:
         raise ValueError(
             f"`layer` of the explainer must be None for {type(self.model).__name__}, which is explained by its own "
             "graph: name `layers`, each with its stride, of a GraphDetector"
         )
-
-
-@dataclass(frozen=True)
-class OwnPass:
-    """A detector's own pass.
-
-    Attributes:
-        kept: the maps.
-        outputs: what the detector gave.
-        heard: name -> the calls of a method of the detector's.
-        image_sizes: N times (h, w) of the model input without padding, as the network saw it.
-        padded_size: (h, w) of the batch with padding.
-    """
-
-    kept: Leaves
-    outputs: Any
-    heard: Mapping[str, list[Call]]
-    image_sizes: list[tuple[int, int]]
-    padded_size: tuple[int, int]
-
-
-class OwnGraph:
-    """Hands over the graph of the detector's own pass.
-
-    Attributes:
-        detector: whose trace it is.
-        batched_inputs: the images.
-        said: N Instances with the graph.
-        rows: N times (r,) int64, which of an image's detections were traced.
-        maps: name -> (N, C, H, W) leaves of the graph.
-        image_sizes: N times (h, w) of the model input.
-    """
-
-    def __init__(
-        self,
-        detector: GraphDetector,
-        batched_inputs: list[dict],
-        said: Any,
-        rows: list[Tensor],
-        maps: dict[str, Tensor],
-        image_sizes: list[tuple[int, int]],
-    ):
-        self.detector = detector
-        self.image_sizes = image_sizes
-        self.batched_inputs = batched_inputs
-        self.said = said
-        self.rows = rows
-        self.maps = maps
-        self.guarded = False
-
-    def recorded(self, attributes: Collection[str]) -> tuple[list[Tensor], Predictions]:
-        """The leaves, in the order of the trace's levels, and the traced predictions with their graph.
-
-        Raises:
-            ValueError: if what the attributes read has no graph to any map; says where it is cut.
-        """
-        predictions = self._predictions(self.said)
-        asked = {"boxes": predictions.boxes} if set(attributes) & {*SIDES, *CORNERS} else {}
-        asked |= {"scores": predictions.scores} if "score" in attributes else {}
-        asked |= {"logits": predictions.logits} if "logit" in attributes else {}
-        for name, values in asked.items():
-            if len(values) and not reached([values], self.maps):
-                cut = find_cut(self.detector.model, self.detector.sources, self.batched_inputs)
-                raise ValueError(
-                    f"{name} of {type(self.detector.model).__name__} must have a graph back to its maps "
-                    f"{list(self.maps)}; it is cut {cut}: take no_grad or detach out there, or use method='drise', "
-                    "which needs no graph"
-                )
-        if not self.guarded:
-            guard_roots([predictions.scores, predictions.logits, predictions.boxes])
-            self.guarded = True
-        return list(self.maps.values()), predictions
-
-    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
-        """Runs the detector again from (N, C, H, W) maps on, with a graph back to them."""
-        said = read_results(self.detector.run(self.batched_inputs, {**self.maps, **features}).outputs, len(self.said))
-        for number, (one, before) in enumerate(zip(said, self.said, strict=True)):
-            if not torch.equal(one.pred_classes, before.pred_classes):
-                raise RuntimeError(
-                    f"the detector must say the same when it is asked twice; got {len(before)} detections for image "
-                    f"{number}, then {len(one)} others: switch off what is random in it"
-                )
-        return self._predictions(said)
-
-    def _predictions(self, said: Any) -> Predictions:
-        scores, boxes = [], []
-        for one, row, (height, width) in zip(said, self.rows, self.image_sizes, strict=True):
-            scores.append(one.scores[row])
-            scale = [width / one.image_size[1], height / one.image_size[0]] * 2
-            boxes.append(one.pred_boxes.tensor[row] * one.pred_boxes.tensor.new_tensor(scale))
-        together = torch.cat(scores)
-        # Where there are no logits, nobody may take anything for them.
-        return Predictions(together, torch.full_like(together, float("nan")), torch.cat(boxes))
-
-
-def _input_sizes(
-    batched_inputs: list[dict], heard: Mapping[str, list[Call]], padded_size: tuple[int, int] | None
-) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """N times (h, w) of the model input without padding, and (h, w) with it: of what the network saw.
-
-    A detector may resize its images inside; its ``preprocess_image`` says to what.
-    """
-    given = [(int(x["image"].shape[-2]), int(x["image"].shape[-1])) for x in batched_inputs]
-    for call in heard.get("preprocess_image", ()):
-        results = call.result if isinstance(call.result, list | tuple) else [call.result]
-        for images in results:
-            if isinstance(images, ImageList) and len(images) == len(given):
-                sizes = [(int(h), int(w)) for h, w in images.image_sizes]
-                return sizes, padded_size or (int(images.tensor.shape[-2]), int(images.tensor.shape[-1]))
-    largest = max(height for height, _ in given), max(width for _, width in given)
-    padded_size = padded_size or largest
-    if any(padded < size for padded, size in zip(padded_size, largest, strict=True)):
-        if len(set(given)) > 1:
-            raise ValueError(
-                f"images of a batch must have one size where the detector resizes them inside; got {given} for a "
-                f"network that sees {padded_size}: explain one image at a time"
-            )
-        return [padded_size] * len(given), padded_size
-    return given, padded_size

@@ -14,6 +14,7 @@ from ..data.augmentations import Padding
 from ..explain.adoption import as_traced
 from ..modeling.provenance import given_boxes, given_results
 from ..structures import DetectionTrace
+from ..utils.devices import device_of
 from ..utils.untyped import UntypedModule
 from .views import same_state
 
@@ -63,7 +64,7 @@ class PaddedDetector(nn.Module):
         without, so that all else in the trace is as it would be.
         """
         contents, originals, given = _contents(batched_inputs), _originals(batched_inputs), None
-        device = next(self.parameters()).device
+        device = device_of(self)
         if instances is not None:
             padded_size = (self.padding.height, self.padding.width)
             boxes, classes = given_boxes(instances, contents, originals, None, device)

@@ -25,7 +25,8 @@ from ..modeling.query_rules import QueryRule, SaidByQueries, best_query, find_ru
 from ..modeling.results import read_others, read_results, without_graph
 from ..structures import DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
-from .graph import GraphDetector, OwnGraph, OwnPass
+from .graph import GraphDetector
+from .own_graph import OwnGraph, OwnPass
 
 
 def why_no_queries(model: UntypedModule) -> str | None:
@@ -142,7 +143,7 @@ class QueryDetector(GraphDetector):
         trace = DetectionTrace(
             instances=results,
             features={name: leaf.detach() for name, leaf in maps.items()},
-            strides={name: self.stride(name, leaf, own.padded_size) for name, leaf in maps.items()},
+            strides={name: self.stride_of(name, leaf, own.padded_size) for name, leaf in maps.items()},
             image_index=image_index,
             level_index=torch.arange(len(maps), device=device).expand(len(queries), len(maps)),
             references=decoded[image_index, queries],

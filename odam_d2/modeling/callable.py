@@ -13,9 +13,50 @@ from .provenance import UnreachedBoxError
 
 # Frames that boxes can be in: pixels of the original image of ``height`` x ``width``, or of the ``image`` passed in.
 FRAMES = ("original", "input")
+# The field of Instances that carries (R,) logits, where `predict` gives them.
+LOGIT_FIELD = "odam_logits"
 _SHAPES = {"boxes": "(R, 4)", "scores": "(R,)", "classes": "(R,)", "logits": "(R,)"}
 
 Prediction = Mapping[str, Tensor]
+
+
+def layers_with_strides(
+    layer: str | None, stride: float | None, layers: Sequence[str] | None, strides: Sequence[float] | None
+) -> dict[str, float]:
+    """Paths of layers, each with its stride, from what a caller names: one, or several.
+
+    Raises:
+        ValueError: if it is neither one layer with its stride nor several different ones with a stride each.
+    """
+    if layer is not None and stride is not None and layers is strides is None:
+        argument, found = "stride", {layer: stride}
+    elif layers is not None and strides is not None and layer is stride is None:
+        argument, found = "strides", _paired(layers, strides)
+    else:
+        arguments = {"layer": layer, "stride": stride, "layers": layers, "strides": strides}
+        given = [name for name, value in arguments.items() if value is not None]
+        raise ValueError(
+            "`layer` and `stride` must be given, or `layers` and `strides` in their place; got "
+            f"{given or 'none of them'}: name the layers that predictions are made on, and pixels of `image` per cell"
+        )
+    for path, pixels in found.items():
+        if not 0 < pixels < float("inf"):
+            raise ValueError(
+                f"`{argument}` must be a number > 0 for layer {path!r}; got {pixels}: give pixels of `image` per cell "
+                "of its map"
+            )
+    return found
+
+
+def _paired(layers: Sequence[str], strides: Sequence[float]) -> dict[str, float]:
+    if isinstance(layers, str) or not len(layers):
+        raise ValueError(f"`layers` must be a list of paths; got {layers!r}: name one or more modules")
+    if not isinstance(strides, Sequence) or len(strides) != len(layers):
+        got = f"{len(strides)} of them" if isinstance(strides, Sequence) else repr(strides)
+        raise ValueError(f"`strides` must be a list of {len(layers)} numbers, one a layer; got {got}: add the others")
+    if repeated := [path for number, path in enumerate(layers) if path in layers[:number]]:
+        raise ValueError(f"`layers` must be different modules; got {repeated} twice: name each once")
+    return dict(zip(layers, strides, strict=True))
 
 
 def read_predictions(
@@ -57,13 +98,29 @@ def read_predictions(
     return [{key: one[key] for key in keys} for one in predictions]
 
 
+def best_predictions(found: Mapping[str, Tensor], score_threshold: float, most: int) -> dict[str, Tensor]:
+    """Predictions of an image with at least a score, and of these the best so many, in the order in which they were.
+
+    Args:
+        found: what :func:`read_predictions` gave.
+        score_threshold: lowest score; of NaN, nothing is known, so that it stays.
+        most: how many at most; below 0 for all. Of equal scores the earlier stays.
+    """
+    scores = found["scores"].detach()
+    kept = (~(scores < score_threshold)).nonzero()[:, 0]
+    if 0 <= most < len(kept):
+        order = scores[kept].sort(descending=True, stable=True).indices
+        kept = kept[order[:most].sort().values]
+    return dict(found) if len(kept) == len(scores) else {key: value[kept] for key, value in found.items()}
+
+
 def predicted_results(
     found: Sequence[Prediction],
     frame: str,
     image_sizes: Sequence[tuple[int, int]],
     output_sizes: Sequence[tuple[int, int]],
 ) -> list[Instances]:
-    """Predictions of N images as Detectron2 gives them, in the original frame.
+    """Predictions of N images as Detectron2 gives them, in the original frame, with their graph.
 
     Args:
         found: what :func:`read_predictions` gave.
@@ -73,12 +130,13 @@ def predicted_results(
     """
     results = []
     for one, (in_h, in_w), (out_h, out_w) in zip(found, image_sizes, output_sizes, strict=True):
-        boxes = Boxes(one["boxes"].detach().float().clone())
+        boxes = one["boxes"].float()
         if frame == "input":
-            boxes.scale(out_w / in_w, out_h / in_h)
-        classes = one["classes"].detach().to(torch.int64)
-        scores = one["scores"].detach()
-        results.append(Instances((out_h, out_w), pred_boxes=boxes, scores=scores, pred_classes=classes))
+            boxes = boxes * boxes.new_tensor([out_w / in_w, out_h / in_h] * 2)
+        fields = {"pred_boxes": Boxes(boxes), "scores": one["scores"], "pred_classes": one["classes"].to(torch.int64)}
+        if "logits" in one:
+            fields[LOGIT_FIELD] = one["logits"]
+        results.append(Instances((out_h, out_w), **fields))
     return results
 
 

@@ -19,6 +19,9 @@ from .leaves import Leaves, leaves_at
 _CONSTANT = (DefaultAnchorGenerator, RotatedAnchorGenerator, RPN)
 
 
+# Backward passes of what puts several tensors together, as the levels of a detector's heads.
+_JOINTS = ("CatBackward", "StackBackward")
+
 # Backward passes of roots and powers, which make NaN of a gradient of zero where their argument is zero.
 _ROOTS = ("SqrtBackward", "RsqrtBackward", "PowBackward")
 
@@ -46,8 +49,30 @@ def guard_roots(tensors: Iterable[Tensor]) -> None:
         )
 
     for node in _nodes(tensors):
-        if node.name().startswith(_ROOTS):
+        if type(node).__name__.startswith(_ROOTS):
             node.register_hook(hook)
+
+
+def end_zeros(tensors: Iterable[Tensor]) -> None:
+    """Ends a gradient of zero where the graph of some tensors parts.
+
+    A prediction of a detector with several levels comes from one or two of them. Behind the place where the levels are
+    joined, autograd would take zeros through the heads of all others, at the price of their own gradients.
+    """
+
+    def hook(given: tuple[Tensor | None, ...], _taken: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        return tuple(None if one is None or _is_zero(one) else one for one in given)
+
+    for node in _nodes(tensors):
+        if type(node).__name__.startswith(_JOINTS):
+            node.register_hook(hook)
+
+
+def _is_zero(gradient: Tensor) -> bool:
+    try:
+        return not bool(gradient.abs().sum())
+    except RuntimeError:  # several gradients are computed at once, of which a single one can't be asked
+        return False
 
 
 def _nodes(tensors: Iterable[Tensor]) -> Iterator[Any]:

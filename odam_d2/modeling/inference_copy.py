@@ -10,6 +10,7 @@ from detectron2.modeling.roi_heads import ROIHeads
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ..utils.devices import device_of
 from .lookup_pooler import LookupROIPooler
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -43,7 +44,7 @@ def inference_copy(model: Model, boxes_only: bool = False) -> Model:
             for branch in {"mask_on", "keypoint_on"} & vars(module).keys():
                 setattr(module, branch, False)
         for name, child in list(module.named_children()):
-            if isinstance(child, ROIPooler) and next(quick.parameters()).device.type == "cpu":
+            if isinstance(child, ROIPooler) and device_of(quick).type == "cpu":
                 setattr(module, name, LookupROIPooler.of(child) or child)
     return quick.eval().to(memory_format=torch.channels_last)
 

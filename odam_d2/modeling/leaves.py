@@ -19,18 +19,27 @@ from ..utils.threads import in_this_thread
 class Leaves:
     """What the modules gave in one pass: named maps, and the size of what went into the first module.
 
+    Args:
+        num_images: N.
+        replacement: name -> (N, C, H, W) to be given in the place of a map; what is not named has a new leaf.
+
     Attributes:
         maps: name -> (N, C, H, W) leaf, in the order in which they came.
         padded_size: (h, w) of the first module's input, padding included; None where that is no tensor of images.
-        calls: how often each module ran.
+        given: name of each module that ran -> what it gave, each time.
     """
 
     def __init__(self, num_images: int, replacement: Mapping[str, Tensor] | None = None):
         self.num_images = num_images
-        self.replacement = replacement
+        self.replacement = replacement or {}
         self.maps: dict[str, Tensor] = {}
         self.padded_size: tuple[int, int] | None = None
-        self.calls: dict[str, int] = {}
+        self.given: dict[str, list[Any]] = {}
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often each module ran."""
+        return {name: len(outputs) for name, outputs in self.given.items()}
 
     def passed(self, module: nn.Module, output: Any) -> None:
         """What a module in front of these gave."""
@@ -54,8 +63,8 @@ class Leaves:
         names = [name] if times == 1 else [f"{name}[{number}]" for number in range(times)]
         for one, part in zip(names, parts, strict=True):
             # A leaf of its own memory: what follows may work in place.
-            leaf = part.clone().detach_().requires_grad_() if self.replacement is None else self.replacement[one]
-            self.maps[one] = leaf
+            leaf = self.replacement.get(one)
+            self.maps[one] = part.clone().detach_().requires_grad_() if leaf is None else leaf
         with torch.enable_grad():
             return torch.cat([self.maps[one] for one in names]) if times > 1 else self.maps[name].clone()
 
@@ -113,7 +122,7 @@ def leaves_at(modules: Mapping[str, nn.Module], leaves: Leaves, quiet: Iterable[
     def after(name: str) -> Callable[..., Any]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             torch.set_grad_enabled(modes.pop())
-            leaves.calls[name] = leaves.calls.get(name, 0) + 1
+            leaves.given.setdefault(name, []).append(output)
             return leaves.place(name, output)
 
         return hook

@@ -37,7 +37,7 @@ def pack(
     """
     before = _load_base(base) if base else {}
     packed = {key: _pack_one(value, before.get(key), levels, fewest) for key, value in state.items()}
-    return {FORM: 1, "base": base, "base_checksum": _checksum(before) if base else None, "weights": packed}
+    return {FORM: 1, "base": base, "base_checksum": state_checksum(before) if base else None, "weights": packed}
 
 
 def _pack_one(
@@ -71,7 +71,7 @@ def unpack(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     before: dict[str, torch.Tensor] = {}
     if content["base"]:
         before = _load_base(content["base"])
-        if _checksum(before) != content["base_checksum"]:
+        if state_checksum(before) != content["base_checksum"]:
             raise ValueError(
                 f"the base of packed weights must be as it was; {content['base']!r} has changed: pack them anew with "
                 "tools/research/bundle_weights.py"
@@ -93,9 +93,12 @@ def _load_base(address: str) -> dict[str, torch.Tensor]:
     return torch.load(PathManager.get_local_path(address), map_location="cpu", weights_only=True)["model"]
 
 
-def _checksum(state: Mapping[str, torch.Tensor]) -> str:
+def state_checksum(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names and values of a state, in their order."""
     found = hashlib.sha256()
     for key, value in state.items():
         found.update(key.encode("utf-8"))
-        found.update(value.contiguous().numpy().tobytes())
+        # A tensor of its own, for numpy has no bfloat16, and only memory without gaps is seen as bytes.
+        whole = torch.empty(value.numel(), dtype=value.dtype).copy_(value.detach().reshape(-1))
+        found.update(whole.view(torch.uint8).numpy().tobytes())
     return found.hexdigest()

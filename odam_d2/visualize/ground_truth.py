@@ -25,12 +25,14 @@ class Annotation:
         label: name of the class in the annotations.
         class_id: the detector's number of the class, -1 if the detector doesn't know it.
         crowd: whether it is no object to find: it stands for a group, or is marked with ``ignore``.
+        id: its id in the annotations; its place among the image's where it has none.
     """
 
     box: tuple[float, float, float, float]
     label: str
     class_id: int
     crowd: bool = False
+    id: int | str | None = None
 
 
 def annotations_of(record: dict, class_names: Sequence[str]) -> list[Annotation]:
@@ -41,11 +43,11 @@ def annotations_of(record: dict, class_names: Sequence[str]) -> list[Annotation]
         class_names: the name of each class, by its number.
     """
     found = []
-    for item in record["annotations"]:
+    for place, item in enumerate(record["annotations"]):
         reason, number = why_no_object(item), item["category_id"]
         if reason != "empty":
             label = item["category"] if number == UNKNOWN_CLASS else class_name(number, class_names)
-            found.append(Annotation(corners(item), label, number, crowd=reason is not None))
+            found.append(Annotation(corners(item), label, number, reason is not None, item.get("id", place)))
     return found
 
 

@@ -15,7 +15,7 @@ from ..data.images import ImageLike
 from ..structures import HeatMaps
 from ..utils.files import atomic_write, write_text
 from .pixels import fitting_rgb
-from .report import image_entry, render_report
+from .report.single import render_instances
 from .sheet import draw_sheet
 from .storage import known_names
 
@@ -134,14 +134,8 @@ class Explanation:
             raise ValueError(f"`path` must end in .html, .jpg or .png; got {os.fspath(path)!r}: choose one of these")
 
     def _page(self) -> str:
-        return render_report(
-            [image_entry(self._title, self._pixels, self._instances, self._class_names, rgb=True)],
-            self._instances.heatmaps.attributes,
-            title=self._title,
-            empty="No detections in this image.",
-            names=self._attributes,
-            single=True,
-        )
+        bgr = np.ascontiguousarray(self._pixels[:, :, ::-1])
+        return render_instances(bgr, self._instances, self._class_names, self._attributes, self._title)
 
     def _still(self, suffix: str) -> bytes:
         sheet = draw_sheet(self._pixels, self._instances, self._class_names, self._attributes)

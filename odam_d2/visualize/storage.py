@@ -69,18 +69,6 @@ def load_heatmaps(path: str | os.PathLike) -> Instances:
     )
 
 
-def load_class_names(path: str | os.PathLike) -> list[str]:
-    """The names that a file of :func:`save_heatmaps` has for classes, by their number, as far as its detections go.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file isn't one of ours, or of another format version.
-    """
-    arrays = _load(path)
-    known = dict(zip(arrays["classes"].tolist(), arrays["class_names"].tolist(), strict=True))
-    return [str(known.get(number, class_name(number, ()))) for number in range(max(known, default=-1) + 1)]
-
-
 def _load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         # Opened here: NumPy leaves a file open that it can't read.

@@ -9,11 +9,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
 from odam_d2 import model_zoo
+from odam_d2.cli import explain_run
 from odam_d2.data import register_coco
 from odam_d2.modeling.provenance import UnreachedBoxError
 from tests.cli.test_explain import TINY, ZOO_NAME, image, report_data, run_json
 from tests.helpers import load_command
-from tests.visualize.test_report import Page
+from tests.visualize.reports import Page
 
 NAME = "test_annotated"
 LEFT_OUT = "left out: 1 annotation, the box is not finite, e.g. annotation 1 of image 'a.png': [nan, 1, 2, 3]"
@@ -103,8 +104,7 @@ def test_a_box_that_no_prediction_stands_for_costs_no_other(folder, call, monkey
     content = json.loads((folder / "a.json").read_text())
     content["annotations"] += [{"id": k, "image_id": 0, "category_id": 1, "bbox": [k, 5, 20, 20]} for k in (11, 12, 13)]
     (folder / "a.json").write_text(json.dumps(content))
-    tool = load_command("explain")
-    build = tool.build_explainer
+    build = explain_run.build_explainer
 
     def picky(model, **options):
         explainer, original = build(model, **options), build(model, **options)
@@ -118,7 +118,7 @@ def test_a_box_that_no_prediction_stands_for_costs_no_other(folder, call, monkey
         explainer.__class__ = Picky
         return explainer
 
-    monkeypatch.setattr(tool, "build_explainer", picky)
+    monkeypatch.setattr(explain_run, "build_explainer", picky)
     options = ("--max-detections", "9", "--explain", "annotations")
     code, output, printed = call(*explain(folder, *options))
     assert code == 0 and run_json(output)["images"][0]["detections"] == 3

@@ -9,7 +9,17 @@ import pytest
 from odam_d2.cli import arguments
 from tests.helpers import load_command
 
-COMMANDS = ("explain", "compare", "evaluate", "summarize", "train", "tune-nms", "visualize-data", "check-crowdhuman")
+COMMANDS = (
+    "explain",
+    "compare",
+    "evaluate",
+    "summarize",
+    "export",
+    "train",
+    "tune-nms",
+    "visualize-data",
+    "check-crowdhuman",
+)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sqlite3
 from urllib.parse import unquote
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from detectron2.modeling import build_model
 
 from odam_d2 import model_zoo
-from odam_d2.visualize.storage import load_class_names, load_heatmaps
+from odam_d2.store.parts import part_path
+from odam_d2.visualize.storage import load_heatmaps
 from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import load_command
-from tests.visualize.test_report import Page
+from tests.visualize.reports import Page
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,8 @@ def folder(tmp_path_factory):
         arguments += ["--attributes", *attributes, "--score-threshold", "0.1", "--max-detections", "2"]
         arguments += [*TINY, "MODEL.WEIGHTS", root / "random.pth"]
         assert load_command("explain").main([str(a) for a in arguments]) == 0
-    file = root / "first" / "cat" / "heatmaps.npz"
-    instances, names = load_heatmaps(file), load_class_names(file)
+    instances = load_heatmaps(root / "first" / "cat" / "heatmaps.npz")
+    names = instances.heatmaps.class_names
     boxes, labels = instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist()
     items = [
         {"image_id": 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "category_id": 1 + label}
@@ -59,8 +61,8 @@ def test_two_runs_side_by_side(folder, capsys):
     assert "cat.png" in read.text and "that the annotations don't name, e.g. " in read.text
     assert read.text.count("dog.png") == 1  # there
     assert read.text.count("2 of 2") == 2 and "the other" in read.text
-    assert "../first/report.html#image=0&det=0&attr=score" in read.addresses
-    assert {"../first/report.html", "../second/report.html"} <= set(read.addresses)
+    assert "../first/report/index.html#image=0&det=0&attr=score" in read.addresses
+    assert {"../first/report/index.html", "../second/report/index.html"} <= set(read.addresses)
     for address in read.addresses:
         assert address.startswith("data:") or (page.parent / address.split("#")[0]).is_file()
 
@@ -75,14 +77,17 @@ def test_folders_of_any_name_are_linked(folder, tmp_path):
     addresses = [
         address for address in Page(tmp_path / "pages" / "x.html").addresses if not address.startswith("data:")
     ]
-    assert "../a%23b%3F.jpg/report.html#image=0&det=0&attr=score" in addresses
-    assert {unquote(address.split("#")[0]) for address in addresses} == {f"../{run.name}/report.html" for run in runs}
+    assert "../a%23b%3F.jpg/report/index.html#image=0&det=0&attr=score" in addresses
+    assert {unquote(address.split("#")[0]) for address in addresses} == {
+        f"../{run.name}/report/index.html" for run in runs
+    }
 
 
 def test_an_image_that_is_broken_by_now_is_named_and_left_out(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "copy")
-    run = tmp_path / "copy" / "first" / "run.json"
-    run.write_text(run.read_text().replace(str(folder), str(tmp_path / "copy")))
+    with sqlite3.connect(part_path(tmp_path / "copy" / "first", 0)) as part:
+        part.execute("UPDATE images SET path = replace(path, ?, ?)", (str(folder), str(tmp_path / "copy")))
+    part.close()
     (tmp_path / "copy" / "images" / "dog.png").write_bytes(b"torn")
     code, page = call(tmp_path / "copy", "--attributes", "score", runs=("first",))
     assert code == 1 and page.is_file() and "dog.png" in capsys.readouterr().err

@@ -211,7 +211,7 @@ def test_sanity_checks_beside_the_table(tool, folder, tmp_path, capsys):
         (("--method-option", "num_masks=3"), "must be METHOD.NAME=VALUE; got 'num_masks=3'"),
         (("--max-images", "0"), "must be at least 1"),
         (("--iou-threshold", "1.5"), "must be in [0, 1); got 1.5"),
-        (("--num-machines", "2"), "--num-machines must be 1 on the CPU; got 2: give --num-processes"),
+        (("--num-machines", "2"), "--dist-url must be where several machines meet; got 'auto'"),
         (("--num-gpus", "2"), "--num-gpus must be at most 1 on the CPU; got 2: give --num-processes 2"),
         (("--machine-rank", "1"), "--machine-rank must be in 0 .. 0; got 1"),
         (("--machine-rank", "-1", "--num-machines", "2"), "--machine-rank: must be at least 0; got -1"),
@@ -293,7 +293,7 @@ def launched(tool, monkeypatch):
     setup = SimpleNamespace(config=on_gpu, comparison=None, measuring=None, settings=dict, files=dict, **read)
     monkeypatch.setattr(tool, "MeasuredRun", lambda args: setup)
     monkeypatch.setattr(tool, "measure", lambda setup, command: started.append("here"))
-    monkeypatch.setattr(tool, "launch", launch)
+    monkeypatch.setattr("odam_d2.utils.processes.launch", launch)
     return started
 
 
@@ -303,8 +303,8 @@ SECOND = ("--num-gpus", "2", "--num-machines", "2", "--machine-rank", "1", "--di
 @pytest.mark.parametrize(
     "options, expected, files",
     [
-        (("--num-gpus", "2"), (2, 1, 0, "auto"), {"settings.json", "metrics.json"}),
-        (("--num-machines", "2", "--dist-url", "tcp://a:5"), (1, 2, 0, "tcp://a:5"), {"settings.json", "metrics.json"}),
+        (("--num-gpus", "2"), (2, 1, 0, "auto"), {"store", "metrics.json"}),
+        (("--num-machines", "2", "--dist-url", "tcp://a:5"), (1, 2, 0, "tcp://a:5"), {"store", "metrics.json"}),
         (SECOND, (2, 2, 1, "tcp://first:5000"), set()),
     ],
 )

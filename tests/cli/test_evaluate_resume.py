@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from odam_d2.store import RunFolder
+from odam_d2.store.parts import part_path
 from tests.cli.test_evaluate import arguments, folder, numbers, tool  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,11 +47,9 @@ def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, 
     with pytest.raises(KeyboardInterrupt):
         tool.main(seeded(folder, output))
     assert not (output / "metrics.json").exists()
-    # The second image's result was cut short besides.
-    first, second = sorted((output / "images").iterdir())
-    second.write_bytes(second.read_bytes()[:-20])
+    assert len(RunFolder(output).finished()) == 2
     assert tool.main(seeded(folder, output, "--resume")) == 0
-    assert seen == [0, 1, 2, 1, 2, 3]
+    assert seen == [0, 1, 2, 2, 3]
     assert numbers(output) == numbers(whole)
     assert tool.main(seeded(folder, output, "--resume", "--seed", "1")) == 1
     assert "same settings to resume" in capsys.readouterr().err
@@ -75,21 +75,22 @@ def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
     command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, output, "--import", killer)]
     killed = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(list((output / "images").iterdir())) == 2 and not (output / "metrics.json").exists()
+    assert len(RunFolder(output).finished()) == 2 and not (output / "metrics.json").exists()
     assert tool.main(seeded(folder, output, "--resume", "--import", killer)) == 0
     assert numbers(output) == numbers(whole)
     # Nor are there crops of objects that are behind those of the images before.
-    crops = [sorted(file.name for file in (run / "examples").iterdir()) for run in (output, whole)]
-    assert crops[0] == crops[1] != []
+    crops = [RunFolder(run).documents("examples") for run in (output, whole)]
+    assert crops[0] == crops[1] != {}
 
 
-def test_a_image_whose_crops_were_cut_short_is_measured_again(tool, folder, whole, tmp_path, monkeypatch):  # noqa: F811
+def test_images_of_a_damaged_part_are_measured_again(tool, folder, whole, tmp_path, monkeypatch, capsys):  # noqa: F811
     output, keep, seen = shutil.copytree(whole, tmp_path / "out"), tool.ExampleKeeper.__call__, []
     monkeypatch.setattr(tool.ExampleKeeper, "__call__", lambda self, *a: seen.append(a[0]) or keep(self, *a))
-    example = output / "examples" / "2_0.json"
-    example.write_bytes(example.read_bytes()[:-20])
+    part = part_path(output, 0)
+    part.write_bytes(part.read_bytes()[:-4096])
     assert tool.main(seeded(folder, output, "--resume")) == 0
-    assert seen == [2] and numbers(output) == numbers(whole)
+    assert seen == sorted(seen) != [] and numbers(output) == numbers(whole)
+    assert f"'{part}' must be a whole file of a run" in capsys.readouterr().out
 
 
 def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):  # noqa: F811
@@ -165,4 +166,4 @@ def test_a_run_that_starts_anew_leaves_nothing_of_an_older_one(tool, folder, tmp
     monkeypatch.setattr(tool.ExampleKeeper, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tool.main(arguments(folder, tmp_path))
-    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == {*own, "settings.json"}
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == own

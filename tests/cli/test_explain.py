@@ -12,6 +12,8 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from odam_d2 import model_zoo
+from odam_d2.cli import explain_run, image_explainer
+from odam_d2.store import RunReader
 from odam_d2.visualize.storage import load_heatmaps
 from tests.helpers import load_command
 from tests.wants import needs
@@ -67,8 +69,22 @@ def image(path, height=40, width=60, seed=0):
 
 
 def report_data(output):
-    page = (output / "report.html").read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    """What the report says of the run, and of its images, which the page takes from the run's rows."""
+    page = (output / "report" / "index.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    with RunReader(output) as reader:
+        stored = [reader.image(one.number, maps=False) for one in reader.images()]
+    assert data.pop("images") == len(stored)
+    data.pop("folder")  # another one each time
+    return data | {"images": [
+        {
+            "name": one.image.name,
+            "error": one.image.failure,
+            "detections": [vars(row) for row in one.detections],
+            "annotations": None if one.annotations is None else [vars(row) for row in one.annotations],
+        }
+        for one in stored
+    ]}  # fmt: skip
 
 
 def run_json(output):
@@ -82,7 +98,7 @@ def left_overs(folder):
 def test_one_image(run, tmp_path, capsys):
     code, output = run(image(tmp_path / "cat.jpg"))
     assert code == 0
-    assert sorted(p.name for p in output.iterdir()) == ["cat", "report.html", "resume", "run.json"]
+    assert sorted(p.name for p in output.iterdir()) == ["cat", "report", "run.json", "store"]
     names = sorted(p.name for p in (output / "cat").iterdir())
     instances = load_heatmaps(output / "cat" / "heatmaps.npz")
     assert len(instances) == 2 and instances.image_size == (40, 60)
@@ -100,7 +116,7 @@ def test_one_image(run, tmp_path, capsys):
     assert told["images"] == [{"file": str(tmp_path / "cat.jpg"), "folder": "cat", "detections": 2}]
     assert told["failures"] == [] and told["method"] == "odam" and "torch" in told["versions"]
     printed = capsys.readouterr().out
-    assert f"Report: {output / 'report.html'}" in printed and "1 images, 2 detections, 0 failed" in printed
+    assert f"Report: {output / 'report' / 'index.html'}" in printed and "1 images, 2 detections, 0 failed" in printed
     assert not left_overs(output)
 
 
@@ -139,7 +155,7 @@ def test_a_bad_image_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
     assert [Path(f["file"]).name for f in told["failures"]] == ["empty.jpg", "text.jpg"]
     assert "the file is empty" in told["failures"][0]["error"] and "traceback" not in told["failures"][0]
     assert len(told["images"]) == 4 and all(p["detections"] == 2 for p in told["images"])
-    assert {p["name"]: "error" in p for p in data["images"]} == {
+    assert {p["name"]: p["error"] is not None for p in data["images"]} == {
         "good.png": False, "<script>alert(1)<!--.png": False, "dot.png": False, "wide.png": False,
         "empty.jpg": True, "text.jpg": True,
     }  # fmt: skip
@@ -181,12 +197,12 @@ def test_files_stay_in_the_output_whatever_images_and_classes_are_called(tool, r
     for k, name in enumerate(("...jpg", "..jpg", ".jpg", " .png", "CON.png", "x" * 251 + ".png", "a\nb.png")):
         (tmp_path / "odd").mkdir(exist_ok=True)
         image(tmp_path / "plain.png", seed=k).rename(tmp_path / "odd" / name)
-    monkeypatch.setattr(tool, "class_name", lambda *_: "../../up " + "y" * 300)
+    monkeypatch.setattr(image_explainer, "class_name", lambda *_: "../../up " + "y" * 300)
     code, output = run(tmp_path / "odd")
     assert code == 0 and [path.read_text() for path in kept] == ["somebody's own"] * 3
     folders = {told["folder"] for told in run_json(output)["images"]}
     assert folders >= {"_", "_-2", "_jpg", "_-3", "_CON", "a_b"} and len(folders) == 7
-    assert {p.name for p in output.iterdir()} == {*folders, "report.html", "resume", "run.json"}
+    assert {p.name for p in output.iterdir()} == {*folders, "report", "run.json", "store"}
     assert {p.name for p in tmp_path.iterdir()} == {"odd", "out", *(path.name for path in kept)}
     for folder in folders:
         found = sorted(p.name for p in (output / folder).iterdir())
@@ -258,14 +274,14 @@ def test_files_that_can_not_be_written_are_told_of_their_image(run, tool, tmp_pa
     """The files of an image are written while the next is explained; entries keep their order all the same."""
     for k in range(7):
         image(tmp_path / "images" / f"{k}.png", seed=k)
-    original = tool.save_heatmaps
+    original = image_explainer.save_heatmaps
 
     def save(path, *rest):
         if path.parent.name == "2":
             raise OSError("no space left")
         original(path, *rest)
 
-    monkeypatch.setattr(tool, "save_heatmaps", save)
+    monkeypatch.setattr(image_explainer, "save_heatmaps", save)
     code, output = run(tmp_path / "images")
     assert code == 1 and [Path(f["file"]).name for f in run_json(output)["failures"]] == ["2.png"]
     assert [p["name"] for p in report_data(output)["images"]] == [f"{k}.png" for k in range(7)]
@@ -282,7 +298,7 @@ def test_annotated_boxes_can_be_explained(run, tmp_path, annotations, capsys):
     assert instances.pred_boxes.tensor.tolist() == [[5.0, 6.0, 25.0, 36.0]] and instances.pred_classes.tolist() == [dog]
     assert 0.0 < float(instances.scores[0]) < 1.0 and float(instances.heatmaps.values.max()) > 0
     data = report_data(output)
-    assert data["noun"] == "annotated box" and "truth" not in data["images"][0]["detections"][0]
+    assert data["noun"] == "annotated box" and data["images"][0]["detections"][0]["verdict"] is None
     assert [a["label"] for a in data["images"][0]["annotations"]] == ["dog", "zebra", "dog"]
     assert "1 images, 1 annotated boxes, 0 failed" in capsys.readouterr().out
 
@@ -290,7 +306,11 @@ def test_annotated_boxes_can_be_explained(run, tmp_path, annotations, capsys):
 def test_detections_are_compared_with_annotations(run, tmp_path, annotations):
     image(tmp_path / "cat.png")
     _, output = run(tmp_path / "cat.png", "--annotations", annotations)
-    assert all("verdict" in d["truth"] for d in report_data(output)["images"][0]["detections"])
+    assert {d["verdict"] for d in report_data(output)["images"][0]["detections"]} <= {
+        "background",
+        "both",
+        "localisation",
+    }
 
 
 def test_a_image_that_the_annotations_do_not_know(run, tmp_path, annotations):
@@ -321,7 +341,7 @@ def test_a_image_that_the_annotations_do_not_know(run, tmp_path, annotations):
 )
 def test_wrong_arguments_end_before_any_image(run, tool, tmp_path, monkeypatch, capsys, options, known):
     read = []
-    monkeypatch.setattr(tool, "read_with_remarks", read.append)
+    monkeypatch.setattr(image_explainer, "read_with_remarks", read.append)
     with pytest.raises(SystemExit) as stop:
         run(image(tmp_path / "cat.png"), *options, "--output", tmp_path / "out")
     assert stop.value.code == 2 and re.search(known, capsys.readouterr().err)
@@ -422,9 +442,9 @@ def test_a_method_with_its_options(run, tmp_path, method, options):
     assert heatmaps.attributes == (("score",) if method == "drise" else ("score", "left", "top", "right", "bottom"))
 
 
-def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
+def test_rgb_detectors_get_rgb(run, tmp_path, monkeypatch):
     seen = []
-    original = tool.build_explainer
+    original = explain_run.build_explainer
 
     def spy(model, **options):
         explainer = original(model, **options)
@@ -433,7 +453,7 @@ def test_rgb_detectors_get_rgb(run, tool, tmp_path, monkeypatch):
             "__call__": lambda self, inputs, given: (seen.append(inputs[0]["image"]), explainer(inputs, given))[1],
         })()  # fmt: skip
 
-    monkeypatch.setattr(tool, "build_explainer", spy)
+    monkeypatch.setattr(explain_run, "build_explainer", spy)
     Image.new("RGB", (60, 40), (10, 20, 30)).save(tmp_path / "cat.png")
     for order in ("BGR", "RGB"):
         run(tmp_path / "cat.png", opts=["INPUT.FORMAT", order])

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from odam_d2.cli.image_explainer import ImageExplainer
+from odam_d2.store import RunReader
 from odam_d2.utils import files
 from tests.cli.test_explain import TINY, ZOO_NAME, image, report_data, run, run_json, tool, weights  # noqa: F401
 
@@ -29,8 +31,11 @@ def images(tmp_path_factory):
 
 def contents(output):
     """All that a run leaves, by its path, without dates and durations."""
-    found = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    for name, told in (("run.json", run_json(output)), ("report.html", report_data(output))):
+    files = (path for path in output.rglob("*") if path.is_file() and "store" not in path.parts)
+    # The report's data lie in a folder of a new name each time.
+    found = {Path(re.sub(r"data-\w+", "data", str(path.relative_to(output)))): path.read_bytes() for path in files}
+    found[Path("rows of store")] = rows_of(output)
+    for name, told in (("run.json", run_json(output)), ("report/index.html", report_data(output))):
         steady = told if name == "run.json" else told["run"]
         for key in CHANGING:
             steady.pop(key)
@@ -38,13 +43,25 @@ def contents(output):
     return found
 
 
+def rows_of(output):
+    """All rows of a run, maps included, as they are read."""
+    with RunReader(output) as reader:
+        stored = [reader.image(one.number) for one in reader.images()]
+        maps = [
+            {
+                which: (rows, {k: v.tolist() for k, v in maps.to_arrays().items()})
+                for which, (rows, maps) in one.maps.items()
+            }
+            for one in stored
+        ]
+        return [(one.image, one.annotations, one.detections) for one in stored], maps, reader.run
+
+
 @pytest.fixture
-def explained(tool, monkeypatch):  # noqa: F811
+def explained(monkeypatch):  # noqa: F811
     """Names of the images that were explained, in this test."""
-    seen, explain = [], tool.ImageExplainer.explain
-    monkeypatch.setattr(
-        tool.ImageExplainer, "explain", lambda self, path: seen.append(path.name) or explain(self, path)
-    )
+    seen, explain = [], ImageExplainer.explain
+    monkeypatch.setattr(ImageExplainer, "explain", lambda self, path: seen.append(path.name) or explain(self, path))
     return seen
 
 
@@ -74,7 +91,7 @@ def test_a_killed_run_goes_on(run, weights, images, tmp_path, explained):  # noq
     killed = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     output = tmp_path / "out"
-    assert len(list(output.rglob("*.tmp"))) == 1 and not (output / "report.html").exists()
+    assert len(list(output.rglob("*.tmp"))) == 1 and not (output / "report" / "index.html").exists()
     explained.clear()
     assert run(images, "--resume", *options)[0] == 0
     assert explained == ["3.png", "4.png"] and contents(output) == contents(whole)
@@ -159,7 +176,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_it_can_go_on(run, images, 
         assert run(images)[0] == 1
     told = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "error:" in line]
     assert len(told) == 1 and "must be writable; got No space left on device: free some space" in told[0]
-    assert not list(output.rglob("*.tmp")) and not (output / "report.html").exists()
+    assert not list(output.rglob("*.tmp")) and not (output / "report" / "index.html").exists()
     assert run(images, "--resume")[0] == 0 and contents(output) == whole
 
 

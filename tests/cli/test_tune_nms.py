@@ -93,9 +93,7 @@ def test_every_setting_is_there_and_the_best_is_chosen(tuned, capsys):
         assert [row["figures"]["AP"] for row in mine if row["thresholds"] == thresholds][0] == most
     table = (tuned / "table.md").read_text()
     assert table.count("published") >= 3 and "3 images of test_tune_nms, chosen by AP" in table
-    assert {"grid.json", "settings.json", "table.md", "thresholds.json", "tune.png"} <= {
-        p.name for p in tuned.iterdir()
-    }
+    assert {"grid.json", "table.md", "thresholds.json", "tune.png"} <= {p.name for p in tuned.iterdir()}
     assert len(list((tuned / "candidates").iterdir())) == 3
 
 

@@ -17,6 +17,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from odam_d2 import add_odam_config, model_zoo
 from odam_d2.evaluation import METRICS
 from odam_d2.explain import METHODS
+from odam_d2.export import EXPORTERS
 from odam_d2_cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +85,7 @@ def parse(words: list[str], monkeypatch) -> argparse.Namespace | None:
         spec.loader.exec_module(module)
         main, arguments = module.main, words[1:]
     else:
-        assert words[0] in {"make", "source", "pip", "tensorboard"}, f"{words[0]} is not known here"
+        assert words[0] in {"make", "source", "pip", "tensorboard", "torchrun", "srun"}, f"{words[0]} is not known here"
         if words[0] == "make":
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
             assert all(re.search(rf"^{word}:", makefile, re.MULTILINE) for word in words[1:] if "=" not in word), words
@@ -120,7 +121,7 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
     for folder in ("datasets", "configs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
-    before, known = [(registry, set(registry)) for registry in (METHODS, METRICS)], set(DatasetCatalog)
+    before, known = [(registry, set(registry)) for registry in (METHODS, METRICS, EXPORTERS)], set(DatasetCatalog)
     torch.manual_seed(0)
     names: dict = {"__name__": "page"}
     try:

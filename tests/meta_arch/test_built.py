@@ -469,6 +469,30 @@ def test_named_layers():
         GraphDetector(model, {"backbone": 0})
 
 
+def test_a_named_layer_lies_in_the_frame_of_the_image():
+    """Not in that of what goes into the layer, which is a map itself; no other layer's name begins with its own."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix, self.mixer = nn.AvgPool2d(16), nn.Identity()
+
+        def forward(self, batched_inputs):
+            cells = self.mixer(self.mix(torch.stack([x["image"] for x in batched_inputs])))[:, 0]
+            box = torch.tensor([[0.0, 0.0, 96.0, 64.0]])
+            return [Instances((64, 96), scores=one[1, 2:3], pred_boxes=Boxes(box)) for one in cells]
+
+    image = torch.zeros(3, 64, 96)
+    image[:, 16:32, 32:48] = 0.5
+    model = GraphDetector(Mixed().eval(), {"mix": 8, "mixer": 16})
+    found = build_explainer(model, attributes=("score",))([{"image": image}])[0]["instances"]
+    maps = found.heatmaps
+    assert maps.image_size == (64, 96) and maps.strides.tolist() == [[16.0, 16.0]]
+    expected = torch.zeros(4, 6)
+    expected[1, 2] = 0.5  # the gradient of a score that is its cell times the cell
+    assert torch.allclose(maps.to_image("score", normalize=False, size=(4, 6))[0], expected, atol=1e-6)
+
+
 def test_no_detector():
     with pytest.raises(TypeError, match="`model` must have a `backbone`.*got Linear"):
         GraphDetector(nn.Linear(1, 1))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from odam_d2.modeling.graph_cut import find_cut, guard_roots, reached, tensors_in
+from odam_d2.modeling.graph_cut import end_zeros, find_cut, guard_roots, reached, tensors_in
 from odam_d2.modeling.leaves import Leaves, graph_in_place, leaves_at
 
 
@@ -24,6 +24,68 @@ def test_a_gradient_of_zero_stays_zero_at_a_root_of_zero():
     # d sqrt(x) / dx = 1 / (2 * 2) at 4.
     assert torch.autograd.grad(roots[0], x, retain_graph=True)[0].tolist() == [0.25, 0.0]
     assert torch.autograd.grad(roots[1], x)[0].tolist() == [0.0, float("inf")]
+
+
+@pytest.mark.parametrize("join", [torch.cat, torch.stack])
+def test_a_gradient_of_zero_ends_where_levels_are_joined(join):
+    a, b = (torch.tensor([2.0, 3.0], requires_grad=True) for _ in range(2))
+    asked: list[str] = []
+
+    def watched(value, name):
+        value.register_hook(lambda gradient: None if gradient is None else asked.append(name))
+        return value
+
+    joined = join([watched(a * 1, "a") ** 2, watched(b * 1, "b") ** 3]).flatten()
+
+    def gradients(*rows):
+        asked.clear()
+        return torch.autograd.grad(joined[list(rows)].sum(), [a, b], retain_graph=True, materialize_grads=True)
+
+    expected = [gradients(1), gradients(0, 3)]
+    assert sorted(asked) == ["a", "b"]
+    end_zeros([joined])
+    found = gradients(1)
+    # d a^2 / da = 6 at 3; autograd alone asks b as well, and gets zeros.
+    assert asked == ["a"] and [one.tolist() for one in found] == [[0.0, 6.0], [0.0, 0.0]]
+    both = gradients(0, 3)
+    assert sorted(asked) == ["a", "b"] and [one.tolist() for one in both] == [[4.0, 0.0], [0.0, 27.0]]
+    for one, other in zip([found, both], expected, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def test_operators_of_ones_own_may_be_called_anything():
+    class Named(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, value):
+            ctx.name = "CatBackward"
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    a = torch.tensor([2.0], requires_grad=True)
+    root = Named.apply(a).sqrt()
+    guard_roots([root])
+    end_zeros([root])
+    # 1 / (2 sqrt 2)
+    assert torch.autograd.grad(root, a)[0].tolist() == pytest.approx([0.3535534])
+
+
+def test_what_is_not_finite_is_no_zero():
+    a, b = (torch.tensor([1.0], requires_grad=True) for _ in range(2))
+    joined = torch.cat([a, b])
+    end_zeros([joined])
+    found = torch.autograd.grad(joined, [a, b], torch.tensor([float("nan"), 0.0]), materialize_grads=True)
+    assert found[0].isnan().all() and found[1].tolist() == [0.0]
+
+
+def test_several_gradients_at_once_are_left_as_they_are():
+    a, b = (torch.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    joined = torch.cat([2 * a, 3 * b])
+    end_zeros([joined])
+    found = torch.autograd.grad(joined, [a, b], torch.eye(4), is_grads_batched=True)
+    assert torch.equal(torch.cat(found, 1), torch.diag(torch.tensor([2.0, 2.0, 3.0, 3.0])))
 
 
 def test_work_in_place_does_not_spoil_the_graph():
@@ -77,6 +139,15 @@ def test_leaves_stand_where_the_maps_were_and_the_mode_comes_back():
         changed = net(INPUTS)
         assert not torch.is_grad_enabled()
     assert torch.equal(changed, net.last(net.head(torch.zeros(1, 1, 2, 2))))
+
+
+def test_only_the_maps_that_are_named_are_replaced():
+    net, images = Net(""), torch.ones(1, 1, 2, 2)
+    modules = {"first": net.backbone, "second": net.head}
+    with torch.enable_grad(), leaves_at(modules, Leaves(1, {"second": torch.zeros(1, 1, 2, 2)})) as kept:
+        net(INPUTS)
+    assert torch.equal(kept.maps["first"], net.backbone(images)) and kept.maps["first"].requires_grad
+    assert not bool(kept.maps["second"].any()) and not kept.maps["second"].requires_grad
 
 
 def test_tensors_in_containers():

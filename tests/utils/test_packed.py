@@ -7,7 +7,7 @@ from torch import nn
 
 from odam_d2.utils import packed
 from odam_d2.utils.checkpoint import load_checkpoint_strictly
-from odam_d2.utils.packed import is_packed, pack, unpack
+from odam_d2.utils.packed import is_packed, pack, state_checksum, unpack
 
 
 def base_state():
@@ -122,3 +122,26 @@ def test_detectron2s_own_says_what_to_give_instead(tmp_path):
         ValueError, match="packed by odam_d2: give their address, odam://NAME.pth, in place of the file"
     ):
         DetectionCheckpointer(Net()).load(str(tmp_path / "packed.pth"))
+
+
+def test_the_checksum_is_of_names_and_values_alone():
+    state = {
+        "a": torch.arange(6.0).view(2, 3),
+        "b": torch.ones(1),
+        "c": torch.tensor(True),
+        "d": torch.ones(2).bfloat16(),
+    }
+    same = {
+        "a": torch.arange(6.0).view(2, 3).t().contiguous().t(),  # other memory
+        "b": torch.ones(1).expand(1).as_strided((1,), (0,)),
+        "c": torch.tensor(True),
+        "d": torch.ones(2, requires_grad=True).bfloat16(),
+    }
+    assert state_checksum(state) == state_checksum(same)
+    for key, value in {
+        "a": torch.arange(6.0).view(3, 2) + 1,
+        "c": torch.tensor(False),
+        "d": torch.zeros(2).bfloat16(),
+    }.items():
+        assert state_checksum({**state, key: value}) != state_checksum(state)
+    assert state_checksum({"e": state["b"]}) != state_checksum({"b": state["b"]})

@@ -12,7 +12,7 @@ from PIL import Image
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize.comparison import Findings, comparison_entry, write_comparison
 from odam_d2.visualize.ground_truth import Annotation
-from tests.visualize.test_report import NASTY, Page
+from tests.visualize.reports import NASTY, Page
 
 SIZE = (120, 160)
 SMALL, LARGE, LONELY = (100.0, 20.0, 120.0, 40.0), (20.0, 30.0, 60.0, 90.0), (130.0, 100.0, 150.0, 118.0)

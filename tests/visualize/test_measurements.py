@@ -3,7 +3,7 @@
 from PIL import Image
 
 from odam_d2.visualize.measurements import draw_curves, write_examples
-from tests.visualize.test_report import Page
+from tests.visualize.reports import Page
 
 CURVE = {"axis": "threshold", "places": [0.1, 0.5, 0.9], "methods": {"odam": [1.0, 0.5, 0.0], "<b>": [0.0, 0.0, 0.0]}}
 

@@ -13,10 +13,17 @@ from PIL import Image
 from odam_d2.visualize.comparison import write_comparison
 from odam_d2.visualize.measurements import write_examples
 from odam_d2.visualize.pages import TEMPLATES, jpeg_uri, render_page, script_json
-from odam_d2.visualize.report import write_report
+from odam_d2.visualize.report import PageWords, write_report_folder, write_single_file
+from tests.visualize.reports import write_run
+
+
+def empty_run(path):
+    return write_run(path.parent / "run", [])
+
 
 WRITERS = {
-    "report": lambda path: write_report(path, [], ("score",), title="A & B"),
+    "report": lambda path: write_report_folder(empty_run(path), path.parent, PageWords(title="A & B")).rename(path),
+    "report in a file": lambda path: write_single_file(empty_run(path), path, PageWords(title="A & B")),
     "comparison": lambda path: write_comparison(path, [], [], ("score",), title="A & B"),
     "measurements": lambda path: write_examples(path, [], {"metrics": {}, "curves": {}}, [], title="A & B"),
 }
@@ -40,14 +47,16 @@ def test_every_page_has_one_head_and_may_fetch_nothing(kind, tmp_path):
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules.pop("default-src") == "'none'" and rules.pop("style-src") == "'unsafe-inline'"
-    # Curves lie beside the page of measurements; the report alone has a script.
-    assert rules.pop("img-src") == ("'self' file: data:" if kind == "measurements" else "data:")
-    assert rules == ({"script-src": "'unsafe-inline'"} if kind == "report" else {})
+    # Curves lie beside the page of measurements, images and data beside the report, which alone has a script.
+    assert rules.pop("img-src") == ("'self' file: data:" if kind in ("measurements", "report") else "data:")
+    scripts = {"report": {"script-src": "'self' file: 'unsafe-inline'"}}
+    scripts["report in a file"] = {"script-src": "'unsafe-inline'"}
+    assert rules == scripts.get(kind, {})
 
 
 def test_a_value_that_is_forgotten_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="'single' is undefined"):
-        render_page("report.html", title="x", data="{}")
+        render_page("report.html", title="x", data="{}", loads=True)
 
 
 def test_script_json_has_no_markup():

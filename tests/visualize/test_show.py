@@ -12,7 +12,7 @@ from PIL import Image
 
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize import Explanation, load_heatmaps, save_heatmaps, show
-from tests.visualize.test_report import NAMES, NASTY, Page, heat_maps, instances_of
+from tests.visualize.reports import NAMES, NASTY, Page, complete, heat_maps, instances_of
 
 WINDOWS = [[0, 1, 2, 3], [4, 6, 3, 1]]
 SIZE = (120, 150)
@@ -33,6 +33,13 @@ def page_of(explanation, tmp_path):
     return Page(tmp_path / "inside.html")
 
 
+def record_of(explanation, tmp_path):
+    """What that page knows of the image."""
+    data = page_of(explanation, tmp_path).data
+    (record,) = complete(data, data["inline"])["records"].values()
+    return record
+
+
 def test_a_notebook_gets_the_page_in_a_frame_of_its_own(tmp_path):
     explanation = show(grey(), explained(), ["dog"])
     assert isinstance(explanation, Explanation)
@@ -40,7 +47,7 @@ def test_a_notebook_gets_the_page_in_a_frame_of_its_own(tmp_path):
     assert re.fullmatch(r"<iframe( [a-z]+=\"[^\"<>]*\")+></iframe>", markup)  # one element, and nothing beside it
     assert 'sandbox="allow-scripts"' in markup  # neither the notebook's origin nor its forms, windows or dialogs
     data = page_of(explanation, tmp_path).data
-    (image,) = data["images"]
+    image = record_of(explanation, tmp_path)
     assert [d["label"] for d in image["detections"]] == ["dog", "class 1"]
     assert data["names"] == [*NAMES, "combined"] and data["single"] is True and image["name"] == "Image"
     assert repr(explanation).startswith("Explanation('Image', 150 x 120, 2 detections, attributes=('score', ")
@@ -56,7 +63,7 @@ def test_nothing_of_the_users_breaks_out(tmp_path):
     explanation = show(grey(), explained(), [text, text], title=text)
     assert re.fullmatch(r"<iframe( [a-z]+=\"[^\"<>]*\")+></iframe>", explanation._repr_html_())
     page = page_of(explanation, tmp_path)
-    assert len(page.scripts) == 2 and page.data["images"][0]["detections"][1]["label"] == text
+    assert len(page.scripts) == 2 and page.data["inline"]["image-0"]["detections"][1]["label"] == text
     assert [address for address in page.addresses if not address.startswith("data:")] == []
 
 
@@ -65,7 +72,7 @@ def test_it_is_saved_by_suffix(tmp_path, suffix):
     path = tmp_path / "new" / f"x.{suffix}"
     show(grey(), explained()).save(path)
     if suffix.lower().startswith("htm"):
-        assert len(Page(path).data["images"]) == 1
+        assert Page(path).data["images"] == 1
     else:
         with Image.open(path) as still:
             assert still.format == ("PNG" if suffix == "png" else "JPEG") and still.width == 960
@@ -123,10 +130,10 @@ def test_it_keeps_what_it_was_given():
 def test_names_travel_with_the_heat_maps(tmp_path):
     instances = explained()
     instances.heatmaps.class_names = ("cat", "cow")
-    labels = [d["label"] for d in page_of(show(grey(), instances), tmp_path).data["images"][0]["detections"]]
+    labels = [d["label"] for d in record_of(show(grey(), instances), tmp_path)["detections"]]
     assert labels == ["cat", "cow"]
     save_heatmaps(tmp_path / "maps.npz", instances)
-    kept = page_of(show(grey(), load_heatmaps(tmp_path / "maps.npz")), tmp_path).data["images"][0]["detections"]
+    kept = record_of(show(grey(), load_heatmaps(tmp_path / "maps.npz")), tmp_path)["detections"]
     assert [d["label"] for d in kept] == ["cat", "cow"]
 
 
@@ -147,7 +154,7 @@ def test_no_detections(tmp_path):
     empty = instances_of(HeatMaps.empty(NAMES, (60, 75), SIZE))
     explanation = show(grey(), empty)
     data = page_of(explanation, tmp_path).data
-    assert data["empty"] == "No detections in this image." and data["images"][0]["detections"] == []
+    assert data["empty"] == "No detections in this image." and record_of(explanation, tmp_path)["detections"] == []
     assert explanation._repr_png_()
 
 
@@ -155,7 +162,7 @@ def test_boxes_without_scores(tmp_path):
     instances = explained()
     instances.remove("scores")
     explanation = show(grey(), instances)
-    assert [d["score"] for d in page_of(explanation, tmp_path).data["images"][0]["detections"]] == [None, None]
+    assert [d["score"] for d in record_of(explanation, tmp_path)["detections"]] == [None, None]
     assert explanation._repr_png_()
 
 

@@ -12,7 +12,9 @@ from PIL import Image
 
 from odam_d2.structures import HeatMaps
 from odam_d2.visualize import show
-from tests.visualize.test_report_in_browser import browse, element, pytestmark  # noqa: F401  skips without Chromium
+from tests.visualize.browsers import browse, element, needs_chromium
+
+pytestmark = needs_chromium
 
 # Frames share the page's process, and so its pretended time: otherwise it may be over before they are drawn.
 ONE_PROCESS = "--disable-features=IsolateSandboxedIframes"

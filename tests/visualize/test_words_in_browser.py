@@ -14,8 +14,12 @@ from odam_d2.visualize import show
 from odam_d2.visualize.comparison import Findings, comparison_entry, write_comparison
 from odam_d2.visualize.ground_truth import Annotation
 from odam_d2.visualize.measurements import write_examples
-from odam_d2.visualize.report import failure_entry, image_entry, write_report
-from tests.visualize.test_report_in_browser import browse, pytestmark  # noqa: F401  skips without Chromium
+from odam_d2.visualize.report import PageWords, write_report_folder, write_single_file
+from tests.helpers import load_tool
+from tests.visualize.browsers import browse, needs_chromium
+from tests.visualize.reports import grey, row, stored, truth, write_run
+
+pytestmark = needs_chromium
 
 # Each would say so in the browser's console if it ran; the page's own script says nothing there.
 EVIL = (
@@ -56,15 +60,44 @@ def shown_texts(dom):
 GREY = np.full((96, 128, 3), 90, np.uint8)
 
 
-@pytest.mark.parametrize("writer", ["report", "show", "comparison", "measurements"])
-def test_words_are_seen_as_they_were_and_none_is_run(writer, tmp_path):
+@pytest.fixture(scope="module")
+def browser():
+    with load_tool("benchmarks/browser").Browser(1200, 5000) as one:  # so that long lists are in view
+        yield one
+
+
+def dom_of(browser, page):
+    """What a page has come to, and what its console said."""
+    browser.open(page)
+    # The report's lists come last; other pages have none.
+    browser.wait_for("document.readyState === 'complete' && document.getElementById('count')?.textContent !== ''")
+    return browser.run("document.documentElement.outerHTML"), browser.said
+
+
+def run_of(folder, names):
+    """A run whose words are these names, each wherever a run has words."""
+    box = (2.0, 3.0, 40.0, 30.0)
+    rows = []
+    for name in names:
+        own = name.encode("utf-8", "replace").decode()  # verdicts and mechanisms are the project's own words, and text
+        told = {"verdict": own, "mechanism": own, "sentence": name, "figures": {name: name}}
+        rows.append(row(box, name, 0.5, kind="missed", annotation=0, **told))
+    images = [stored(0, rows, [truth(box, name) for name in names], name="first.jpg")]
+    images += [stored(1 + k, [row(box, name)], name=name) for k, name in enumerate(names)]
+    images += [stored(100 + k, [], name=name, failure=name) for k, name in enumerate(names)]
+    return write_run(folder, images)
+
+
+@pytest.mark.parametrize("writer", ["report", "report in a file", "show", "comparison", "measurements"])
+def test_words_are_seen_as_they_were_and_none_is_run(writer, browser, tmp_path):
     names, page = [*WORDS, *ODD], tmp_path / "page.html"
-    if writer == "report":
-        entries = [image_entry("first.jpg", GREY, found(len(names)), names)]
-        entries += [image_entry(name, GREY, found(1)) for name in names] + [failure_entry(n, n) for n in names]
-        write_report(
-            page, entries, ("score",), {"method": EVIL[0], "files": {f"left out: {n}": n for n in names}}, EVIL[1]
-        )
+    if writer.startswith("report"):
+        about = PageWords({"method": EVIL[0], "files": {f"left out: {n}": n for n in names}}, EVIL[1])
+        reader = run_of(tmp_path / "run", names)
+        if writer == "report":
+            page = write_report_folder(reader, tmp_path / "report", about, read_image=grey)
+        else:
+            write_single_file(reader, page, about, read_image=grey)
     elif writer == "show":
         show(GREY, found(len(names)), names, title=EVIL[1]).save(page)
     elif writer == "comparison":
@@ -88,7 +121,7 @@ def test_words_are_seen_as_they_were_and_none_is_run(writer, tmp_path):
         write_examples(
             page, [{"metric": n, "rows": rows} for n in names[:2]], {**summary, "curves": {}}, ["odam"], names, EVIL[1]
         )
-    dom, console = browse(page, tmp_path, "--dump-dom")
+    dom, console = dom_of(browser, page)
     assert console == []
     texts = shown_texts(dom)
     for name in (*WORDS, *ODD.values()):
@@ -96,12 +129,26 @@ def test_words_are_seen_as_they_were_and_none_is_run(writer, tmp_path):
     assert re.search(r"<title>&lt;/script&gt;&lt;script&gt;console.log\('ran'\)", dom)
 
 
-def test_a_script_that_gets_into_a_page_is_noticed(tmp_path):
+def test_what_is_said_of_a_box_is_text(browser, tmp_path):
+    """Each word in the sentence, figures and filters of the chosen box."""
+    reader = run_of(tmp_path / "run", names := [*WORDS, *ODD])
+    page = write_report_folder(reader, tmp_path / "report", read_image=grey)
+    dom_of(browser, page)
+    for row_number, name in enumerate(names):
+        browser.run(f"document.querySelectorAll('#detection-list button')[{row_number}].click()")
+        told, figures = browser.run("[document.getElementById('told').textContent, figures.textContent]")
+        word = " ".join(ODD.get(name, name).split())
+        kept = word.replace("\\xff", "\\udcff")  # as the store has texts
+        assert " ".join(told.split()) == kept and " ".join(figures.split()).endswith(f"{word}{word}"), name
+    assert browser.said == []
+
+
+def test_a_script_that_gets_into_a_page_is_noticed(browser, tmp_path):
     """The check above can fail."""
-    write_report(tmp_path / "page.html", [image_entry("a.jpg", GREY, found(1))], ("score",), title="here")
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    (tmp_path / "page.html").write_text(text.replace("<h1>here", f"<h1>{EVIL[0]}"), encoding="utf-8")
-    assert "ran" in "".join(browse(tmp_path / "page.html", tmp_path, "--dump-dom")[1])
+    page = write_report_folder(run_of(tmp_path / "run", []), tmp_path / "report", PageWords(title="here"))
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("<h1>here", f"<h1>{EVIL[0]}"), encoding="utf-8")
+    assert dom_of(browser, page)[1] == ["ran"]
 
 
 def test_the_notebook_cell_is_a_frame_of_its_own(tmp_path):
@@ -113,28 +160,20 @@ def test_the_notebook_cell_is_a_frame_of_its_own(tmp_path):
     assert html.unescape(re.search(r'<iframe title="([^"]*)"', dom)[1]) == "</iframe>" + EVIL[0]
 
 
-FOLLOW = """<script>
-const link = document.querySelector("a");
-document.body.dataset.address = link.href;
-location.href = link.href;
-</script></body>"""
-
-
 @pytest.mark.parametrize("folder", ["a#b?.jpg", "100%.jpg", "a b&c;'\"", "x:y", "{0}{}", "犬 é", "<b>"])
-def test_links_between_pages_open_whatever_folders_are_called(folder, tmp_path):
-    """The page of a comparison is opened and left by its link: Chromium ends in the report, on the chosen detection."""
-    (tmp_path / folder).mkdir()
-    entries = [image_entry("a.jpg", GREY, found(2), ["dog", "cat"])]
-    write_report(tmp_path / folder / "report.html", entries, ("score",), title="the report")
-    link = file_address(f"{folder}/report.html") + "#image=0&det={}&attr=score"
-    entry = comparison_entry("a.jpg", GREY, [Annotation((3.0, 4.0, 41.0, 31.0), "cat", 1)],
+def test_links_between_pages_open_whatever_folders_are_called(folder, browser, tmp_path):
+    """The page of a comparison is left by its link: Chromium ends in the report, on the chosen detection."""
+    box = (3.0, 4.0, 41.0, 31.0)
+    reader = write_run(tmp_path / "run", [stored(0, [row((2, 3, 40, 30), "dog"), row(box, "cat")])])
+    write_report_folder(reader, tmp_path / folder / "report", PageWords(title="the report"), read_image=grey)
+    link = file_address(f"{folder}/report/index.html") + "#image=0&det={}&attr=score"
+    entry = comparison_entry("a.jpg", GREY, [Annotation(box, "cat", 1)],
         [Findings(found(2), ["dog", "cat"], link)], ["score"])  # fmt: skip
     assert entry["rows"][0]["cells"][0]["link"].endswith("#image=0&det=1&attr=score")
     detectors = [{"name": folder, "detail": "", "link": entry["rows"][0]["cells"][0]["link"]}]
     page = tmp_path / "page.html"
     write_comparison(page, [entry], detectors, ["score"])
-    text = page.read_text(encoding="utf-8")
-    page.write_text(re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", FOLLOW), encoding="utf-8")
-    dom, console = browse(page, tmp_path, "--dump-dom")
-    assert console == [] and "<title>the report</title>" in dom
-    assert re.search(r'id="what">score of 1 cat ', dom)
+    dom_of(browser, page)
+    browser.run("document.querySelector('a').click()")
+    told = browser.wait_for("document.title === 'the report' && document.getElementById('what')?.textContent")
+    assert told == "1 cat 0.500" and browser.said == []

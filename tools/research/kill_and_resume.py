@@ -13,7 +13,7 @@ thread.
 """
 
 import argparse
-import hashlib
+import contextlib
 import importlib
 import io
 import json
@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from odam_d2.cli.arguments import add_output_json, add_seed, count, script_parser
 from odam_d2.env import collect_versions
+from odam_d2.store.parts import open_to_read, part_paths, require_whole
 from odam_d2.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ register_coco_instances("demo_to_kill", {{}}, {str(DEMO / "annotations.json")!r}
 CHANGING = ("date", "seconds", "command", "scoring_seconds", "versions", "time", "data_time", "eta_seconds",
             "rank_data_time")  # fmt: skip
 # Written for a person, or by a library that has its own names for them.
-SKIPPED = re.compile(r"log\.txt.*|events\.out.*|config\.yaml")
+SKIPPED = re.compile(r"log\.txt.*|events\.out.*|config\.yaml|index\.sqlite|.*-journal")
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,22 @@ class Case:
     Attributes:
         module: of the command.
         arguments: for an output folder and a file that registers a data set.
-        finished: pattern of the files that stand for something finished.
+        finished: pattern of the files that stand for something finished; None where the run's store says it.
     """
 
     module: str
     arguments: Callable[[Path, Path], Sequence[str]]
-    finished: str
+    finished: str | None = None
 
 
 CASES = {
     "explain": Case("explain", lambda output, _: [
         *DETECTOR, "--input", str(DEMO / "images"), "--output", str(output), "--annotations",
-        str(DEMO / "annotations.json"), "--strips", "1", *SMALL], "resume/images/*.json"),
+        str(DEMO / "annotations.json"), "--strips", "1", *SMALL]),
     "evaluate": Case("evaluate", lambda output, _: [
         *DETECTOR, "--annotations", str(DEMO / "annotations.json"), "--images", str(DEMO / "images"), "--methods",
         "odam", "gradcam", "--metrics", "pointing_box", "energy_mask", "stability", "--iou-threshold", "0.5",
-        "--output", str(output), *SMALL], "images/*.json"),
+        "--output", str(output), *SMALL]),
     "train": Case("train", lambda output, imports: [
         "--config-file", "quick/faster_rcnn_odam_train", "--import", str(imports), "OUTPUT_DIR", str(output),
         "DATASETS.TRAIN", "('demo_to_kill',)", "DATASETS.TEST", "('demo_to_kill',)", "SOLVER.MAX_ITER", "8",
@@ -170,11 +171,6 @@ def content_of(path: Path) -> Any:
         return _steady(json.loads(found[1])) if found else re.sub(r"odam evaluate [^<]*", "", text)
     if path.suffix == ".json":
         text = data.decode()
-        if re.match(r"[0-9a-f]{64}\n", text):  # of CheckedFiles, which begin with a checksum
-            told, _, body = text.partition("\n")
-            if hashlib.sha256(body.removesuffix("\n").encode()).hexdigest() != told:
-                raise ValueError("the checksum is wrong")
-            return json.loads(body)
         try:
             return _steady(json.loads(text))
         except json.JSONDecodeError:
@@ -184,9 +180,23 @@ def content_of(path: Path) -> Any:
             return {name: (arrays[name].shape, arrays[name].tobytes()) for name in arrays.files}
     if path.suffix in (".jpg", ".png"):
         Image.open(io.BytesIO(data)).load()
+    if path.suffix == ".sqlite":
+        return rows_of(path)
     if path.suffix == ".pth":
         return _plain(torch.load(path, weights_only=True))
     return data
+
+
+def rows_of(part: Path) -> dict[str, Any]:
+    """All rows of a part of a run, by the keys of images and the names of documents."""
+    require_whole(part)
+    with contextlib.closing(open_to_read(part)) as source:
+        found = {}
+        for number, *image in source.execute("SELECT * FROM images"):
+            tables = ("annotations", "detections", "maps")
+            asked = [f"SELECT * FROM {table} WHERE image = ? ORDER BY 2, 3, 4" for table in tables]
+            found[image[0]] = [image, *([row[1:] for row in source.execute(one, (number,))] for one in asked)]
+        return {**found, "documents": sorted(source.execute("SELECT * FROM documents"))}
 
 
 def _steady(value: Any) -> Any:
@@ -223,6 +233,18 @@ def differences(output: Path, reference: Path) -> list[str]:
     return lacking + [f"{name} differs" for name in shared if content_of(mine[name]) != content_of(theirs[name])]
 
 
+def finished_in(output: Path, case: Case) -> dict[str, Any]:
+    """What a run has finished, each with what would differ if it was done again."""
+    if case.finished is not None:
+        return {str(path.relative_to(output)): path.stat().st_mtime_ns for path in output.glob(case.finished)}
+    # The rows of `documents` get new numbers when they are written again.
+    found = {}
+    for part in part_paths(output):
+        with contextlib.closing(open_to_read(part)) as source:
+            found.update(source.execute("SELECT collection || ' ' || name, rowid FROM documents").fetchall())
+    return found
+
+
 def kill_once(runs: Runs, output: Path, after: float, reference: Path) -> dict[str, Any]:
     """One run that is killed `after` seconds behind its first file, and resumed.
 
@@ -239,10 +261,11 @@ def kill_once(runs: Runs, output: Path, after: float, reference: Path) -> dict[s
     if killed:
         process.kill()
     broken = broken_files(output)
-    finished = {path: path.stat().st_mtime_ns for path in output.glob(runs.case.finished)}
+    finished = finished_in(output, runs.case)
     left = sum(is_unfinished(name) for name in files_of(output))
     runs.finish(output, resume=True)
-    lost = [str(path.relative_to(output)) for path, when in finished.items() if path.stat().st_mtime_ns != when]
+    after_all = finished_in(output, runs.case)
+    lost = [name for name, state in finished.items() if after_all.get(name) != state]
     different = differences(output, reference)
     return {
         "after": round(after, 2), "lasted": round(lasted, 2), "killed": killed, "finished": len(finished),

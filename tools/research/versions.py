@@ -26,6 +26,8 @@ from odam_d2.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 LABGYM = re.search(r"^LABGYM := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+# What the tests need beside the package.
+TESTERS = ("pytest", "pytest-xdist", "timm", "hypothesis", "markdown-it-py")
 COUNTED = ("passed", "failed", "skipped", "error")
 TOLD = ("torch", "torchvision", "numpy", "pillow", "opencv-python-headless", "transformers")
 
@@ -87,7 +89,7 @@ def install(kind: VersionSet, folder: Path) -> Path:
     if kind.packages is None:
         packages = [*plain, *requirements]
     else:
-        packages = [*plain, *kind.packages, f"{ROOT}[{kind.extras}]", "pytest", "pytest-xdist", "timm"]
+        packages = [*plain, *kind.packages, f"{ROOT}[{kind.extras}]", *TESTERS]
     steps = [
         [kind.python, "-m", "venv", str(folder)],
         [*install, "setuptools==80.9.0", "wheel"],

@@ -150,11 +150,11 @@ class MissFinder:
 
 
 def _miss(truth: TrueObjects, row: int, mechanism: str, found: Found, similarity: float | None) -> Miss:
-    box = tuple(truth.boxes[row].tolist())
+    x1, y1, x2, y2 = truth.boxes[row].tolist()
     evidence, sentence = found.evidence, found.sentence
     if similarity is not None:
         evidence, sentence = replace(evidence, map_similarity=similarity), sentence + words.alike(similarity)
-    return Miss(truth.ids[row], box, int(truth.classes[row]), mechanism, found.stage, evidence, sentence)
+    return Miss(truth.ids[row], (x1, y1, x2, y2), int(truth.classes[row]), mechanism, found.stage, evidence, sentence)
 
 
 def _check(images: list[ReplayedImage], objects: Sequence[TrueObjects], missed: list[list[int]]) -> None:

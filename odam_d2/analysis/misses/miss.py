@@ -53,7 +53,7 @@ class Evidence:
     proposed_score: float | None = None
     proposed_rank: int | None = None
     neighbour: int | None = None
-    neighbour_box: tuple[float, ...] | None = None
+    neighbour_box: tuple[float, float, float, float] | None = None
     neighbour_class: int | None = None
     neighbour_score: float | None = None
     neighbour_iou: float | None = None
@@ -80,7 +80,7 @@ class Miss:
     """
 
     object_id: Any
-    box: tuple[float, ...]
+    box: tuple[float, float, float, float]
     label: int
     mechanism: str
     stage: str

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...explain.adoption import as_traced
 from ...explain.checks import unwrap_detector
+from ...utils.devices import device_of
 from ...utils.precision import low_precision
 from ...utils.threads import map_in_threads
 from ...utils.untyped import UntypedModule
@@ -51,7 +52,7 @@ def object_scorer(model: UntypedModule, workers: int | None = None, amp: bool = 
             f"`model` must give its candidates before suppression; got {type(model).__name__}: build it with "
             "use_traced_architectures(cfg), or give it a method `candidates`"
         )
-    device = next(model.parameters()).device
+    device = device_of(model)
     if workers is None:
         workers = torch.get_num_threads() if device.type == "cpu" else 1
     if workers < 1:

@@ -1,6 +1,8 @@
 """Measures explanations of a data set, in Detectron2's manner."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.evaluation import DatasetEvaluator
@@ -9,12 +11,22 @@ from detectron2.utils import comm
 
 from ...data.matching import Matches
 from ...explain import MethodComparison
+from ...store import ImageRow, RunWriter, StoredImage
 from .measuring import Measuring
-from .store import ResultStore
+from .stored_rows import measured_rows
 from .summary import summarise
 
 # Called with (number of the image, its result, its matches, entry, output), before the result is kept.
 Watcher = Callable[[int, dict, Matches, dict, dict], None]
+
+
+# Documents with what :meth:`Measuring.measure` says of an image.
+RESULTS = "results"
+
+
+def image_key(image_id: int | str) -> str:
+    """What a run on disk knows an image by."""
+    return json.dumps(image_id)
 
 
 class ExplanationEvaluator(DatasetEvaluator):
@@ -28,7 +40,9 @@ class ExplanationEvaluator(DatasetEvaluator):
         records: the data set, see :mod:`odam_d2.evaluation.ground_truth`.
         methods: what the comparison explains by, in the order of the table.
         measuring: what is measured.
-        store: where results of finished images are kept; None to keep them in memory alone.
+        writer: keeps the rows of finished images, and their results as documents of :data:`RESULTS`; None to keep
+            them in memory alone.
+        class_names: by the detector's numbers, for the rows.
         finished: results that are there already, by image id.
         watch: see :data:`Watcher`.
 
@@ -44,13 +58,15 @@ class ExplanationEvaluator(DatasetEvaluator):
         records: Sequence[dict],
         methods: Sequence[str],
         measuring: Measuring,
-        store: ResultStore | None = None,
+        writer: RunWriter | None = None,
+        class_names: Sequence[str] = (),
         finished: Mapping[int | str, dict] | None = None,
         watch: Watcher | None = None,
     ):
         self.records = {record["image_id"]: record for record in records}
         self.numbers = {image_id: number for number, image_id in enumerate(self.records)}
-        self.methods, self.measuring, self.store, self.watch = list(methods), measuring, store, watch
+        self.methods, self.measuring, self.watch = list(methods), measuring, watch
+        self.writer, self.class_names = writer, class_names
         self.finished = dict(finished or {})
         self.reset()
 
@@ -81,19 +97,27 @@ class ExplanationEvaluator(DatasetEvaluator):
         for entry, output in zip(inputs, outputs, strict=True):
             record = self.records[entry["image_id"]]
             about = {"image_id": record["image_id"], "file_name": record["file_name"]}
-            if "failure" in output:
-                self._failed.append({**about, "error": output["failure"], "missing": bool(output.get("missing"))})
-                continue
             try:
+                if "failure" in output:
+                    raise ValueError(output["failure"])
                 result, matches = self.measuring.measure(record, entry["image"], output)
             except ValueError as error:
-                self._failed.append({**about, "error": str(error), "missing": False})
+                self._failed.append({**about, "error": str(error), "missing": bool(output.get("missing"))})
+                if self.writer is not None:
+                    self.writer.write(StoredImage(self._row(record, failure=str(error))))
                 continue
             if self.watch is not None:
                 self.watch(self.numbers[record["image_id"]], result, matches, entry, output)
-            if self.store is not None:
-                self.store.images.write(record["image_id"], result)
+            if self.writer is not None:
+                row = self._row(record, size=(record["height"], record["width"]),
+                                input_size=tuple(entry["image"].shape[-2:]))  # fmt: skip
+                self.writer.write(measured_rows(row, result, self.class_names), {(RESULTS, row.key): result})
             self._done[record["image_id"]] = result
+
+    def _row(self, record: dict, **values: Any) -> ImageRow:
+        path = str(record["file_name"])
+        number, key = self.numbers[record["image_id"]], image_key(record["image_id"])
+        return ImageRow(number, key, Path(path).name, path, facts={"image_id": record["image_id"]}, **values)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Gathers and sums up.

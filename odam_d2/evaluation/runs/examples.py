@@ -1,6 +1,6 @@
 """Crops of the best and the worst objects of each metric, kept while a run goes on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from ...visualize.crops import crop_uri, region_around
 from ...visualize.storage import class_name
 from ...visualize.text import isolated
 from .extremes import ExtremeObjects, find_extremes
-from .store import CheckedFiles
 
 _TRUTH = (0.49, 1.0, 0.61)  # colour of annotated boxes, as on other pages
 
@@ -23,15 +22,22 @@ class ExampleKeeper:
     :class:`~odam_d2.evaluation.runs.evaluator.ExplanationEvaluator`.
 
     Args:
-        files: gets the crops of each such image, by its number and object.
+        put: gets the crops of each such image: their name, made of its number and object, and the crops.
         method: the method whose maps say which objects are extreme.
         metrics: see :class:`ExtremeObjects`.
         attribute: the maps to draw.
         input_format: of the model input, one of :data:`odam_d2.data.inputs.FORMATS`.
     """
 
-    def __init__(self, files: CheckedFiles, method: str, metrics: Sequence[str], attribute: str, input_format: str):
-        self.files, self.method, self.attribute, self.input_format = files, method, attribute, input_format
+    def __init__(
+        self,
+        put: Callable[[str, dict[str, str]], None],
+        method: str,
+        metrics: Sequence[str],
+        attribute: str,
+        input_format: str,
+    ):
+        self.put, self.method, self.attribute, self.input_format = put, method, attribute, input_format
         self.extremes = ExtremeObjects(metrics)
 
     def begin_with(self, finished: Mapping[int, dict]) -> None:
@@ -55,19 +61,13 @@ class ExampleKeeper:
             for method, heatmaps in output["heatmaps"].items():
                 heat = heatmaps[detection].to_image(self.attribute, size=image.shape[:2])[0]
                 crops[method] = crop_uri(image, region, box, heat.cpu().numpy().clip(0.0, 1.0))
-            self.files.write(f"{number}_{row}", crops)
-
-
-def cut_short(files: CheckedFiles) -> set[int]:
-    """Numbers of images of which a crop can't be read, so that they aren't finished after all."""
-    numbers = (name.partition("_")[0] for name in files.unreadable())
-    return {int(number) for number in numbers if number.isdecimal()}
+            self.put(f"{number}_{row}", crops)
 
 
 def example_sections(
     results: Sequence[Mapping[str, Any]],
     numbers: Mapping[Any, int],
-    files: CheckedFiles,
+    read: Callable[[str], dict[str, str] | None],
     methods: Sequence[str],
     metrics: Sequence[str],
     class_names: Sequence[str],
@@ -77,7 +77,7 @@ def example_sections(
     Args:
         results: of all images.
         numbers: image id -> number of the image.
-        files: what :class:`ExampleKeeper` kept.
+        read: gives what :class:`ExampleKeeper` kept under a name; None if there is nothing.
         methods: columns of the page; the maps of the first say which objects are extreme.
         metrics: sections, those without a direction left out.
         class_names: by the detector's numbers; may be too short.
@@ -89,7 +89,7 @@ def example_sections(
         for side, places in sides.items():
             for number, row in places:
                 result = by_number[number]
-                one, crops = result["objects"][row], files.read(f"{number}_{row}") or {}
+                one, crops = result["objects"][row], read(f"{number}_{row}") or {}
                 label = class_name(one["class"], class_names)
                 rows.append(
                     {

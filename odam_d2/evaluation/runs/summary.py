@@ -1,7 +1,5 @@
 """From the results of images to a table: means over the same objects for every method, with their intervals."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from ...utils.csv_text import csv_lines
 from ...visualize.storage import class_name
 from ..bootstrap import bootstrap_interval
 from ..metrics.builtin import METRICS
@@ -159,7 +158,7 @@ def objects_csv(
          method, *(result["values"][method][name][k] for name in metrics))
         for result in results for k, one in enumerate(result["objects"]) for method in methods
     ]  # fmt: skip
-    return _csv(("image_id", "file_name", *about, "class_name", "method", *metrics), lines)
+    return "".join(csv_lines([("image_id", "file_name", *about, "class_name", "method", *metrics), *lines]))
 
 
 def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metrics: Sequence[str]) -> str:
@@ -174,17 +173,6 @@ def pairs_csv(results: Sequence[Mapping[str, Any]], methods: Sequence[str], metr
         for result in results if result["objects"] for method in methods for name in metrics
         for row, other, diou, share in result["pairs"][method].get(name, ())
     ]  # fmt: skip
-    return _csv(("image_id", "annotation_id", "other_object", "method", "metric", "diou", "share"), lines)
-
-
-def _csv(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    end, written = "\r\n", io.StringIO(newline="")
-    # What ends a line here is quoted where it stands in a text; readers take a bare carriage return for an end, too.
-    writer = csv.writer(written, lineterminator=end)
-    rows = []
-    for line in (header, *lines):
-        written.seek(0)
-        written.truncate()
-        writer.writerow(line)
-        rows.append(written.getvalue().removesuffix(end) + "\n")
-    return "".join(rows)
+    return "".join(
+        csv_lines([("image_id", "annotation_id", "other_object", "method", "metric", "diou", "share"), *lines])
+    )

@@ -64,8 +64,8 @@ class AutogradEngine(SmoothingEngine):
                 found = self.gradients(targets[chosen].flatten(), wanted, of_scalar)
                 parts = [_Part(torch.arange(len(chosen), device=chosen.device), range(len(distinct)), adds_up)]
                 if recorded:
-                    found = _without_broken(found, chosen, attributes)
-                    parts = _by_leaves(found, len(attributes))
+                    found, there = _without_broken(found, chosen, attributes)
+                    parts = _by_leaves(there, len(attributes))
                 for part in parts:
                     for number in part.leaves:
                         leaf, stride = wanted[number], strides[distinct[number]]
@@ -133,9 +133,14 @@ class _Part:
     adds_up: Sequence[bool]
 
 
-def _by_leaves(gradients: Sequence[Tensor], attributes: int) -> list[_Part]:
-    """Groups n detections by the leaves at which their (n * K, C, H, W) gradients are not zero."""
-    there = torch.stack([one.flatten(1).any(1) for one in gradients]).view(len(gradients), -1, attributes)
+def _by_leaves(there: Tensor, attributes: int) -> list[_Part]:
+    """Groups n detections by the leaves that they depend on.
+
+    Args:
+        there: (leaves, n * K) bool, where a gradient is not zero.
+        attributes: K.
+    """
+    there = there.view(len(there), -1, attributes)
     patterns, which = torch.unique(there, dim=1, return_inverse=True)
     return [
         # A map of zeros has to lie somewhere.
@@ -150,24 +155,29 @@ def _recorded(trace: DetectionTrace) -> Callable[[Sequence[str]], tuple[list[Ten
     return getattr(trace.head, "recorded", None)
 
 
-def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequence[str]) -> list[Tensor]:
+def _without_broken(gradients: list[Tensor], chosen: Tensor, attributes: Sequence[str]) -> tuple[list[Tensor], Tensor]:
     """Zeros in place of gradients that are not finite at some leaf: a root at zero has none, and 0 * inf is NaN.
 
     Args:
         gradients: for each leaf (n * K, C, H, W).
         chosen: (n,) the detections.
         attributes: K names.
+
+    Returns:
+        The gradients, and (leaves, n * K) bool where they are not zero.
     """
-    finite = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in gradients]).all(0)
+    # One look at each number: the largest is finite where all are, and zero where all are.
+    largest = torch.stack([one.flatten(1).abs().amax(1) for one in gradients])
+    finite = torch.isfinite(largest).all(0)
     if bool(finite.all()):
-        return gradients
+        return gradients, largest > 0
     for number in (~finite).nonzero()[:, 0].tolist():
         detection, attribute = int(chosen[number // len(attributes)]), attributes[number % len(attributes)]
         warn_user(
             f"the map of {attribute!r} of box {detection} of the batch is left zero, since its gradient is not finite, "
             "as that of a square root at zero"
         )
-    return [torch.where(finite.view(-1, 1, 1, 1), one, 0.0) for one in gradients]
+    return [torch.where(finite.view(-1, 1, 1, 1), one, 0.0) for one in gradients], finite & (largest > 0)
 
 
 def _by_levels(levels: Sequence[Sequence[int]]) -> dict[tuple[int, ...], list[int]]:

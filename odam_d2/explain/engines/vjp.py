@@ -66,15 +66,14 @@ class BatchedGradients:
             try:
                 gradients = self._gradients(scalars, leaves, part)
                 if images is not None:
-                    number = torch.arange(part.stop - part.start, device=scalars.device)
-                    gradients = [gradient[number, images[part]] for gradient in gradients]
+                    gradients = [_of_image(gradient, images[part]) for gradient in gradients]
             except RuntimeError as error:
                 self._recover(error, part.stop - part.start)
                 continue
             for parts, one in zip(kept, gradients, strict=True):
                 parts.append(one)
             begin = part.stop
-        return [torch.cat(parts) for parts in kept]
+        return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in kept]
 
     def _gradients(self, scalars: Tensor, leaves: Sequence[Tensor], part: slice) -> list[Tensor]:
         if part.stop - part.start == 1:
@@ -101,3 +100,10 @@ class BatchedGradients:
             self.batched = False
         else:
             self.at_once = self._halving.after(error, tried)
+
+
+def _of_image(gradients: Tensor, images: Tensor) -> Tensor:
+    """(m, ...) from (m, N, ...), of the image that each belongs to; no copy where there is one image."""
+    if gradients.shape[1] == 1:
+        return gradients[:, 0]
+    return gradients[torch.arange(len(gradients), device=gradients.device), images]

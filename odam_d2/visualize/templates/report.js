@@ -1,81 +1,94 @@
+"use strict";
 /* What is chosen, and the lists, switches, keys and links that change it. */
 (() => {
-  const { $, element } = OdamView;
-  const data = JSON.parse($("data").textContent);
-  for (const name of Object.keys(data.luts)) data.luts[name] = OdamHeat.decode(data.luts[name]);
-  const images = data.images;
+  const { $, element, isolated } = OdamView;
+  const { plural } = OdamWords;
+  const { facts } = OdamRun;
+  const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: "", scope: "image", images: "place" };
   const state = {
-    image: 0, detection: -1, attribute: 0, hover: null, minScore: 0, label: "", filter: "",
-    heat: true, boxes: true, truth: false, zoom: false, all: false, opacity: 0.65, colormap: Object.keys(data.luts)[0],
+    number: null, row: -1, attribute: 0, byHand: 0, method: facts.methods[0], role: "", hover: null, all: false, pair: true,
+    heat: true, boxes: true, truth: false, zoom: false, panelZoom: true, opacity: 0.65, colormap: Object.keys(facts.luts)[0],
   };
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
   const framed = window.parent !== window, linked = location.protocol !== "about:";
-  let zoomBefore = false;
-  let listed = null; // which detections the list holds
-  const buttons = new Map(); // detection -> its button there
-  const WHY = {
-    score: "what makes the detector this sure of the class",
-    logit: "what raises the raw score of the class",
-    left: "what pushes the left side of the box outward, to the left",
-    top: "what pushes the top side of the box outward, upward",
-    right: "what pushes the right side of the box outward, to the right",
-    bottom: "what pushes the bottom side of the box outward, downward",
-    x1: "what moves the left side to the right", x2: "what moves the right side to the right",
-    y1: "what moves the top side down", y2: "what moves the bottom side down",
-    objectness: "what makes the proposal stage see an object", centerness: "what makes this place count as the object's centre",
-    mask: "what fills the predicted mask", combined: "the maximum of the maps of the score and the four sides, each normalised",
-  };
-  const VERDICTS = {
-    match: ["match", "the annotated object that this detection finds"],
-    duplicate: ["duplicate", "its annotated object is already taken by a detection with a higher score"],
-    crowd: ["crowd", "inside an area annotated as a crowd"],
-    miss: ["no match", "no annotated object of this class with an IoU of .5 or more"],
-  };
+  const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
+  let record = null, lostImage = null; // of the image that is shown; the address of one that can't be loaded
+  let columns = null, images = null, starts = null, ranks = null; // once they are loaded
+  let selected = null, order = null, items = new Int32Array(0), groups = [], imageItems = [];
 
-  const here = () => images[state.image];
-  const chosen = () => here()?.detections[state.detection];
-  const attribute = () => data.names[state.attribute];
-  const visible = () => here().detections.map((_, k) => k).filter((k) => {
-    const d = here().detections[k];
-    return (d.score ?? 1) >= state.minScore && (!state.label || d.label === state.label);
-  });
-  const annotated = images.some((p) => p.annotations);
-  const plural = (n, word) => `${n} ${word}${n === 1 ? "" : word.endsWith("x") ? "es" : "s"}`;
-  const shown = (number) => number === 0 ? "0" : number >= 0.01 && number < 1000 ? number.toPrecision(3) : number.toExponential(1);
+  const chosen = () => record?.detections[state.row];
+  const attribute = () => facts.names[state.attribute];
+  const isHere = () => record !== null && OdamRun.peek(state.number) === record;
+  const place = (number, row) => starts === null || row < 0 ? -1 : starts[number] + row;
+
+  /** The rows of the chosen image that pass the filters. */
+  function rowsHere() {
+    if (!selected) return record.detections.map((_, k) => k);
+    const found = [];
+    if (selected.perImage[state.number]) for (const k of selected.rows) if (columns.image[k] === state.number) found.push(columns.row[k]);
+    return found.sort((a, b) => a - b);
+  }
+
+  function scene() {
+    return { ...state, facts, record, rows: rowsHere(), attribute: attribute() };
+  }
 
   /* ---- changing what is chosen ---- */
 
-  function chooseImage(index, detection) {
-    state.image = index;
-    state.hover = null;
-    state.detection = detection ?? (visible()[0] ?? -1);
-    $("detection-list").scrollTop = 0;
-    drawImages();
+  /** Shows an image, and a row of it: the first that passes where it is null. `keep`: with the attribute that is chosen. */
+  async function choose(number, row = null, keep = false) {
+    const other = number !== state.number;
+    Object.assign(state, { number, row: row ?? -1, role: "", hover: null });
+    if (other && listing.scope === "image") list();
+    let found = OdamRun.peek(number), problem = null;
+    if (!found) {
+      try { found = await OdamRun.record(number); } catch (error) { problem = error.message; }
+    }
+    if (state.number !== number) return; // another one was chosen meanwhile
+    record = found ?? { name: "", error: problem, detections: [], annotations: null, size: null, missing: true };
+    if (state.row < 0 && row === null) state.row = rowsHere()[0] ?? -1;
+    if (state.row >= record.detections.length) state.row = -1;
+    if (!keep) state.attribute = tellingAttribute();
     draw();
   }
 
-  function chooseDetection(index) {
-    state.detection = index;
+  function chooseRow(row) {
+    Object.assign(state, { row, role: "" });
+    state.attribute = tellingAttribute();
     draw();
+  }
+
+  /** The attribute that the comparison of the chosen box is about, if it is about one; else what was chosen by hand. */
+  function tellingAttribute() {
+    const told = state.pair ? Object.values(chosen()?.roles ?? {}).map((role) => facts.names.indexOf(role?.attribute)) : [];
+    return told.find((index) => index >= 0) ?? state.byHand;
   }
 
   function chooseAttribute(index) {
-    state.attribute = (index + data.names.length) % data.names.length;
+    const count = facts.names.length;
+    state.attribute = state.byHand = count ? (index + count) % count : 0;
     draw();
   }
 
   function stepImage(by) {
-    const listed = images.map((_, k) => k).filter(isListed);
-    if (!listed.length) return;
-    const at = listed.indexOf(state.image);
-    chooseImage(listed[at < 0 ? 0 : (at + by + listed.length) % listed.length]);
+    if (!imageItems.length) return;
+    const at = imageItems.indexOf(state.number), count = imageItems.length;
+    choose(imageItems[at < 0 ? 0 : (at + by + count) % count]);
   }
 
-  function stepDetection(by) {
-    const list = visible();
-    if (!list.length) return;
-    const at = list.indexOf(state.detection);
-    chooseDetection(list[at < 0 ? 0 : (at + by + list.length) % list.length]);
+  function step(by) {
+    const count = items.length;
+    if (!selected || groups.length === count) return;
+    let at = items.indexOf(place(state.number, state.row));
+    if (at < 0 && by < 0) at = 0;
+    do at = (at + by + count) % count; while (items[at] < 0);
+    open(items[at]);
+  }
+
+  /** Shows a box by its place among all. */
+  function open(k) {
+    if (columns.image[k] === state.number) chooseRow(columns.row[k]);
+    else choose(columns.image[k], columns.row[k]);
   }
 
   function flip(name) {
@@ -83,267 +96,387 @@
     draw();
   }
 
-  /** All maps side by side are small, so they start zoomed; back on the stage the zoom is as before. */
-  function flipAll() {
-    state.all = !state.all;
-    [state.zoom, zoomBefore] = state.all ? [true, state.zoom] : [zoomBefore, false];
-    draw();
-  }
+  /** Maps side by side are small, so they have a zoom of their own, which is on at first. */
+  const flipZoom = () => flip(mode() === "single" ? "zoom" : "panelZoom");
 
   function fade(by) {
     state.opacity = Math.min(1, Math.max(0, Math.round((state.opacity + by) * 20) / 20));
     draw();
   }
 
-  /** After a filter: keep the choice if it is still visible. */
-  function refilter() {
-    const list = visible();
-    if (!list.includes(state.detection)) state.detection = list[0] ?? -1;
+  function chooseScope(scope) {
+    listing.scope = scope;
+    list();
     draw();
+  }
+
+  /** What the stage shows: "single", "all" attributes, or a "pair" of maps that are compared. */
+  function mode() {
+    if (!chosen() || record.error) return "single";
+    if (state.all) return "all";
+    return state.pair && OdamPanels.rolesOf(chosen(), state.method).length ? "pair" : "single";
+  }
+
+  /* ---- filters and lists ---- */
+
+  function refilter(what) {
+    if (what === "verdict" && filters.verdict.size) listing.scope = "all";
+    if (!columns) return;
+    if (what !== "filters" && what !== "verdict" && what !== "groups") {
+      const keys = listing.sort === "place" ? null : OdamChoose.keysOf(columns, listing.sort, ranks);
+      order = keys ? OdamChoose.sorted(keys, listing.descending)
+        : listing.descending ? Uint32Array.from(columns.row, (_, k) => columns.count - 1 - k) : null;
+    }
+    const sizes = Object.fromEntries(OdamChoose.WORDS.map((name) => [name, facts.tables[name].length]));
+    selected = OdamChoose.select(columns, filters, order, OdamChoose.namesWith(images, filters.name), sizes, facts.end);
+    list();
+    listImages();
+    controls.draw(selected.counts);
+    const rows = record ? rowsHere() : [];
+    if (record && !rows.includes(state.row)) chooseRow(rows[0] ?? -1);
+    else if (record) draw();
+  }
+
+  /** Fills the list of boxes. */
+  function list() {
+    if (!selected) return;
+    const here = listing.scope === "image", { rows } = selected;
+    const listed = here ? rows.filter((k) => columns.image[k] === state.number) : rows;
+    const codes = columns[listing.group];
+    if (codes && !(here && listing.group === "image")) ({ items, groups } = OdamChoose.grouped(listed, codes, ranks[listing.group]));
+    else [items, groups] = [listed, []];
+    const all = here ? images.boxes[state.number] ?? 0 : columns.count;
+    $("count").textContent = listed.length === all ? plural(all, facts.noun) : `${listed.length.toLocaleString("en")} of ${plural(all, facts.noun)}`;
+    boxes.set(items.length);
+    let none = null;
+    if (!items.length) none = all ? "None passes the filters." : here && images.failures.has(state.number) ? "This image failed." : here ? "None in this image." : "None in this run.";
+    $("detection-list").dataset.none = none ?? "";
+    for (const button of $("scope").children) {
+      const on = button.dataset.scope === listing.scope;
+      button.setAttribute("aria-checked", on);
+      button.tabIndex = on ? 0 : -1;
+    }
+  }
+
+  function listImages() {
+    if (!images) return;
+    const named = OdamChoose.namesWith(images, filters.name);
+    const narrowed = selected && OdamChoose.active({ ...filters, name: "" }) > 0;
+    imageItems = images.numbers.filter((n) => (!named || named[n]) && (!narrowed || selected.perImage[n]));
+    const compare = {
+      name: (a, b) => images.names[a].localeCompare(images.names[b], "en", { numeric: true }),
+      boxes: (a, b) => selected ? selected.perImage[b] - selected.perImage[a] || a - b : a - b,
+      failed: (a, b) => images.failures.has(b) - images.failures.has(a) || a - b,
+    }[listing.images];
+    if (compare) imageItems.sort(compare);
+    thumbs.set(imageItems.length);
+    $("image-list").dataset.none = imageItems.length ? "" : filters.name && !narrowed ? "No image has this in its name." : "No image passes the filters.";
+  }
+
+  function fillImage(item, index) {
+    const number = imageItems[index], failed = images.failures.has(number), name = images.names[number];
+    item.parts ??= { button: element("button"), thumb: element("img", { alt: "", class: "thumb", decoding: "async" }), broken: element("span", { class: "thumb broken", text: "!" }), name: element("b"), about: element("small") };
+    const { parts } = item, thumb = images.thumbs[number];
+    if (!item.firstChild) {
+      parts.button.append(parts.broken, parts.thumb, element("span", { class: "name" }, parts.name, parts.about));
+      parts.button.addEventListener("click", () => choose(item.number));
+      item.append(parts.button);
+    }
+    item.number = number;
+    parts.button.title = name;
+    parts.broken.hidden = !failed;
+    parts.thumb.hidden = failed;
+    if (thumb) { if (parts.thumb.getAttribute("src") !== thumb) parts.thumb.src = thumb; } else parts.thumb.removeAttribute("src");
+    parts.name.replaceChildren(isolated(name));
+    const all = images.boxes[number], passing = selected ? selected.perImage[number] : all;
+    parts.about.className = failed ? "alarm" : "";
+    parts.about.textContent = failed ? "failed" : passing === all ? plural(all, facts.noun) : `${passing} of ${plural(all, facts.noun)}`;
+  }
+
+  const colourOf = (row) => `hsl(${360 * ((0.33 + row * 0.618034) % 1)} 100% 57.5%)`;
+
+  function fillBox(item, index) {
+    const k = items[index];
+    item.className = k < 0 ? "group" : "";
+    if (k < 0) return fillHeading(item, groups[-1 - k]);
+    if (!item.parts) {
+      const parts = item.parts = { button: element("button") };
+      for (const name of ["number", "label", "score", "box", "verdict"]) parts.button.append(parts[name] = element("span", { class: name }));
+      parts.button.addEventListener("click", () => open(item.place));
+      parts.button.addEventListener("pointerenter", () => { if (columns.image[item.place] === state.number) hover(columns.row[item.place]); });
+      parts.button.addEventListener("pointerleave", () => hover(null));
+    }
+    const { parts } = item, verdict = facts.tables.verdict[columns.verdict[k]], iou = columns.iou[k], score = columns.score[k];
+    if (item.firstChild !== parts.button) item.replaceChildren(parts.button);
+    item.place = k;
+    parts.number.textContent = columns.row[k];
+    parts.number.style.setProperty("--colour", colourOf(columns.row[k]));
+    parts.label.replaceChildren(isolated(facts.tables.label[columns.label[k]]));
+    parts.score.textContent = OdamView.scoreText(score, 3);
+    parts.score.style.setProperty("--share", `${100 * (score || 0)}%`);
+    const sides = ["x1", "y1", "x2", "y2"].map((side) => Math.round(columns[side][k])).join(", ");
+    parts.box.replaceChildren(listing.scope === "all" ? isolated(images.names[columns.image[k]]) : sides);
+    parts.box.title = listing.scope === "all" ? images.names[columns.image[k]] : "x1, y1, x2, y2 in pixels of the image";
+    parts.verdict.className = `verdict ${OdamWords.toneOf(verdict)}`;
+    parts.verdict.textContent = !verdict ? "" : Number.isNaN(iou) || verdict === "ignored" ? verdict : `${verdict} ${iou.toFixed(2)}`;
+    parts.verdict.title = OdamWords.VERDICTS[verdict] ?? "";
+    const sorted = columns.figures[listing.sort.replace(/^figure /, "")];
+    if (sorted && !Number.isNaN(sorted[k])) parts.verdict.textContent = `${OdamWords.spaced(listing.sort.slice(7))} ${OdamWords.shown(sorted[k])}`;
+    else if (listing.sort === "outside" && !Number.isNaN(columns.outside[k])) parts.verdict.textContent = `${OdamWords.percent(columns.outside[k])} outside`;
+  }
+
+  function fillHeading(item, group) {
+    const word = listing.group === "image" ? images.names[group.code] : facts.tables[listing.group][group.code] ?? "none";
+    item.replaceChildren(element("b", {}, isolated(word)), element("span", { text: group.count.toLocaleString("en") }));
   }
 
   /* ---- drawing ---- */
 
-  const isListed = (k) => images[k].name.toLowerCase().includes(state.filter);
-
-  /** Scrolls a list, and nothing but it, to what is chosen. */
-  function reveal(list) {
-    const item = list.querySelector("[aria-current]")?.parentElement;
-    if (!item) return;
-    const outer = list.getBoundingClientRect(), inner = item.getBoundingClientRect();
-    list.scrollTop += Math.min(0, inner.top - outer.top) + Math.max(0, inner.bottom - outer.bottom);
-    list.scrollLeft += Math.min(0, inner.left - outer.left) + Math.max(0, inner.right - outer.right);
-  }
-
-  function drawImages() {
-    const items = images.map((image, k) => k).filter(isListed).map((k) => {
-      const image = images[k], failed = Boolean(image.error);
-      const about = failed ? "failed" : plural(image.detections.length, data.noun);
-      const button = element("button", { title: image.name, onclick: () => chooseImage(k) },
-        failed ? element("span", { class: "thumb broken", text: "!" }) : element("img", { class: "thumb", src: image.thumb, alt: "" }),
-        element("span", { class: "name" }, element("b", {}, OdamView.isolated(image.name)), element("small", { class: failed ? "alarm" : "", text: about })));
-      if (k === state.image) button.setAttribute("aria-current", "true");
-      return element("li", {}, button);
-    });
-    $("image-list").replaceChildren(...items);
-    if (!items.length) $("image-list").append(element("li", { class: "none", text: "No image has this in its name." }));
-    reveal($("image-list"));
-  }
-
-  function drawDetections() {
-    const image = here(), list = visible(), all = image.detections.length;
-    $("count").textContent = list.length === all ? plural(all, data.noun) : `${list.length} of ${plural(all, data.noun)}`;
-    const focused = $("detection-list").contains(document.activeElement);
-    listDetections(image, list, all);
-    $("detection-list").querySelector("[aria-current]")?.removeAttribute("aria-current");
-    buttons.get(state.detection)?.setAttribute("aria-current", "true");
-    reveal($("detection-list"));
-    if (focused) $("detection-list").querySelector("[aria-current]")?.focus();
-  }
-
-  /** Makes the list anew where others are in it: there may be a thousand, and a step changes two. */
-  function listDetections(image, list, all) {
-    const key = [state.image, list.join()].join("/");
-    if (key === listed) return;
-    listed = key;
-    buttons.clear();
-    $("detection-list").replaceChildren(...list.map((k) => {
-      const d = image.detections[k];
-      const button = element("button", {
-        onclick: () => chooseDetection(k), onpointerenter: () => hover(k), onpointerleave: () => hover(null),
-      },
-      element("span", { class: "number", text: k, style: `--colour: ${d.color}` }),
-      element("span", { class: "label" }, OdamView.isolated(d.label)),
-      element("span", { class: "score", text: OdamView.scoreOf(d, 3), style: `--share: ${100 * (d.score ?? 0)}%` }),
-      element("span", { class: "box", text: d.box.map((v) => Math.round(v)).join(", "), title: "x1, y1, x2, y2 in pixels of the image" }));
-      if (d.truth) {
-        const [word, meaning] = VERDICTS[d.truth.verdict];
-        button.append(element("span", { class: `verdict ${d.truth.verdict}`, title: `IoU ${d.truth.iou.toFixed(3)}: ${meaning}`, text: d.truth.verdict === "crowd" ? word : `${word} ${d.truth.iou.toFixed(2)}` }));
-      }
-      buttons.set(k, button);
-      return element("li", {}, button);
-    }));
-    if (!list.length) {
-      const why = image.error ? "This image failed." : all ? "None passes the filters." : "None in this image.";
-      $("detection-list").append(element("li", { class: "none", text: why }));
-    }
-  }
-
-  function hover(k) {
-    if (state.hover === k) return;
-    state.hover = k;
-    if (!here().error && !state.all) OdamView.drawStage(data, state, visible(), attribute());
-  }
-
-  function drawFilters() {
-    const labels = [...new Set(here().detections.map((d) => d.label))].sort();
-    if (state.label && !labels.includes(state.label)) state.label = "";
-    $("class-filter").replaceChildren(
-      element("option", { value: "", text: "All classes" }), ...labels.map((label) => element("option", { value: label, text: label })));
-    $("class-filter").value = state.label;
-    $("score-filter").value = state.minScore;
-    $("score-value").textContent = state.minScore.toFixed(2);
+  function hover(row) {
+    if (state.hover === row) return;
+    state.hover = row;
+    if (isHere() && !record.error && mode() === "single") OdamView.drawStage(scene());
   }
 
   function drawWords() {
-    const d = chosen(), name = attribute(), image = here();
-    const usable = Boolean(d);
+    const d = chosen(), name = attribute(), usable = Boolean(d);
+    const maps = OdamView.mapsOf(d, state.method, state.role), known = OdamView.hasMap(facts, maps, name);
     $("what").replaceChildren(...usable
-      ? [`${name} of ${state.detection} `, OdamView.isolated(d.label), ` ${OdamView.scoreOf(d, 3)}`]
-      : [image.error ? "This image failed." : "Nothing to explain here."]);
-    const peak = usable && name !== "combined" ? d.peaks[data.attributes.indexOf(name)] : null;
-    $("why").textContent = !usable ? "" : peak === 0
-      ? "This map is empty: no feature speaks for it." : WHY[name] ? `Warm: ${WHY[name]}.` : "";
-    $("peak").textContent = peak === null ? "1" : shown(peak);
+      ? [`${name ? `${name} of ` : ""}${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
+      : [record.error ? "This image failed." : "Nothing to explain here."]);
+    const told = usable ? OdamWords.tell(record, d) : [], figures = usable ? OdamWords.figuresOf(record, d) : [];
+    $("told").hidden = !told.length;
+    $("told").replaceChildren(...told);
+    $("figures").hidden = !figures.length;
+    $("figures").replaceChildren(...figures.map(([title, text]) => element("div", {}, element("dt", { text: title }), element("dd", {}, isolated(text)))));
+    const peak = usable && known && name !== "combined" ? maps.peaks[maps.attributes.indexOf(name)] : null;
+    $("why").textContent = !usable ? "" : !known ? "There is no map of it." : peak === 0
+      ? "This map is empty: no feature speaks for it." : OdamWords.WHY[name] ? `Warm: ${OdamWords.WHY[name]}.` : "";
+    $("peak").textContent = peak === null ? "1" : OdamWords.shown(peak);
     $("peak").title = peak === null ? "maximum of normalised maps" : "highest value of the raw map, in units of the attribute per cell";
-    const lut = data.luts[state.colormap], stops = [];
+    const lut = facts.luts[state.colormap], stops = [];
     for (let k = 0; k <= 16; k++) {
       const at = 3 * Math.min(255, 16 * k);
-      stops.push(`rgb(${lut[at]} ${lut[at + 1]} ${lut[at + 2]} / ${Math.min(1, k / 16 / data.opaque_from)})`);
+      stops.push(`rgb(${lut[at]} ${lut[at + 1]} ${lut[at + 2]} / ${Math.min(1, k / 16 / facts.opaque_from)})`);
     }
     $("gradient").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
   }
 
   function draw() {
-    const image = here();
-    drawFilters();
-    drawDetections();
+    if (!record || (!isHere() && !record.missing)) return;
+    const shown = mode(), usable = !record.error, d = chosen();
+    thumbs.choose(imageItems.indexOf(state.number));
+    boxes.choose(items.indexOf(place(state.number, state.row)));
     drawWords();
-    for (const name of ["heat", "boxes", "truth", "zoom", "all"]) $(`switch-${name}`).setAttribute("aria-pressed", state[name]);
-    $("switch-truth").hidden = !annotated;
-    $("switch-all").hidden = data.names.length < 2;
+    for (const name of ["heat", "boxes", "truth", "pair", "all"]) $(`switch-${name}`).setAttribute("aria-pressed", state[name]);
+    $("switch-zoom").setAttribute("aria-pressed", shown === "single" ? state.zoom : state.panelZoom);
+    $("switch-truth").hidden = !facts.annotated;
+    $("switch-all").hidden = facts.names.length < 2;
+    $("switch-pair").hidden = !OdamPanels.rolesOf(d, state.method).length;
     $("attributes").querySelectorAll("button").forEach((button, k) => {
       button.setAttribute("aria-checked", k === state.attribute);
       button.tabIndex = k === state.attribute ? 0 : -1;
     });
     $("opacity").value = Math.round(100 * state.opacity);
-    const usable = !image.error, multiples = usable && state.all && Boolean(chosen());
-    $("frame").hidden = !usable || multiples;
-    $("multiples").hidden = !multiples;
+    $("frame").hidden = !usable || shown !== "single";
+    $("multiples").hidden = shown === "single";
     $("message").hidden = usable;
-    $("message").replaceChildren(...image.error ? [OdamView.isolated(image.name), ` could not be explained: ${image.error}`] : []);
-    $("stage").setAttribute("aria-label", `Image ${image.name}`);
-    if (multiples) OdamView.drawMultiples(data, state, attribute(), (name) => { chooseAttribute(data.names.indexOf(name)); flipAll(); });
-    else if (usable) OdamView.drawStage(data, state, visible(), attribute());
+    $("message").replaceChildren(...usable ? [] : record.missing ? [record.error] : [isolated(record.name), ` could not be explained: ${record.error}`]);
+    tellGone();
+    $("stage").setAttribute("aria-label", `Image ${record.name}`);
+    for (const [id, word] of [["previous", "Previous"], ["next", "Next"]]) $(id).setAttribute("aria-label", `${word} ${facts.noun}`);
+    if (shown === "all") OdamPanels.draw(scene(), OdamPanels.ofAttributes(scene()), ({ name }) => { state.all = false; chooseAttribute(facts.names.indexOf(name)); });
+    else if (shown === "pair") OdamPanels.draw(scene(), OdamPanels.ofRoles(scene()), ({ role }) => { Object.assign(state, { pair: false, role }); draw(); });
+    else if (usable) OdamView.drawStage(scene());
     writeLink();
+  }
+
+  /** Says why the image itself can't be shown, if that is so. */
+  function tellGone() {
+    const lost = record.image !== null && record.image === lostImage;
+    const why = record.error ? null : lost ? `The image can't be shown: ${record.image.startsWith("data:") ? "it" : record.image} can't be loaded.` : record.gone;
+    $("gone").hidden = !why;
+    $("gone").textContent = why ?? "";
   }
 
   /* ---- the link ---- */
 
   function writeLink() {
-    if (!linked) return;
-    const link = new URLSearchParams({ image: state.image });
-    if (state.detection >= 0) link.set("det", state.detection);
-    link.set("attr", attribute());
+    if (!linked || record.missing) return;
+    const link = new URLSearchParams({ image: state.number });
+    if (state.row >= 0) link.set("det", state.row);
+    if (attribute()) link.set("attr", attribute());
+    if (facts.methods.length > 1) link.set("method", state.method);
     if (state.all) link.set("view", "all");
+    if (!state.pair) link.set("pair", 0);
     for (const name of ["zoom", "truth"]) if (state[name]) link.set(name, 1);
-    if (location.hash.slice(1) !== link.toString()) history.replaceState(null, "", `#${link}`);
+    for (const name of OdamChoose.WORDS) for (const one of filters[name]) link.append(name, facts.tables[name][one]);
+    for (const name of OdamChoose.RANGES) if (filters[name].some((bound) => bound !== null)) link.set(name, filters[name].map((bound) => bound ?? "").join(".."));
+    for (const name of ["judged", "name"]) if (filters[name]) link.set(name, filters[name]);
+    if (listing.sort !== "place" || listing.descending) link.set("sort", `${listing.descending ? "-" : ""}${listing.sort}`);
+    if (listing.group) link.set("group", listing.group);
+    if (listing.scope === "all") link.set("list", "all");
+    if (location.hash.slice(1) !== link.toString()) setLink(`#${link}`);
+  }
+
+  /** Changes the address, at most every LINK_PAUSE milliseconds: browsers refuse more. */
+  function setLink(link) {
+    clearTimeout(linking.later);
+    const wait = linking.last + LINK_PAUSE - performance.now();
+    if (wait > 0) linking.later = setTimeout(setLink, wait, link);
+    else {
+      history.replaceState(null, "", link);
+      linking.last = performance.now();
+    }
   }
 
   function readLink() {
     const link = new URLSearchParams(location.hash.slice(1));
-    const within = (text, end) => /^\d+$/.test(text ?? "") && Number(text) < end ? Number(text) : null;
-    state.attribute = Math.max(0, data.names.indexOf(link.get("attr")));
-    state.all = link.get("view") === "all";
-    for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
-    const first = within(link.get("image"), images.length) ?? Math.max(0, images.findIndex((p) => p.detections.length));
-    chooseImage(first, within(link.get("det"), images[first].detections.length) ?? undefined);
-  }
-
-  /* ---- about the run ---- */
-
-  function rows(value) {
-    return element("table", {}, ...Object.entries(value).map(([name, content]) => element("tr", {},
-      element("th", { scope: "row", text: name.replaceAll("_", " ") }),
-      cell(content))));
-  }
-
-  // Sentences are a list; names and numbers are not.
-  function cell(content) {
-    if (!Array.isArray(content)) return element("td", { text: content === null || content === "" ? "–" : String(content) });
-    if (!content.some((one) => String(one).includes(" "))) return element("td", { text: content.join(", ") });
-    return element("td", {}, element("ul", {}, ...content.map((one) => element("li", { text: one }))));
-  }
-
-  function fillRun() {
-    const body = $("run-body"), failed = images.filter((p) => p.error), entries = Object.entries(data.run);
-    const isSection = ([, v]) => v !== null && typeof v === "object" && !Array.isArray(v);
-    if (failed.length) {
-      body.append(element("h3", { class: "alarm", text: `${plural(failed.length, "image")} failed` }),
-        element("ul", {}, ...failed.map((p) => element("li", {}, element("b", {}, OdamView.isolated(p.name)), `: ${p.error}`))));
+    const whole = (text) => /^\d{1,9}$/.test(text ?? "") ? Number(text) : null;
+    Object.assign(filters, OdamChoose.noFilters());
+    for (const name of OdamChoose.WORDS) {
+      filters[name] = new Set(link.getAll(name).map((word) => facts.tables[name].indexOf(word)).filter((one) => one > 0));
     }
-    body.append(rows(Object.fromEntries(entries.filter((entry) => !isSection(entry)))));
-    for (const [title, value] of entries.filter(isSection)) body.append(element("h3", { text: title }), rows(value));
-    const total = images.reduce((sum, p) => sum + p.detections.length, 0);
-    $("summary").textContent = [data.single ? "" : plural(images.length, "image"), plural(total, data.noun), data.run.method].filter(Boolean).join(" · ");
-    $("open-failures").hidden = !failed.length;
-    $("open-failures").textContent = `${failed.length} failed`;
-    $("notice").hidden = total > 0;
-    $("notice").textContent = images.length ? data.empty : "No images in this run.";
+    for (const name of OdamChoose.RANGES) {
+      const bounds = (link.get(name) ?? "").split("..");
+      filters[name] = [0, 1].map((end) => bounds[end] && Number.isFinite(Number(bounds[end])) ? Number(bounds[end]) : null);
+    }
+    filters.judged = ["with", "without"].includes(link.get("judged")) ? link.get("judged") : "";
+    $("image-filter").value = filters.name = link.get("name") ?? "";
+    const [, minus, sort] = /^(-?)(.*)$/.exec(link.get("sort") ?? "place");
+    Object.assign(listing, { sort: sort || "place", descending: minus === "-", group: link.get("group") ?? "", scope: link.get("list") === "all" ? "all" : "image" });
+    if (facts.methods.includes(link.get("method"))) state.method = link.get("method");
+    state.attribute = state.byHand = Math.max(0, facts.names.indexOf(link.get("attr")));
+    state.all = link.get("view") === "all";
+    state.pair = link.get("pair") !== "0";
+    for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
+    const number = whole(link.get("image"));
+    return [number !== null && number < facts.end ? number : facts.first, whole(link.get("det")), link.has("attr")];
+  }
+
+  /** Follows the link of the address bar. */
+  function follow() {
+    clearTimeout(linking.later);
+    const where = readLink();
+    if (columns) controls.offer(columns);
+    choose(...where);
+    refilter("order");
   }
 
   /* ---- events ---- */
 
   function listen() {
-    data.names.forEach((name, k) => $("attributes").append(
-      element("button", { role: "radio", text: name, title: WHY[name] ?? name, onclick: () => chooseAttribute(k) })));
-    Object.keys(data.luts).forEach((name) => $("colormap").append(element("option", { value: name, text: name })));
-    for (const name of ["heat", "boxes", "truth", "zoom"]) $(`switch-${name}`).addEventListener("click", () => flip(name));
-    $("switch-all").addEventListener("click", flipAll);
-    $("previous").addEventListener("click", () => stepDetection(-1));
-    $("next").addEventListener("click", () => stepDetection(1));
+    facts.names.forEach((name, k) => $("attributes").append(
+      element("button", { role: "radio", text: name, title: OdamWords.WHY[name] ?? name, onclick: () => chooseAttribute(k) })));
+    Object.keys(facts.luts).forEach((name) => $("colormap").append(element("option", { value: name, text: name })));
+    facts.methods.forEach((name) => $("method").append(element("option", { value: name, text: name })));
+    $("method").hidden = facts.methods.length < 2;
+    $("method").addEventListener("change", (e) => { Object.assign(state, { method: e.target.value, role: "" }); draw(); });
+    for (const [value, text] of [["place", "order of the run"], ["name", "by name"], ["boxes", "most boxes first"], ...facts.failed ? [["failed", "failed first"]] : []]) {
+      $("image-order").append(element("option", { value, text }));
+    }
+    $("image-order").addEventListener("change", (e) => { listing.images = e.target.value; listImages(); draw(); });
+    for (const name of ["heat", "boxes", "truth", "pair", "all"]) $(`switch-${name}`).addEventListener("click", () => flip(name));
+    $("switch-zoom").addEventListener("click", flipZoom);
+    $("previous").addEventListener("click", () => step(-1));
+    $("next").addEventListener("click", () => step(1));
     $("opacity").addEventListener("input", (e) => { state.opacity = e.target.value / 100; draw(); });
     $("colormap").addEventListener("change", (e) => { state.colormap = e.target.value; draw(); });
-    $("class-filter").addEventListener("change", (e) => { state.label = e.target.value; refilter(); });
-    $("score-filter").addEventListener("input", (e) => { state.minScore = Number(e.target.value); refilter(); });
-    $("image-filter").addEventListener("input", (e) => { state.filter = e.target.value.trim().toLowerCase(); drawImages(); });
-    $("open-run").addEventListener("click", () => $("run").showModal());
-    $("open-failures").addEventListener("click", () => $("run").showModal());
+    $("image-filter").addEventListener("input", (e) => { filters.name = e.target.value.trim(); refilter("filters"); });
+    for (const button of $("scope").children) button.addEventListener("click", () => chooseScope(button.dataset.scope));
+    $("photo").addEventListener("error", () => { lostImage = $("photo").getAttribute("src"); tellGone(); });
+    for (const id of ["open-run", "open-failures"]) $(id).addEventListener("click", () => $("run").showModal());
     $("open-help").addEventListener("click", () => $("help").showModal());
     // Without a form: a sandboxed frame may not submit one, not even to close its dialog.
     for (const id of ["run", "help"]) {
       $(id).addEventListener("click", (e) => { if (e.target.id === id || e.target.matches(".close")) $(id).close(); });
     }
 
-    const under = (event) => OdamView.boxesAt(here(), visible(), OdamView.pointAt(here(), event));
+    const under = (event) => OdamView.boxesAt(record, rowsHere(), OdamView.pointAt(record, event));
     $("layers").addEventListener("pointermove", (e) => hover(under(e)[0] ?? null));
     $("layers").addEventListener("pointerleave", () => hover(null));
     $("layers").addEventListener("click", (e) => {
       const found = under(e);
-      if (found.length) chooseDetection(found[(found.indexOf(state.detection) + 1) % found.length]);
+      if (found.length) chooseRow(found[(found.indexOf(state.row) + 1) % found.length]);
     });
-    new ResizeObserver(() => draw()).observe($("stage"));
-    window.addEventListener("hashchange", readLink);
+    const measure = () => Object.assign(OdamView.room, { width: $("stage").clientWidth, height: $("stage").clientHeight });
+    new ResizeObserver(() => { measure(); draw(); }).observe($("stage"));
+    measure();
+    window.addEventListener("hashchange", follow);
     window.addEventListener("keydown", press);
   }
 
   const KEYS = {
-    ArrowLeft: () => stepDetection(-1), ArrowRight: () => stepDetection(1),
+    ArrowLeft: () => step(-1), ArrowRight: () => step(1),
     ArrowUp: () => chooseAttribute(state.attribute - 1), ArrowDown: () => chooseAttribute(state.attribute + 1),
     "[": () => chooseAttribute(state.attribute - 1), "]": () => chooseAttribute(state.attribute + 1),
     n: () => stepImage(1), p: () => stepImage(-1), "+": () => fade(0.05), "=": () => fade(0.05), "-": () => fade(-0.05),
-    h: () => flip("heat"), b: () => flip("boxes"), z: () => flip("zoom"), a: flipAll,
-    g: () => { if (annotated) flip("truth"); }, "?": () => $("help").showModal(),
+    h: () => flip("heat"), b: () => flip("boxes"), z: flipZoom, a: () => flip("all"), c: () => flip("pair"),
+    g: () => { if (facts.annotated) flip("truth"); }, "?": () => $("help").showModal(),
+    l: () => { if (!facts.single) chooseScope(listing.scope === "all" ? "image" : "all"); },
+    f: () => { if (!facts.single) $("more").open = !$("more").open; }, "/": () => { if (!facts.single) $("image-filter").focus(); },
   };
 
   function press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.target.matches("input, select") || !(event.key in KEYS)) return;
     event.preventDefault();
-    const attributes = event.target.closest("#attributes");
-    if (attributes && event.key.startsWith("Arrow")) {
-      chooseAttribute(state.attribute + (event.key === "ArrowLeft" || event.key === "ArrowUp" ? -1 : 1));
-      attributes.querySelector("[aria-checked=true]").focus();
+    const group = event.target.closest("[role=radiogroup]"), by = event.key === "ArrowLeft" || event.key === "ArrowUp" ? -1 : 1;
+    if (group && event.key.startsWith("Arrow")) {
+      if (group.id === "scope") KEYS.l(); else chooseAttribute(state.attribute + by);
+      group.querySelector("[aria-checked=true]").focus();
     } else KEYS[event.key]();
+  }
+
+  /* ---- the beginning ---- */
+
+  function tell(message) {
+    $("notice").hidden = !message;
+    $("notice").textContent = message ?? "";
+  }
+
+  function fillRun() {
+    $("run-body").replaceChildren(...OdamWords.aboutRun(facts, images));
+    $("summary").textContent = [facts.single ? "" : plural(facts.images, "image"), plural(facts.boxes, facts.noun), facts.run.method].filter(Boolean).join(" · ");
+    $("open-failures").hidden = !facts.failed;
+    $("open-failures").textContent = `${facts.failed.toLocaleString("en")} failed`;
+  }
+
+  /** Ranks of words for sorting: by column and place, in the order of the alphabet. */
+  function rankWords() {
+    const rank = (words) => {
+      const sorted = words.map((word, k) => [word, k]).filter(([word]) => word !== null).sort(([a], [b]) => a.localeCompare(b, "en"));
+      const found = new Float32Array(words.length).fill(words.length);
+      sorted.forEach(([, k], position) => { found[k] = position; });
+      return found;
+    };
+    return Object.fromEntries(OdamChoose.WORDS.map((name) => [name, rank(facts.tables[name])]));
+  }
+
+  async function loadLists() {
+    [images, columns] = [await OdamRun.loadImages(), await OdamRun.loadColumns()];
+    starts = new Uint32Array(facts.end + 1);
+    for (const number of images.numbers) starts[number + 1] = images.boxes[number];
+    for (let k = 0; k < facts.end; k++) starts[k + 1] += starts[k];
+    ranks = rankWords();
+    fillRun();
+    controls.offer(columns);
+    refilter("order");
   }
 
   document.body.classList.toggle("framed", framed);
   $("about-links").hidden = !linked;
   fillRun();
-  if (!images.length) {
+  tell(facts.boxes ? null : facts.images ? facts.empty : "No images in this run.");
+  if (!facts.images) {
     document.querySelector("main").hidden = true;
     return;
   }
+  const boxes = new OdamList.List($("detection-scroller"), $("detection-list"), fillBox);
+  const thumbs = new OdamList.List($("image-scroller"), $("image-list"), fillImage);
+  const controls = OdamFilters.make(facts, filters, listing, refilter);
   listen();
-  readLink();
+  controls.draw(null);
+  choose(...readLink());
+  loadLists().catch((error) => tell(error.message));
 })();

@@ -4,9 +4,10 @@ import pytest
 import torch
 from detectron2.evaluation import inference_on_dataset
 
-from odam_d2.evaluation import METRICS, ExplanationEvaluator, Measuring, ResultStore
+from odam_d2.evaluation import METRICS, ExplanationEvaluator, Measuring
 from odam_d2.evaluation.runs import measuring as measuring_file
-from odam_d2.evaluation.runs.evaluator import GuardedComparison
+from odam_d2.evaluation.runs.evaluator import RESULTS, GuardedComparison
+from odam_d2.store import RunFolder, RunReader, RunWriter
 from tests.evaluation.scenes import BOXES, UNIFORM, delta, entry, output, record
 
 NAMES = [
@@ -93,11 +94,22 @@ def test_images_that_fail_are_listed_and_the_rest_goes_on(tmp_path):
     gone = {"image_id": 3, "height": 4, "width": 4, "failure": "no such file", "missing": True}
     broken = record(4)
     broken["annotations"][0]["segmentation"] = "what"
-    records, store = [record(1), record(2), record(3), broken], ResultStore(tmp_path)
-    found, evaluator = evaluate([entry(4), gone, entry(2), entry(1)], records, comparison, store=store)
+    records, store = [record(1), record(2), record(3), broken], RunWriter(tmp_path)
+    found, evaluator = evaluate([entry(4), gone, entry(2), entry(1)], records, comparison, writer=store)
     assert found["right"]["pointing_box"] == 1.0 and len(evaluator.results) == 1
     assert [(one["image_id"], one["missing"]) for one in evaluator.failures] == [(2, False), (3, True), (4, False)]
-    assert store.images.read(1) == evaluator.results[0] and store.images.read(2) is None
+    store.close()
+    assert RunFolder(tmp_path).documents(RESULTS) == {"1": evaluator.results[0]}
+    reader = RunReader(tmp_path)
+    # In the order of the records; the image's two objects are there with their values.
+    assert [(one.number, one.key, one.failure) for one in reader.images()] == [
+        (0, "1", None), (1, "2", "not finite"), (2, "3", "no such file"), (3, "4", evaluator.failures[2]["error"]),
+    ]  # fmt: skip
+    rows = reader.image(0).detections
+    assert [row.box for row in rows] == [tuple(one["box"]) for one in evaluator.results[0]["objects"]] and len(
+        rows
+    ) == 2
+    assert [row.figures["right"]["pointing_box"] for row in rows] == [1.0, 1.0]
 
 
 def test_finished_images_are_taken_as_they_are():

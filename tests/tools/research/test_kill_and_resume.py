@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from odam_d2.store import RunWriter
 from tests.helpers import load_tool
+from tests.store.test_run import image_of
 from tests.wants import needs
 
 pytestmark = needs("processes that fork", sys.platform == "linux")
@@ -35,6 +37,19 @@ def test_files_that_are_not_whole_are_found(script, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{")
     assert [told.partition(":")[0] for told in script.broken_files(tmp_path)] == sorted(whole)
+
+
+def test_rows_of_a_run_are_compared_whatever_was_written_first(script, tmp_path):
+    for folder, numbers in (("one", (0, 1, 2)), ("two", (2, 0, 1)), ("three", (0, 1))):
+        with RunWriter(tmp_path / folder) as writer:
+            for number in numbers:
+                writer.write(image_of(number))
+    assert script.differences(tmp_path / "one", tmp_path / "two") == []
+    name = "store/part-00000.sqlite"
+    assert script.differences(tmp_path / "one", tmp_path / "three") == [f"{name} differs"]
+    path = tmp_path / "three" / name
+    path.write_bytes(path.read_bytes()[:5000])
+    assert script.broken_files(tmp_path / "three")[0].startswith(name)
 
 
 def test_differences_are_found_but_dates(script, tmp_path):

@@ -163,7 +163,7 @@ def render_report(
         "images": list(entries),
         "single": single,
     }
-    return render_page("report.html", title=title, data=script_json(data), single=single)
+    return render_page("old_report.html", title=title, data=script_json(data), single=single)
 
 
 def _encode_maps(one: HeatMaps) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What ``odam analyze`` works with, built from its command line: detector, data, explainers, and what analyses."""
+
+import math
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..analysis import ErrorRules
+from ..analysis.image_analysis import ImageAnalyst
+from ..analysis.misses import MissFinder, MissRules
+from ..data.boxes import corners
+from ..data.image_files import find_images
+from ..explain import Explainer, build_explainer
+from ..visualize.storage import class_name
+from .arguments import WrongOptionError
+from .data_run import DataRun
+
+
+class AnalysisRun(DataRun):
+    """A run of ``odam analyze``; every process builds its own from the command line."""
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether annotations were given."""
+        return bool(self.args.dataset or self.args.annotations)
+
+    @cached_property
+    def records(self) -> list[dict]:
+        """Records of the whole data set; without annotations those of the images alone.
+
+        Raises:
+            ValueError: if there is no image, or a class is unknown.
+        """
+        if not self.is_annotated:
+            root = Path(self.args.images)
+            paths = find_images([self.args.images], Path(self.args.output)).paths
+            return [{"file_name": str(path), "image_id": os.path.relpath(path, root)} for path in paths]
+        records = super().records
+        if not records:
+            source = self.args.dataset or self.args.annotations
+            raise ValueError(f"the data set must have images; got none in {source!r}: name another one")
+        return [self._only_asked(record) for record in records]
+
+    def _only_asked(self, record: dict) -> dict:
+        """The record with annotations of the classes and areas that were asked for; others are to be ignored."""
+        asked, (low, high) = self.classes, self.args.area or (0.0, math.inf)
+        if asked is None and self.args.area is None:
+            return record
+        kept = []
+        for item in record.get("annotations", ()):
+            if asked is not None and item["category_id"] not in asked:
+                continue
+            x1, y1, x2, y2 = corners(item)
+            area = item.get("area") or (x2 - x1) * (y2 - y1)
+            kept.append(item if low <= area <= high else {**item, "ignore": 1})
+        return {**record, "annotations": kept}
+
+    @cached_property
+    def classes(self) -> set[int] | None:
+        """Numbers of the classes that are analysed; None for all.
+
+        Raises:
+            ValueError: if the detector has no class of a name.
+        """
+        if self.args.classes is None:
+            return None
+        names = list(self.class_names or ())
+        unknown = [name for name in self.args.classes if name not in names]
+        if unknown:
+            raise ValueError(f"--class must name classes of the detector; got {unknown[0]!r}: choose among {names}")
+        return {names.index(name) for name in self.args.classes}
+
+    @cached_property
+    def explainers(self) -> dict[str, Explainer]:
+        """Method -> explainer; further methods explain what they can of the first one's attributes.
+
+        Raises:
+            WrongOptionError: if the options don't go with the detector.
+        """
+        found: dict[str, Explainer] = {}
+        for name in self.args.methods:
+            options = self.config.explainer_options(method=name, attributes=self.args.attributes)
+            if found:
+                options["attributes"] = ("score",)
+            try:
+                found[name] = build_explainer(self.model, **options)
+            except (ValueError, TypeError) as error:
+                raise WrongOptionError(str(error)) from error
+        if "score" not in next(iter(found.values())).attributes:
+            raise WrongOptionError("--attributes must have score among them; got others: add it")
+        return found
+
+    @cached_property
+    def analyst(self) -> ImageAnalyst:
+        """What analyses an image."""
+        args = self.args
+        rules = ErrorRules(args.iou_threshold, max_detections=args.max_detections)
+        finder = None
+        if self.is_annotated:
+            of_misses = MissRules(args.iou_threshold, score_threshold=args.score_threshold)
+            finder = MissFinder(self.model, of_misses, self.shown_names)
+        made = (self.explainers, finder, self.shown_names, rules)
+        return ImageAnalyst(*made, score_threshold=args.score_threshold, most=args.max_detections, classes=self.classes)
+
+    def categories(self) -> list[dict[str, Any]]:
+        """The classes as COCO's files name them, where annotations know their ids; else numbered from 1 on."""
+        return [{"id": number + 1, "name": class_name(number, self.shown_names)} for number in range(self.num_classes)]
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that rows depend on, but not the number of images: a run can be made longer."""
+        kept = ("methods", "attributes", "iou_threshold", "score_threshold", "max_detections", "classes", "area")
+        return {**super().settings(), **{name: getattr(self.args, name) for name in kept}}

@@ -1,0 +1,73 @@
+"""The index that the page filters and sorts by: a column for each fact, of all explained boxes, in chunks."""
+
+from typing import Any
+
+import numpy as np
+
+from ...store import DetectionRow
+from ...utils.words import visible
+from ..pages import base64_text
+from .records import numbers_of, verdict_of
+
+ROWS = 50_000  # of a chunk
+_WORDS = ("kind", "label", "verdict", "mechanism")
+_NUMBERS = ("score", "iou", "outside")
+_SIDES = ("x1", "y1", "x2", "y2")
+
+
+class Columns:
+    """Collects rows in the order of the run, and hands them out in chunks.
+
+    A chunk has ``start`` and ``count``, ``columns`` and ``figures``: name -> base64 of little-endian numbers.
+    ``image``, ``row`` and words are uint32, ``judged`` is uint8, all others are float32 with NaN for what isn't known.
+    A word is its place in :attr:`tables`.
+
+    Attributes:
+        tables: column -> its words, in the order in which they were met; the first is None.
+        figures: the names of all figures met.
+        count: how many rows there were.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[str | None]] = {name: [None] for name in _WORDS}
+        self.figures: list[str] = []
+        self.count = 0
+        self._places: dict[str, dict[str | None, int]] = {name: {None: 0} for name in _WORDS}
+        self._rows: list[tuple] = []
+        self._numbers: list[dict[str, float]] = []
+
+    def add(self, number: int, row: int, one: DetectionRow) -> None:
+        """Adds a row of the image of a number."""
+        words = (one.kind, one.label, verdict_of(one), one.mechanism)
+        places = [self._place(name, word) for name, word in zip(_WORDS, words, strict=True)]
+        numbers = [np.nan if value is None else value for value in (one.score, one.iou, one.outside)]
+        self._rows.append((number, row, *places, one.annotation is not None, *numbers, *one.box))
+        self._numbers.append(numbers_of(one.figures))
+        self.figures += [name for name in self._numbers[-1] if name not in self.figures]
+        self.count += 1
+
+    def chunk(self, least: int = ROWS) -> dict[str, Any] | None:
+        """The rows that were added since the last chunk; None where these are fewer than `least`."""
+        if len(self._rows) < max(least, 1):
+            return None
+        names = ("image", "row", *_WORDS, "judged", *_NUMBERS, *_SIDES)
+        kinds = ("<u4",) * 6 + ("u1",) + ("<f4",) * 7
+        columns = {
+            name: base64_text(np.array(values, dtype=kind).tobytes())
+            for name, kind, values in zip(names, kinds, zip(*self._rows, strict=True), strict=True)
+        }
+        met = dict.fromkeys(name for numbers in self._numbers for name in numbers)
+        figures = {
+            name: base64_text(np.array([one.get(name, np.nan) for one in self._numbers], dtype="<f4").tobytes())
+            for name in met
+        }
+        count, self._rows, self._numbers = len(self._rows), [], []
+        return {"start": self.count - count, "count": count, "columns": columns, "figures": figures}
+
+    def _place(self, column: str, word: str | None) -> int:
+        word = None if word is None else visible(word)
+        places = self._places[column]
+        if word not in places:
+            places[word] = len(places)
+            self.tables[column].append(word)
+        return places[word]
