@@ -7,7 +7,8 @@ import numpy as np
 from ...store import DetectionRow
 from ...utils.words import visible
 from ..pages import base64_text
-from .records import numbers_of, verdict_of
+from .figures import flat_figures, numbers_of
+from .records import verdict_of
 
 ROWS = 50_000  # of a chunk
 _WORDS = ("kind", "label", "verdict", "mechanism")
@@ -18,9 +19,9 @@ _SIDES = ("x1", "y1", "x2", "y2")
 class Columns:
     """Collects rows in the order of the run, and hands them out in chunks.
 
-    A chunk has ``start`` and ``count``, ``columns`` and ``figures``: name -> base64 of little-endian numbers.
-    ``image``, ``row`` and words are uint32, ``judged`` is uint8, all others are float32 with NaN for what isn't known.
-    A word is its place in :attr:`tables`.
+    A chunk has ``start`` and ``count``, and numbers as base64, little-endian. ``columns``: name -> ``image``, ``row``
+    and words in uint32, ``judged`` in uint8, all others in float32 with NaN for what isn't known; a word is its place
+    in :attr:`tables`. ``figures``: name -> rows of the chunk in uint32, and the figure of each in float32.
 
     Attributes:
         tables: column -> its words, in the order in which they were met; the first is None.
@@ -42,7 +43,7 @@ class Columns:
         places = [self._place(name, word) for name, word in zip(_WORDS, words, strict=True)]
         numbers = [np.nan if value is None else value for value in (one.score, one.iou, one.outside)]
         self._rows.append((number, row, *places, one.annotation is not None, *numbers, *one.box))
-        self._numbers.append(numbers_of(one.figures))
+        self._numbers.append(numbers_of(flat_figures(one.figures, one.verdict)))
         self.figures += [name for name in self._numbers[-1] if name not in self.figures]
         self.count += 1
 
@@ -57,12 +58,15 @@ class Columns:
             for name, kind, values in zip(names, kinds, zip(*self._rows, strict=True), strict=True)
         }
         met = dict.fromkeys(name for numbers in self._numbers for name in numbers)
-        figures = {
-            name: base64_text(np.array([one.get(name, np.nan) for one in self._numbers], dtype="<f4").tobytes())
-            for name in met
-        }
+        figures = {name: self._figure(name) for name in met}
         count, self._rows, self._numbers = len(self._rows), [], []
         return {"start": self.count - count, "count": count, "columns": columns, "figures": figures}
+
+    def _figure(self, name: str) -> list[str]:
+        """Where in the chunk a figure is known, and its values there: most are known for one kind of error alone."""
+        found = [(place, one[name]) for place, one in enumerate(self._numbers) if name in one]
+        places, values = zip(*found, strict=True)
+        return [base64_text(np.array(part, kind).tobytes()) for part, kind in ((places, "<u4"), (values, "<f4"))]
 
     def _place(self, column: str, word: str | None) -> int:
         word = None if word is None else visible(word)

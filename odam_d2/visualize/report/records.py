@@ -5,7 +5,6 @@ of :meth:`HeatMaps.to_image`.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ...store import AnnotationRow, DetectionRow, StoredImage
@@ -14,16 +13,15 @@ from ...utils.words import visible
 from ..encoding import eight_bit_maps
 from ..overlay import instance_color
 from ..pages import base64_text
-
-ROLES = "roles"  # in a row's figures: what the maps of roles are of; see `image_record`
+from .figures import ROLES, flat_figures, shown_value
 
 
 def image_record(stored: StoredImage, address: str | None, gone: str | None = None) -> dict[str, Any]:
     """The record of an image.
 
-    A row's ``figures`` are shown by their names: numbers, texts, booleans, and lists of these. ``figures["roles"]``
-    says of maps with a role what they are of: role -> ``box`` (XYXY), ``label``, ``row`` of a detection, ``attribute``
-    that is telling; all of them may be missing.
+    A row's figures are shown by their names, see :func:`flat_figures`. ``figures["roles"]`` says of maps with a role
+    what they are of: role -> ``box`` (XYXY), ``label``, ``row`` of a detection, ``attribute`` that is telling; all of
+    them may be missing.
 
     Args:
         stored: the image with its maps.
@@ -64,15 +62,6 @@ def encode_maps(one: HeatMaps) -> dict[str, Any]:
     }
 
 
-def numbers_of(figures: Mapping[str, Any]) -> dict[str, float]:
-    """The figures that rows can be sorted by: finite numbers."""
-    return {
-        visible(name): float(value)
-        for name, value in figures.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
-
-
 def verdict_of(one: DetectionRow) -> str | None:
     """What a row is counted as: its verdict, or "missed"."""
     return "missed" if one.verdict is None and one.kind == "missed" else one.verdict
@@ -96,8 +85,8 @@ def _detection(one: DetectionRow, row: int) -> dict[str, Any]:
         "mechanism": one.mechanism and visible(one.mechanism),
         "outside": _number(one.outside),
         "sentence": one.sentence and visible(one.sentence),
-        "figures": {visible(name): _shown(value) for name, value in one.figures.items() if name != ROLES},
-        "roles": _shown(one.figures.get(ROLES, {})),
+        "figures": flat_figures(one.figures, one.verdict),
+        "roles": shown_value(one.figures.get(ROLES, {})),
     }
 
 
@@ -107,14 +96,3 @@ def _box(box: tuple[float, ...]) -> list[float]:
 
 def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 6)
-
-
-def _shown(value: Any) -> Any:
-    """A figure as the page takes it: no NaN, no control characters."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, Mapping):
-        return {visible(str(name)): _shown(one) for name, one in value.items()}
-    return [_shown(one) for one in value] if isinstance(value, list | tuple) else value

@@ -25,7 +25,12 @@ const OdamChoose = (() => {
       return Float32Array.from(x1, (_, k) => (x2[k] - x1[k]) * (y2[k] - y1[k]));
     }
     if (key in ranks) return Float32Array.from(columns[key], (place) => place === 0 ? NaN : ranks[key][place]);
-    return RANGES.includes(key) ? columns[key] : columns.figures[key.replace(/^figure /, "")] ?? null;
+    if (RANGES.includes(key)) return columns[key];
+    const parts = columns.figures[key.replace(/^figure /, "")];
+    if (!parts) return null;
+    const values = new Float32Array(columns.count).fill(NaN);
+    for (const part of parts) part.rows.forEach((row, k) => { values[row] = part.values[k]; });
+    return values;
   }
 
   /** All rows by rising or falling key, equals in the order of the run, NaN last: radix sort of the floats' bits. */

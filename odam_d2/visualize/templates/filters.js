@@ -2,7 +2,7 @@
 /* The controls by which boxes are filtered, sorted and grouped; what they say is in `filters` and `listing`. */
 const OdamFilters = (() => {
   const { $, element } = OdamView;
-  const { spaced } = OdamWords;
+  const { spaced } = OdamWords; // for words of the project, whose parts are joined by underscores
   const SORTS = { place: "order of the run", score: "score", iou: "IoU", outside: "heat outside", area: "size of the box", label: "class", verdict: "error type", mechanism: "mechanism" };
   const GROUPS = { "": "no groups", verdict: "error type", mechanism: "mechanism", label: "class", kind: "kind", image: "image" };
   const RANGE_NAMES = { score: "score", iou: "IoU", outside: "heat outside" };
@@ -75,7 +75,7 @@ const OdamFilters = (() => {
       const known = (values) => values.some((value) => !Number.isNaN(value));
       const sorts = Object.keys(SORTS).filter((name) => name === "place" || name === "area" || (tables[name] ? tables[name].length > 1 : known(columns[name])));
       $("sort").replaceChildren(...sorts.map((name) => option(name, SORTS[name])),
-        ...facts.figures.map((name) => option(`figure ${name}`, spaced(name))));
+        ...facts.figures.length ? [element("optgroup", { label: "figures" }, ...[...facts.figures].sort().map((name) => option(`figure ${name}`, name)))] : []);
       if (![...$("sort").options].some((one) => one.value === listing.sort)) listing.sort = "place";
       group.replaceChildren(...Object.keys(GROUPS).filter((name) => !tables[name] || tables[name].length > 1).map((name) => option(name, GROUPS[name])));
       if (![...group.options].some((one) => one.value === listing.group)) listing.group = "";
@@ -99,7 +99,7 @@ const OdamFilters = (() => {
             if (!filters.verdict.delete(place)) filters.verdict.add(place);
             changed("verdict");
           },
-        }, element("span", { text: tables.verdict[place] }), element("b", {}))));
+        }, element("span", { text: spaced(tables.verdict[place]) }), element("b", {}))));
       }
       for (const button of bar.children) {
         const place = Number(button.dataset.place);

@@ -14,7 +14,7 @@
   const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
   let record = null, lostImage = null; // of the image that is shown; the address of one that can't be loaded
   let columns = null, images = null, starts = null, ranks = null; // once they are loaded
-  let selected = null, order = null, items = new Int32Array(0), groups = [], imageItems = [];
+  let selected = null, order = null, sortKeys = null, items = new Int32Array(0), groups = [], imageItems = [];
 
   const chosen = () => record?.detections[state.row];
   const attribute = () => facts.names[state.attribute];
@@ -123,8 +123,8 @@
     if (what === "verdict" && filters.verdict.size) listing.scope = "all";
     if (!columns) return;
     if (what !== "filters" && what !== "verdict" && what !== "groups") {
-      const keys = listing.sort === "place" ? null : OdamChoose.keysOf(columns, listing.sort, ranks);
-      order = keys ? OdamChoose.sorted(keys, listing.descending)
+      sortKeys = listing.sort === "place" ? null : OdamChoose.keysOf(columns, listing.sort, ranks);
+      order = sortKeys ? OdamChoose.sorted(sortKeys, listing.descending)
         : listing.descending ? Uint32Array.from(columns.row, (_, k) => columns.count - 1 - k) : null;
     }
     const sizes = Object.fromEntries(OdamChoose.WORDS.map((name) => [name, facts.tables[name].length]));
@@ -218,10 +218,9 @@
     parts.box.replaceChildren(listing.scope === "all" ? isolated(images.names[columns.image[k]]) : sides);
     parts.box.title = listing.scope === "all" ? images.names[columns.image[k]] : "x1, y1, x2, y2 in pixels of the image";
     parts.verdict.className = `verdict ${OdamWords.toneOf(verdict)}`;
-    parts.verdict.textContent = !verdict ? "" : Number.isNaN(iou) || verdict === "ignored" ? verdict : `${verdict} ${iou.toFixed(2)}`;
+    parts.verdict.textContent = !verdict ? "" : Number.isNaN(iou) ? OdamWords.spaced(verdict) : `${OdamWords.spaced(verdict)} ${iou.toFixed(2)}`;
     parts.verdict.title = OdamWords.VERDICTS[verdict] ?? "";
-    const sorted = columns.figures[listing.sort.replace(/^figure /, "")];
-    if (sorted && !Number.isNaN(sorted[k])) parts.verdict.textContent = `${OdamWords.spaced(listing.sort.slice(7))} ${OdamWords.shown(sorted[k])}`;
+    if (listing.sort.startsWith("figure ") && !Number.isNaN(sortKeys[k])) parts.verdict.textContent = `${listing.sort.slice(7)} ${OdamWords.shown(sortKeys[k])}`;
     else if (listing.sort === "outside" && !Number.isNaN(columns.outside[k])) parts.verdict.textContent = `${OdamWords.percent(columns.outside[k])} outside`;
   }
 

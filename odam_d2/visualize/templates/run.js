@@ -63,15 +63,17 @@ const OdamRun = (() => {
     return new Type(bytes.buffer);
   }
 
-  /** All boxes: a typed array for each fact, and one for each figure. */
+  /** All boxes: a typed array for each fact; of each figure the rows that have it, since most have it not. */
   async function loadColumns() {
     const columns = { count: facts.boxes, figures: {} };
     for (const [name, Type] of Object.entries(NUMBERS)) columns[name] = new Type(facts.boxes);
-    for (const name of facts.figures) columns.figures[name] = new Float32Array(facts.boxes).fill(NaN);
+    for (const name of facts.figures) columns.figures[name] = []; // of each chunk { rows, values }
     for (let k = 0; k < facts.chunks.rows; k++) {
       const chunk = await load(`rows-${k}`, `rows-${k}`);
       for (const [name, Type] of Object.entries(NUMBERS)) columns[name].set(filled(Type, chunk.columns[name]), chunk.start);
-      for (const [name, values] of Object.entries(chunk.figures)) columns.figures[name].set(filled(Float32Array, values), chunk.start);
+      for (const [name, [rows, values]] of Object.entries(chunk.figures)) {
+        columns.figures[name].push({ rows: filled(Uint32Array, rows).map((row) => row + chunk.start), values: filled(Float32Array, values) });
+      }
     }
     return columns;
   }

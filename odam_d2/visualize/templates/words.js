@@ -23,6 +23,7 @@ const OdamWords = (() => {
     background: "it overlaps no annotated object",
     missed: "no detection finds this annotated object",
     unmatched: "it has no annotated object of its class with an IoU of .5 or more",
+    not_counted: "its image has as many better ones as count",
     ignored: "it lies in an area that is not to be judged, such as a crowd",
   };
   const ALARMING = new Set(["classification", "localisation", "both", "duplicate", "background", "missed", "unmatched"]);
@@ -41,7 +42,7 @@ const OdamWords = (() => {
     if (detection.sentence) told.push(isolated(detection.sentence));
     else if (detection.verdict) {
       const meaning = VERDICTS[detection.verdict];
-      const word = detection.verdict[0].toUpperCase() + detection.verdict.slice(1);
+      const word = detection.verdict[0].toUpperCase() + spaced(detection.verdict.slice(1));
       told.push(isolated(meaning ? `${word}: ${meaning}.` : `${word}.`));
       if (detection.mechanism) told.push(" Why: ", isolated(`${spaced(detection.mechanism)}.`));
     }
@@ -63,7 +64,7 @@ const OdamWords = (() => {
     if (detection.iou !== null) pairs.push(["IoU", detection.iou.toFixed(2)]);
     if (detection.mechanism && detection.sentence) pairs.push(["mechanism", spaced(detection.mechanism)]);
     if (detection.outside !== null) pairs.push(["heat outside the box", percent(detection.outside)]);
-    for (const [name, value] of Object.entries(detection.figures)) pairs.push([spaced(name), valueOf(value)]);
+    for (const [name, value] of Object.entries(detection.figures)) if (!(name === "iou" && detection.iou !== null)) pairs.push([name, valueOf(value)]);
     return pairs;
   }
 

@@ -15,7 +15,11 @@ CHOOSE = """
 const { columns, filters, key, descending, names, sizes, group } = JSON.parse(require("fs").readFileSync(0));
 const typed = { count: columns.image.length, figures: {} };
 for (const [name, values] of Object.entries(columns)) {
-  if (name === "figure") typed.figures.figure = Float32Array.from(values, (v) => v ?? NaN);
+  if (name === "figure") {
+    const part = (rows) => ({ rows, values: Float32Array.from(rows, (k) => values[k]) });
+    const rows = [...values.keys()].filter((k) => values[k] !== null), half = Math.floor(rows.length / 2);
+    typed.figures.figure = [part(rows.slice(0, half)), part(rows.slice(half))];
+  }
   else typed[name] = ["image", "row", "judged", ...OdamChoose.WORDS].includes(name)
     ? Uint32Array.from(values) : Float32Array.from(values, (v) => v ?? NaN);
 }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from odam_d2.store import ImageRow, StoredImage
-from odam_d2.visualize.report.records import encode_maps, image_record, numbers_of
+from odam_d2.visualize.report.records import encode_maps, image_record
 from tests.visualize.reports import NAMES, heat_maps, hot_maps, row, stored, truth
 
 WINDOWS = [[0, 1, 2, 3], [4, 6, 3, 1]]
@@ -46,20 +46,15 @@ def test_an_image_and_what_was_found_in_it():
 
 
 def test_what_is_not_known_and_what_json_does_not_hold():
-    figures = {"nan": float("nan"), "deep": {"x\0": [float("inf"), "a\0b", True]}, "none": None}
+    figures = {"nan": float("nan"), "deep": {"x\0": [float("inf"), "a\0b", True]}, "none": None, "yes": False}
     found = image_record(stored(0, [row([0, 0, 5, 5], "half \udcff", float("nan"), figures=figures)]), None, "gone\0.")
     (one,) = found["detections"]
-    assert one["figures"] == {"nan": None, "deep": {"x␀": [None, "a␀b", True]}, "none": None}
+    assert one["figures"] == {"deep x␀": [None, "a␀b", True], "yes": False}
     assert one["label"] == "half \\xff" and one["score"] is None and one["maps"] == {} and found["gone"] == "gone␀."
     assert found["annotations"] is None
     failed = image_record(StoredImage(ImageRow(0, "a", "a", "a", failure="torn")), None)
     assert failed["error"] == "torn" and failed["size"] is None and failed["detections"] == []
     assert image_record(stored(0, [], []), None)["annotations"] == []
-
-
-def test_figures_that_rows_are_sorted_by():
-    figures = {"a": 1, "b": 0.5, "yes": True, "text": "1", "list": [1], "nan": float("nan"), "none": None}
-    assert numbers_of(figures) == {"a": 1.0, "b": 0.5}
 
 
 def test_maps_on_several_levels_are_one():
