@@ -111,7 +111,7 @@ class ImageAnalyst:
         mistakes = explain_mistakes(found, errors, record, explain, entry, class_names=self.class_names)
         misses: list[Miss] = []
         if self.finder is not None and errors.missed.any():
-            (misses,) = self.finder([entry], [truth], [np.flatnonzero(errors.missed).tolist()])
+            (misses,) = self.finder([entry], [truth], [np.flatnonzero(errors.missed).tolist()], [found])
         maps = self._explain_misses(entry, misses, found.image_size)
         return ImageAnalysis(found, errors, context, mistakes, misses, maps, others)
 
