@@ -16,6 +16,8 @@ from .verdicts import Verdict
 _ALIKE, _DIFFERENT = 0.7, 0.4
 # Share of an area from which on words say that it lies in another.
 _MOSTLY = 0.8
+# How many of the objects in a box words name.
+_NAMED = 3
 
 
 class WrongClass(Kind):
@@ -93,7 +95,9 @@ class WrongPlace(Kind):
             f"({abs(relative[worst]):.0%} of the object's {size}) too far {reach}"
         )
         if held:
-            words += f", and the box holds {' and '.join(scene.object_name(g) for g in held[:3])} as well"
+            named = [scene.object_name(g) for g in held[:_NAMED]]
+            more = [f"{len(held) - _NAMED} more"] if len(held) > _NAMED else []
+            words += f", and the box holds {' and '.join([*named, *more])} as well"
         maps: dict[str, HeatMaps] = {}
         if side in scene.heatmaps.attributes:
             maps["detected"] = scene.heatmaps[row]
@@ -136,7 +140,7 @@ class SecondBox(Kind):
             "high": high,
         }
         words = (
-            f"a second {scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) on "
+            f"another {scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) on "
             f"{scene.object_name(number)}, beside one of {float(scene.scores[rival]):.2f} that it overlaps by "
             f"{figures['iou_with_rival']:.2f}: their maps have a likeness of {figures['likeness']:.2f}, and Odam-NMS "
             f"would {'remove' if removed else 'keep'} it"
@@ -169,7 +173,11 @@ class Background(Kind):
             "elsewhere": None if near is None else 1.0 - far,
             "other": inside["other"],
         }
-        words = f"{scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) where nothing is annotated"
+        place = "where nothing is annotated"
+        if figures["iou"] > 0:
+            nearest = scene.object_name(scene.object_of(row))
+            place = f"that fits no object (the nearest is {nearest}, IoU {figures['iou']:.2f})"
+        words = f"{scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) {place}"
         if near is None:
             words += ": its map is zero"
         else:
@@ -183,9 +191,9 @@ class Background(Kind):
             figures["other"] = {**inside["other"], "holds": held}
             words += f"; {inside['other']['share']:.0%} on {scene.object_name(number)}"
             words += ", of which the box is a part" if held >= _MOSTLY else ""
-        nearest = scene.id_of(scene.object_of(row))
+        nearest_id = scene.id_of(scene.object_of(row))
         maps_by_role = {"detection": maps}
-        return Mistake(row, Verdict.BACKGROUND, nearest, attribute, maps_by_role, figures, f"{words}.")
+        return Mistake(row, Verdict.BACKGROUND, nearest_id, attribute, maps_by_role, figures, f"{words}.")
 
 
 KINDS: dict[Verdict, Kind] = {

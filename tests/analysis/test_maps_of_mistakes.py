@@ -155,7 +155,7 @@ def test_a_duplicate(shift, removed):
     assert float(one.maps["rival"].to_image()[0, 2, 2]) == 1.0 - shift
     word = "remove" if removed else "keep"
     assert one.sentence == (
-        "a second dog (0.60) on dog #7, beside one of 0.90 that it overlaps by 0.50: their maps have a likeness of "
+        "another dog (0.60) on dog #7, beside one of 0.90 that it overlaps by 0.50: their maps have a likeness of "
         f"{0.5 if shift else 1.0:.2f}, and Odam-NMS would {word} it."
     )
 

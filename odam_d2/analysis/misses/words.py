@@ -41,6 +41,7 @@ LIMITS = {
     "pre_nms_topk": "was not among the {limit} best of its level, which non-max suppression compares",
     "max_candidates": "was not among the {limit} best, which non-max suppression compares",
     "max_detections": "was left when the {limit} best detections were taken",
+    "left_out": "was detected, and left out of the detections that count",
 }
 
 

@@ -43,6 +43,40 @@ def test_nothing():
     assert finder([BLACK], [objects([], [])], [[]]) == [[]]
 
 
+def test_detections_that_the_caller_chose_and_numbered():
+    """The detector finds both places; the caller counts but the second, and calls it 0."""
+    finder = MissFinder(two_stage([FAR, PLACE], [LIKELY, [0.7, 0.2, 0.06, 0.04]]), compare_maps=False)
+    replayed = finder.replay([BLACK])
+    everything = replayed.images[0].detections
+    # cat .8 and dog .1 of the first, cat .7, dog .2 and car .06 of the second, by falling score
+    assert everything.scores.tolist() == pytest.approx([0.8, 0.7, 0.2, 0.1, 0.06], abs=1e-5)
+    truth = objects([[28, 20, 68, 60], FAR], [0, 0])
+    near, far = finder.find(replayed, [truth], [[0, 1]], [everything[[1]]])[0]
+    assert (near.evidence.taken, near.evidence.detection) == ((0,), 0)
+    assert (far.mechanism, far.stage, far.evidence.limit) == ("suppressed", "left_out", None)
+    assert far.sentence.endswith("(score .80) was detected, and left out of the detections that count.")
+    # All of them, the other way round.
+    near, far = finder.find(replayed, [truth], [[0, 1]], [everything[[4, 3, 2, 1, 0]]])[0]
+    assert near.evidence.taken == (3,) and far.evidence.taken == (4,)
+    moved = everything[[0]]
+    moved.scores = moved.scores + 0.01
+    with pytest.raises(
+        ValueError, match=r"`detections\[0\]` must be detections of the replayed detector; got class 0 with"
+    ):
+        finder.find(replayed, [truth], [[0]], [moved])
+    with pytest.raises(ValueError, match=r"`detections` must hold something for each of the 1 images; got 2"):
+        finder.find(replayed, [truth], [[0]], [everything, everything])
+
+
+def test_the_rules_threshold_lets_its_own_score_pass():
+    model = two_stage([PLACE], [[0.5, 0.1, 0.1, 0.3]])
+    score = float(model([BLACK])[0]["instances"].scores[0])
+    for threshold, mechanism in ((score, "no_candidate"), (score + 1e-4, "low_score")):
+        finder = MissFinder(model, MissRules(score_threshold=threshold), compare_maps=False)
+        ((found,),) = finder([BLACK], [objects([PLACE], [0])], [[0]])
+        assert found.mechanism == mechanism and found.evidence.taken == ((0,) if mechanism == "no_candidate" else ())
+
+
 def test_misses_are_json():
     finder = MissFinder(
         two_stage([FAR, PLACE], [LIKELY] * 2, most=1), class_names=("cat", "dog", "car"), compare_maps=False
@@ -116,7 +150,8 @@ def test_modes_do_not_matter():
 @pytest.mark.parametrize(
     "truths, missed, message",
     [
-        ([], [[0]], r"`objects` and `missed` must hold something for each of the 1 images; got 0 and 1"),
+        ([], [[0]], r"`objects` must hold something for each of the 1 images; got 0: give an entry an image"),
+        ([objects([PLACE], [0])], [], r"`missed` must hold something for each of the 1 images; got 0"),
         (
             [objects([PLACE], [0], (96, 100))],
             [[0]],
