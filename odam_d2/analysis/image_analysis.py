@@ -209,9 +209,9 @@ class ImageAnalyst:
                 extra.own.append((row, maps))
                 continue
             extra.add(self.method, named, row, maps)
-            label = miss.evidence.preferred_class if role == "preferred" else miss.evidence.neighbour_class
+            number_of_class = miss.evidence.preferred_class if role == "preferred" else miss.evidence.neighbour_class
             box = miss.box if role == "preferred" else miss.evidence.neighbour_box
-            roles[named] = {"box": list(box or ()), "label": class_name(int(label or 0), self.class_names)}
+            roles[named] = {"box": list(box or ()), "label": class_name(int(number_of_class or 0), self.class_names)}
             if role == "neighbour" and miss.evidence.neighbour is not None:
                 roles[named]["row"] = miss.evidence.neighbour
         label = class_name(miss.label, self.class_names)
