@@ -3,7 +3,7 @@
 Shape letters: R detections, G objects of one image, (h, w) the image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,10 @@ import torch
 from torch import Tensor
 
 from ..evaluation.ground_truth import TrueObjects
-from ..evaluation.metrics.localization import inside_boxes
 from ..structures import HeatMaps
+from .heat_shares import PixelPart, heat_shares
 from .image_errors import ImageErrors
 from .verdicts import Verdict
-
-# Maps of an image are looked at some at a time: this many pixels, as doubles.
-_PIXELS_AT_ONCE = 2**22
 
 
 @dataclass
@@ -98,15 +95,16 @@ class ObjectRegions:
         self.truth = truth
         regions = torch.where(truth.has_mask[:, None, None], truth.masks, truth.inside_boxes)
         covering = regions.sum(0)
-        self._regions = [_Part(region) for region in regions]
-        self._parts = [_Part(region / covering.clamp(min=1)) for region in regions]
-        self._anywhere = _Part(covering > 0)
-        self._boxes = [_Part(box) for box in truth.inside_boxes]
-        self._masks = [_Part(mask) if has else None for mask, has in zip(truth.masks, truth.has_mask.tolist())]
-        self._even: dict[int, list[float]] = {}
+        shared = covering.clamp(min=1)
+        self._regions = [PixelPart.of(region) for region in regions]
+        self._parts = [region.divided_by(shared) for region in self._regions]
+        self._anywhere = PixelPart.of(covering > 0)
+        self._boxes = [PixelPart.of(box) for box in truth.inside_boxes]
+        self._masks = [one if has else None for one, has in zip(self._regions, truth.has_mask.tolist())]
+        self._shared: dict[int, dict[int, PixelPart]] = {}
 
     def context(
-        self, heatmaps: HeatMaps, boxes: Tensor, own: Sequence[int] | np.ndarray, attribute: str
+        self, heatmaps: HeatMaps, boxes: Tensor, own: Sequence[int] | np.ndarray, attribute: str, exact: bool = False
     ) -> HeatContext:
         """See :func:`heat_context`."""
         if not len(heatmaps) == len(boxes) == len(own):
@@ -115,41 +113,40 @@ class ObjectRegions:
                 f"{len(own)}: give those of the same detections"
             )
         own = np.asarray(own, dtype=np.int64)
-        size = self.truth.size
         outside, own_share, background = np.full((3, len(own)), np.nan)
         on_others, even, on_boxes, on_masks = np.full((4, len(own), len(self._parts)), np.nan)
-        for rows, heat in _heat_of(heatmaps, size, attribute):
-            total = heat.sum((1, 2))
-            seen = total > 0
-            share = heat[seen] / total[seen][:, None, None]
-            rows = rows[seen.numpy()]
-            if not len(rows):
-                continue
-            pixels = inside_boxes(boxes[rows].cpu(), *size)
-            inside = pixels.any(2)[:, None].double() @ share @ pixels.any(1)[:, :, None].double()
-            outside[rows] = 1.0 - inside[:, 0, 0]
-            background[rows] = 1.0 - self._anywhere.sum_of(share)
-            for g, (box, mask) in enumerate(zip(self._boxes, self._masks)):
-                on_boxes[rows, g] = box.sum_of(share)
+        for rows, shares in heat_shares(heatmaps, attribute, self.truth.size, exact):
+            outside[rows] = 1.0 - shares.inside(boxes[torch.from_numpy(rows)])
+            background[rows] = 1.0 - shares.of(self._anywhere)
+            for g, (part, box, mask) in enumerate(zip(self._parts, self._boxes, self._masks)):
+                on_others[rows, g], on_boxes[rows, g] = shares.of(part), shares.of(box)
                 if mask is not None:
-                    on_masks[rows, g] = mask.sum_of(share)
-            for k, o in enumerate(own[rows].tolist()):
-                own_share[rows[k]] = float(self._regions[o].sum_of(share[k : k + 1])) if o >= 0 else 0.0
-                even[rows[k]] = self._even_without(o)
-                if o >= 0:
-                    self._regions[o].clear(share[k])
-            for g, part in enumerate(self._parts):
-                on_others[rows, g] = part.sum_of(share)
-        return HeatContext(outside, own_share, background, on_others, even, on_boxes, on_masks, own, self.truth.ids)
+                    on_masks[rows, g] = shares.of(mask)
+            own_share[rows] = np.where(np.isnan(outside[rows]), np.nan, 0.0)
+            for o in set(own[rows].tolist()) - {-1}:
+                mine = own[rows] == o
+                own_share[rows[mine]] = shares.of(self._regions[o])[mine]
+                for g, both in self._shared_with(o).items():
+                    on_others[rows[mine], g] -= shares.of(both)[mine]
+                on_others[rows[mine], o] *= 0.0  # NaN stays
+        size = self.truth.size[0] * self.truth.size[1]
+        for row, o in enumerate(own.tolist()):
+            if not np.isnan(outside[row]):
+                common = self._shared_with(o)
+                even[row] = [(part.area - (common[g].area if g in common else 0.0)) / size
+                             for g, part in enumerate(self._parts)]  # fmt: skip
+        # Differences of sums may be a rounding below 0.
+        shares_of_all = (outside, own_share, background, on_others, even, on_boxes, on_masks)
+        for one in shares_of_all:
+            np.clip(one, 0.0, 1.0, out=one)
+        return HeatContext(*shares_of_all, own, self.truth.ids)
 
-    def _even_without(self, own: int) -> list[float]:
-        """G shares of even heat on each object but an own one."""
-        if own not in self._even:
-            heat = torch.ones(1, *self.truth.size, dtype=torch.float64)
-            if own >= 0:
-                self._regions[own].clear(heat[0])
-            self._even[own] = [float(part.sum_of(heat)) / heat[0].numel() for part in self._parts]
-        return self._even[own]
+    def _shared_with(self, own: int) -> dict[int, PixelPart]:
+        """Object -> what of its part lies in the region of an own one; nothing for -1."""
+        if own not in self._shared:
+            pairs = ((g, part.times(self._regions[own])) for g, part in enumerate(self._parts) if own >= 0)
+            self._shared[own] = {g: part for g, part in pairs if part is not None}
+        return self._shared[own]
 
 
 def heat_context(
@@ -158,6 +155,7 @@ def heat_context(
     truth: TrueObjects,
     own: Sequence[int] | np.ndarray,
     attribute: str = "score",
+    exact: bool = False,
 ) -> HeatContext:
     """Where the heat of the detections of one image lies; for several attributes take one :class:`ObjectRegions`.
 
@@ -169,36 +167,12 @@ def heat_context(
         truth: the objects of the image; crowds are background.
         own: (R,) integers, which object each detection is of, -1 for none; see :func:`own_objects`.
         attribute: which of the maps.
+        exact: bring all maps to the image, which takes longer; see :mod:`odam_d2.analysis.heat_shares`.
 
     Raises:
         ValueError: if there are not as many boxes and own objects as maps, or a mask can't be drawn.
     """
-    return ObjectRegions(truth).context(heatmaps, boxes, own, attribute)
-
-
-class _Part:
-    """A weight in [0, 1] for each pixel of an image, kept where it isn't zero."""
-
-    def __init__(self, weights: Tensor):
-        rows, columns = (weights.ne(0).any(axis).nonzero()[:, 0] for axis in (1, 0))
-        ends = [(int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0) for places in (rows, columns)]
-        self.window = tuple(slice(*one) for one in ends)
-        self.weights = weights[self.window].double()
-
-    def sum_of(self, maps: Tensor) -> Tensor:
-        """(R,) sums of (R, h, w) double maps with these weights."""
-        return (maps[:, self.window[0], self.window[1]] * self.weights).sum((1, 2))
-
-    def clear(self, image: Tensor) -> None:
-        """Takes the weights out of an (h, w) double map, in place."""
-        image[self.window] *= 1.0 - self.weights
-
-
-def _heat_of(heatmaps: HeatMaps, size: tuple[int, int], attribute: str) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Some rows at a time, and their (r, h, w) normalised maps as doubles on the CPU."""
-    at_once = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
-    for rows in torch.arange(len(heatmaps)).split(at_once):
-        yield rows.numpy(), heatmaps[rows.to(heatmaps.device)].to_image(attribute, size=size).cpu().double()
+    return ObjectRegions(truth).context(heatmaps, boxes, own, attribute, exact)
 
 
 def _number(value: float) -> float | None:

@@ -30,6 +30,7 @@ def explain_mistakes(
     nms: OdamNMS | None = None,
     class_names: Sequence[str] = (),
     rows: Sequence[int] | None = None,
+    regions: ObjectRegions | None = None,
 ) -> list[Mistake]:
     """Looks at the mistakes of one image, see :data:`odam_d2.analysis.mistake_kinds.KINDS`.
 
@@ -45,6 +46,7 @@ def explain_mistakes(
         nms: Odam-NMS as it would be used; default the detector's own, or else with the published thresholds.
         class_names: the name of each class, by its number; default those that the heat maps carry.
         rows: which detections are looked at; default all mistakes.
+        regions: the record's objects, where the caller has them already.
 
     Returns:
         A record for each of `rows` that is a mistake, in their order.
@@ -64,7 +66,7 @@ def explain_mistakes(
         on_cpu.scores.detach(),
         found.heatmaps,
         errors,
-        ObjectRegions(TrueObjects.of(record)),
+        regions or ObjectRegions(TrueObjects.of(record)),
         nms or _nms_of(explainer.model),
         tuple(class_names) or found.heatmaps.class_names,
     )

@@ -71,7 +71,7 @@ def test_by_hand():
 @pytest.mark.parametrize("seed", range(6))
 def test_against_a_loop_over_pixels(seed, monkeypatch):
     if seed % 2:
-        monkeypatch.setattr("odam_d2.analysis.context._PIXELS_AT_ONCE", 1)
+        monkeypatch.setattr("odam_d2.analysis.heat_shares._AT_ONCE", 1)
     generator = np.random.default_rng(seed)
     maps = [np.maximum(generator.normal(size=(4, 4)), 0).tolist() for _ in range(5)]
     objects = []
