@@ -17,6 +17,7 @@ from ..modeling.callable import LOGIT_FIELD
 from ..modeling.graph_cut import end_zeros, guard_roots, reached
 from ..modeling.leaves import Leaves
 from ..modeling.overheard import Call
+from ..modeling.provenance import BOX_FIELD
 from ..modeling.results import without_graph
 from ..structures import CORNERS, SIDES, DetectionTrace, Predictions
 from ..utils.untyped import UntypedModule
@@ -26,7 +27,8 @@ def as_results(said: Sequence[Instances]) -> list[Instances]:
     """N results without a graph, and without what is ours, from N Instances that a pass gave."""
     results = [without_graph(one) for one in said]
     for result in results:
-        result.get_fields().pop(LOGIT_FIELD, None)
+        for name in (LOGIT_FIELD, BOX_FIELD):
+            result.get_fields().pop(name, None)
     return results
 
 
@@ -114,8 +116,11 @@ class OwnGraph:
         scores, boxes = [], []
         for one, row, (height, width) in zip(said, self.rows, self.image_sizes, strict=True):
             scores.append(one.scores[row])
-            scale = [width / one.image_size[1], height / one.image_size[0]] * 2
-            boxes.append(one.pred_boxes.tensor[row] * one.pred_boxes.tensor.new_tensor(scale))
+            if one.has(BOX_FIELD):
+                boxes.append(one.get(BOX_FIELD)[row])
+            else:
+                scale = [width / one.image_size[1], height / one.image_size[0]] * 2
+                boxes.append(one.pred_boxes.tensor[row] * one.pred_boxes.tensor.new_tensor(scale))
         together = torch.cat(scores)
         # Where there are no logits, nobody may take anything for them.
         logits = torch.full_like(together, float("nan"))

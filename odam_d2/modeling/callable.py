@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
-from .provenance import UnreachedBoxError
+from .provenance import BOX_FIELD, UnreachedBoxError
 
 # Frames that boxes can be in: pixels of the original image of ``height`` x ``width``, or of the ``image`` passed in.
 FRAMES = ("original", "input")
@@ -122,6 +122,8 @@ def predicted_results(
 ) -> list[Instances]:
     """Predictions of N images as Detectron2 gives them, in the original frame, with their graph.
 
+    Boxes in pixels of ``image`` are kept in the field :data:`~odam_d2.modeling.provenance.BOX_FIELD`.
+
     Args:
         found: what :func:`read_predictions` gave.
         frame: the frame of its boxes, one of :data:`FRAMES`.
@@ -130,10 +132,13 @@ def predicted_results(
     """
     results = []
     for one, (in_h, in_w), (out_h, out_w) in zip(found, image_sizes, output_sizes, strict=True):
-        boxes = one["boxes"].float()
-        if frame == "input":
-            boxes = boxes * boxes.new_tensor([out_w / in_w, out_h / in_h] * 2)
-        fields = {"pred_boxes": Boxes(boxes), "scores": one["scores"], "pred_classes": one["classes"].to(torch.int64)}
+        said = one["boxes"].float()
+        scale = [out_w / in_w, out_h / in_h] if frame == "input" else [in_w / out_w, in_h / out_h]
+        # To the other frame alone: there and back again would cost a rounding.
+        scaled = said * said.new_tensor(scale * 2)
+        original, in_input = (scaled, said) if frame == "input" else (said, scaled)
+        fields = {"pred_boxes": Boxes(original), "scores": one["scores"], BOX_FIELD: in_input}
+        fields["pred_classes"] = one["classes"].to(torch.int64)
         if "logits" in one:
             fields[LOGIT_FIELD] = one["logits"]
         results.append(Instances((out_h, out_w), **fields))
