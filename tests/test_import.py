@@ -87,7 +87,6 @@ PREDICT = """
     with tempfile.TemporaryDirectory() as folder:
         for suffix in ("html", "jpg", "png"):
             explanation.save(f"{folder}/x.{suffix}")
-        write_report(f"{folder}/r.html", [image_entry("x", image, instances)], ("score",))
     draw_detections(image, instances), draw_detection(image, instances, 0), draw_attribute_panel(image, instances, 0)
     print(json.dumps([name for name in Without.asked if name.startswith("odam_d2")]))
 """

@@ -96,10 +96,11 @@ class ObjectRegions:
 
     def __init__(self, truth: TrueObjects):
         self.truth = truth
-        self._regions = torch.where(truth.has_mask[:, None, None], truth.masks, truth.inside_boxes)
-        covering = self._regions.sum(0)
-        self._free = covering == 0
-        self._parts = [_Part(region / covering.clamp(min=1).double()) for region in self._regions]
+        regions = torch.where(truth.has_mask[:, None, None], truth.masks, truth.inside_boxes)
+        covering = regions.sum(0)
+        self._regions = [_Part(region) for region in regions]
+        self._parts = [_Part(region / covering.clamp(min=1)) for region in regions]
+        self._anywhere = _Part(covering > 0)
         self._boxes = [_Part(box) for box in truth.inside_boxes]
         self._masks = [_Part(mask) if has else None for mask, has in zip(truth.masks, truth.has_mask.tolist())]
         self._even: dict[int, list[float]] = {}
@@ -124,17 +125,19 @@ class ObjectRegions:
             rows = rows[seen.numpy()]
             if not len(rows):
                 continue
-            outside[rows] = (share * ~inside_boxes(boxes[rows].cpu(), *size)).sum((1, 2))
-            background[rows] = share[:, self._free].sum(1)
+            pixels = inside_boxes(boxes[rows].cpu(), *size)
+            inside = pixels.any(2)[:, None].double() @ share @ pixels.any(1)[:, :, None].double()
+            outside[rows] = 1.0 - inside[:, 0, 0]
+            background[rows] = 1.0 - self._anywhere.sum_of(share)
             for g, (box, mask) in enumerate(zip(self._boxes, self._masks)):
                 on_boxes[rows, g] = box.sum_of(share)
                 if mask is not None:
                     on_masks[rows, g] = mask.sum_of(share)
             for k, o in enumerate(own[rows].tolist()):
-                own_share[rows[k]] = float(share[k][self._regions[o]].sum()) if o >= 0 else 0.0
+                own_share[rows[k]] = float(self._regions[o].sum_of(share[k : k + 1])) if o >= 0 else 0.0
                 even[rows[k]] = self._even_without(o)
                 if o >= 0:
-                    share[k][self._regions[o]] = 0.0
+                    self._regions[o].clear(share[k])
             for g, part in enumerate(self._parts):
                 on_others[rows, g] = part.sum_of(share)
         return HeatContext(outside, own_share, background, on_others, even, on_boxes, on_masks, own, self.truth.ids)
@@ -144,7 +147,7 @@ class ObjectRegions:
         if own not in self._even:
             heat = torch.ones(1, *self.truth.size, dtype=torch.float64)
             if own >= 0:
-                heat[0][self._regions[own]] = 0.0
+                self._regions[own].clear(heat[0])
             self._even[own] = [float(part.sum_of(heat)) / heat[0].numel() for part in self._parts]
         return self._even[own]
 
@@ -174,7 +177,7 @@ def heat_context(
 
 
 class _Part:
-    """A weight for each pixel of an image, kept where it isn't zero."""
+    """A weight in [0, 1] for each pixel of an image, kept where it isn't zero."""
 
     def __init__(self, weights: Tensor):
         rows, columns = (weights.ne(0).any(axis).nonzero()[:, 0] for axis in (1, 0))
@@ -185,6 +188,10 @@ class _Part:
     def sum_of(self, maps: Tensor) -> Tensor:
         """(R,) sums of (R, h, w) double maps with these weights."""
         return (maps[:, self.window[0], self.window[1]] * self.weights).sum((1, 2))
+
+    def clear(self, image: Tensor) -> None:
+        """Takes the weights out of an (h, w) double map, in place."""
+        image[self.window] *= 1.0 - self.weights
 
 
 def _heat_of(heatmaps: HeatMaps, size: tuple[int, int], attribute: str) -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -37,8 +37,8 @@ class ImageAnalysis:
 
     Attributes:
         found: its detections with their maps, on the CPU, in the original frame.
-        errors: the verdicts on them; None without annotations, as the next two.
-        context: where their heat lies.
+        errors: the verdicts on them; None without annotations.
+        context: where their heat lies; without annotations, how much of it lies outside of their boxes.
         mistakes: what the maps say of wrong detections.
         misses: why objects were missed.
         miss_maps: (number of the miss, role of :data:`ROLES`) -> maps of one box, and its score. Boxes that no
@@ -97,30 +97,43 @@ class ImageAnalyst:
         """
         explain = self.explainers[self.method]
         found = explain([entry], None)[0]["instances"]
-        wanted = found.scores >= self.score_threshold
-        if self.classes is not None:
-            wanted &= torch.isin(found.pred_classes, found.pred_classes.new_tensor(sorted(self.classes)))
-        found = found[wanted][: self.most].to("cpu")
-        others = {name: self._by(name, entry, found) for name in self.explainers if name != self.method}
+        kept = self._kept(found)
+        found = found[kept].to("cpu")
+        others = {name: self._by(name, entry, kept, found) for name in self.explainers if name != self.method}
+        boxes, (height, width) = found.pred_boxes.tensor, found.image_size
         if record is None:
-            return ImageAnalysis(found, others=others)
+            nothing = ObjectRegions(TrueObjects.of({"height": height, "width": width}))
+            context = nothing.context(found.heatmaps, boxes, [-1] * len(found), self.attribute)
+            return ImageAnalysis(found, context=context, others=others)
         errors = label_errors(found, record, self.rules)
         truth = TrueObjects.of(record)
-        boxes = found.pred_boxes.tensor
         context = ObjectRegions(truth).context(found.heatmaps, boxes, own_objects(errors), self.attribute)
         mistakes = explain_mistakes(found, errors, record, explain, entry, class_names=self.class_names)
         misses: list[Miss] = []
         if self.finder is not None and errors.missed.any():
-            (misses,) = self.finder([entry], [truth], [np.flatnonzero(errors.missed).tolist()])
+            (misses,) = self.finder([entry], [truth], [np.flatnonzero(errors.missed).tolist()], [found])
         maps = self._explain_misses(entry, misses, found.image_size)
         return ImageAnalysis(found, errors, context, mistakes, misses, maps, others)
 
-    def _by(self, method: str, entry: dict, found: Instances) -> HeatMaps:
-        """Maps of the same detections by another method."""
-        given = Instances(found.image_size, pred_boxes=found.pred_boxes, pred_classes=found.pred_classes)
-        if not len(found):
-            return HeatMaps.empty(self.explainers[method].attributes, found.heatmaps.image_size, found.image_size)
-        return self.explainers[method]([entry], [given])[0]["instances"].heatmaps.to("cpu")
+    def _kept(self, found: Instances) -> torch.Tensor:
+        """Rows of the detections that are analysed, rising."""
+        wanted = found.scores >= self.score_threshold
+        if self.classes is not None:
+            wanted &= torch.isin(found.pred_classes, found.pred_classes.new_tensor(sorted(self.classes)))
+        rows = wanted.nonzero()[:, 0]
+        best = found.scores[rows].argsort(descending=True, stable=True)[: self.most]
+        return rows[best].sort().values
+
+    def _by(self, method: str, entry: dict, kept: torch.Tensor, found: Instances) -> HeatMaps:
+        """Maps of the same detections by another method: as given boxes they would be other predictions."""
+        again = self.explainers[method]([entry], None)[0]["instances"].to("cpu")
+        rows = kept.to("cpu")
+        if len(rows) and (len(again) <= int(rows[-1]) or not torch.equal(again.pred_classes[rows], found.pred_classes)):
+            raise ValueError(
+                f"the detector must detect the same whenever it is asked; got other detections for {method!r}: set it "
+                "to be deterministic, or leave the method out"
+            )
+        return again[rows].heatmaps
 
     def _explain_misses(self, entry, misses, size) -> dict[tuple[int, str], tuple[HeatMaps, float]]:
         if not misses:
@@ -154,8 +167,12 @@ class ImageAnalyst:
         rows = detection_rows(found, self.class_names)
         if analysis.errors is not None and analysis.context is not None:
             rows = with_verdicts(rows, analysis.errors, annotations or ())
-            rows = [replace(row, outside=about["outside"], figures={"heat": about})
+            labels = {one.id: one.label for one in annotations or ()}
+            rows = [replace(row, outside=about["outside"], figures=_heat(about, labels))
                     for row, about in zip(rows, analysis.context.rows(), strict=True)]  # fmt: skip
+        elif analysis.context is not None:
+            shares = analysis.context.rows()
+            rows = [replace(row, outside=about["outside"]) for row, about in zip(rows, shares, strict=True)]
         extra = _Maps()
         for mistake in analysis.mistakes:
             k = mistake.detection
@@ -192,15 +209,16 @@ class ImageAnalyst:
                 extra.own.append((row, maps))
                 continue
             extra.add(self.method, named, row, maps)
-            label = miss.evidence.preferred_class if role == "preferred" else miss.evidence.neighbour_class
+            number_of_class = miss.evidence.preferred_class if role == "preferred" else miss.evidence.neighbour_class
             box = miss.box if role == "preferred" else miss.evidence.neighbour_box
-            roles[named] = {"box": list(box or ()), "label": class_name(int(label or 0), self.class_names)}
+            roles[named] = {"box": list(box or ()), "label": class_name(int(number_of_class or 0), self.class_names)}
             if role == "neighbour" and miss.evidence.neighbour is not None:
                 roles[named]["row"] = miss.evidence.neighbour
+        label = class_name(miss.label, self.class_names)
         evidence = {name: value for name, value in asdict(miss.evidence).items() if value not in (None, (), {})}
         return DetectionRow(
-            miss.box, miss.label, class_name(miss.label, self.class_names), score, "missed",
-            annotation=places.get(miss.object_id), verdict="missed", mechanism=miss.mechanism, sentence=miss.sentence,
+            miss.box, miss.label, label, score, "missed", annotation=places.get(miss.object_id), verdict="missed",
+            mechanism=miss.mechanism, sentence=f"{label} #{miss.object_id} was missed. {miss.sentence}",
             figures={"stage": miss.stage, **evidence, "roles": roles},
         )  # fmt: skip
 
@@ -220,6 +238,12 @@ class _Maps:
             which: ([row for row, _ in sorted(parts, key=_row)], HeatMaps.cat([m for _, m in sorted(parts, key=_row)]))
             for which, parts in self._parts.items()
         }
+
+
+def _heat(about: Mapping[str, Any], labels: Mapping[Any, str]) -> dict[str, Any]:
+    """Shares of a detection's heat, as :meth:`HeatContext.rows` gives them; other objects by class and id."""
+    others = {f"{labels[one['annotation_id']]} #{one['annotation_id']}": one["share"] for one in about["others"]}
+    return {"heat_on_own_object": about["own"], "heat_on_background": about["background"], "heat_on_others": others}
 
 
 def _row(part: tuple[int, HeatMaps]) -> int:

@@ -16,6 +16,8 @@ from .verdicts import Verdict
 _ALIKE, _DIFFERENT = 0.7, 0.4
 # Share of an area from which on words say that it lies in another.
 _MOSTLY = 0.8
+# How many of the objects in a box words name.
+_NAMED = 3
 
 
 class WrongClass(Kind):
@@ -26,8 +28,6 @@ class WrongClass(Kind):
     object.
     """
 
-    attribute = "score"
-
     def asks(self, scene: Scene, row: int) -> dict[str, tuple[Tensor, int]]:
         true = int(scene.truth.classes[scene.object_of(row)])
         said = {"said": (scene.boxes[row], int(scene.classes[row]))}
@@ -36,14 +36,15 @@ class WrongClass(Kind):
     def tell(self, scene: Scene, row: int, answers: Mapping[str, Answer]) -> Mistake:
         number, verdict = scene.object_of(row), scene.errors.verdicts[row]
         said, true = int(scene.classes[row]), int(scene.truth.classes[number])
+        attribute = scene.class_attribute
         figures: dict[str, Any] = {"said": said, "true": true, "iou": float(scene.errors.iou[row])}
         for role in ("said", "true"):
             answer = answers.get(role)
             figures[f"score_{role}"] = None if answer is None else answer.score
-            figures[f"heat_{role}"] = answer and scene.heat(answer.maps, scene.boxes[row], number, self.attribute)
+            figures[f"heat_{role}"] = answer and scene.heat(answer.maps, scene.boxes[row], number, attribute)
         words = f"{scene.name(said)} ({float(scene.scores[row]):.2f}) in place of {scene.object_name(number)}"
         if len(answers) == 2:
-            figures["likeness"] = likeness(answers["said"].maps, answers["true"].maps, self.attribute)
+            figures["likeness"] = likeness(scene, answers["said"].maps, answers["true"].maps, attribute)
             words += f", which has {answers['true'].score:.2f} on the same box: {_compared(figures['likeness'])}"
         else:
             figures["likeness"] = None
@@ -51,7 +52,7 @@ class WrongClass(Kind):
         if verdict is Verdict.BOTH:
             words += f"; and the place is off (IoU {figures['iou']:.2f})"
         maps = {role: answer.maps for role, answer in answers.items()}
-        return Mistake(row, verdict, scene.id_of(number), self.attribute, maps, figures, f"{words}.")
+        return Mistake(row, verdict, scene.id_of(number), attribute, maps, figures, f"{words}.")
 
 
 class WrongPlace(Kind):
@@ -86,25 +87,27 @@ class WrongPlace(Kind):
             "heat_annotated": None,
             "likeness": None,
         }
-        reach = "too far" if relative[worst] > 0 else "not far enough"
+        reach = "out" if relative[worst] > 0 else "in"
         size = "width" if side in ("left", "right") else "height"
         words = (
             f"{scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) on {scene.object_name(number)}, "
-            f"IoU {figures['iou']:.2f}: its {side} side reaches {abs(offsets[worst]):.0f} pixels, "
-            f"{abs(relative[worst]):.0%} of the object's {size}, {reach}"
+            f"IoU {figures['iou']:.2f}: its {side} side lies {abs(offsets[worst]):.0f} pixels "
+            f"({abs(relative[worst]):.0%} of the object's {size}) too far {reach}"
         )
         if held:
-            words += f", and the box holds {' and '.join(scene.object_name(g) for g in held[:3])} as well"
+            named = [scene.object_name(g) for g in held[:_NAMED]]
+            more = [f"{len(held) - _NAMED} more"] if len(held) > _NAMED else []
+            words += f", and the box holds {' and '.join([*named, *more])} as well"
         maps: dict[str, HeatMaps] = {}
         if side in scene.heatmaps.attributes:
             maps["detected"] = scene.heatmaps[row]
             figures["heat_detected"] = scene.heat(maps["detected"], box, number, side)
-            words += "; " + _where(scene, figures["heat_detected"], "that side's heat", number)
+            words += "; " + _where(scene, figures["heat_detected"], "the heat of that side", number)
             if "annotated" in answers:
                 maps["annotated"] = answers["annotated"].maps
                 figures["heat_annotated"] = scene.heat(maps["annotated"], annotated, number, side)
-                figures["likeness"] = likeness(maps["detected"], maps["annotated"], side)
-                words += f", {_where(scene, figures['heat_annotated'], 'with the annotated box', number)}"
+                figures["likeness"] = likeness(scene, maps["detected"], maps["annotated"], side)
+                words += f", {_where(scene, figures['heat_annotated'], 'of the annotated box', number)}"
             else:
                 words += "; the detector has no prediction that stands for the annotated box"
         return Mistake(row, scene.errors.verdicts[row], scene.id_of(number), side, maps, figures, f"{words}.")
@@ -113,17 +116,17 @@ class WrongPlace(Kind):
 class SecondBox(Kind):
     """Duplicates: how alike their maps are to those of the detection that took the object, and what Odam-NMS says.
 
-    Figures: ``rival``, that detection; ``iou_with_rival``; ``likeness``, the cosine of both maps on Odam-NMS's grid;
-    ``removed``, whether Odam-NMS drops this detection beside the rival; ``iou_threshold``, ``low`` and ``high`` it does
-    so by.
+    Figures: ``rival``, that detection; ``iou_with_rival``; ``likeness``, the cosine of both maps, of Odam-NMS's
+    attribute if there are such; ``removed``, whether Odam-NMS drops this detection beside the rival;
+    ``iou_threshold``, ``low`` and ``high`` it does so by.
     """
 
     def tell(self, scene: Scene, row: int, answers: Mapping[str, Answer]) -> Mistake:
         del answers
         number, rival = scene.object_of(row), int(scene.errors.rivals[row])
-        attribute = scene.nms.attribute if scene.nms.attribute in scene.heatmaps.attributes else "score"
-        pair = scene.heatmaps[[rival, row]]
-        alike = pair.similarity(attribute, scene.nms.stride).detach().cpu()
+        known = scene.nms.attribute in scene.heatmaps.attributes
+        attribute = scene.nms.attribute if known else scene.class_attribute
+        alike = scene.heatmaps[[rival, row]].similarity(attribute, scene.nms.stride).detach().cpu()
         iou = box_iou(scene.boxes[[rival, row]], scene.boxes[[rival, row]])
         threshold, low, high = scene.nms.thresholds
         removed = bool(duplicates(iou, alike, threshold, low, high)[0, 1])
@@ -137,7 +140,7 @@ class SecondBox(Kind):
             "high": high,
         }
         words = (
-            f"a second {scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) on "
+            f"another {scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) on "
             f"{scene.object_name(number)}, beside one of {float(scene.scores[rival]):.2f} that it overlaps by "
             f"{figures['iou_with_rival']:.2f}: their maps have a likeness of {figures['likeness']:.2f}, and Odam-NMS "
             f"would {'remove' if removed else 'keep'} it"
@@ -155,14 +158,12 @@ class Background(Kind):
     lies in the object's.
     """
 
-    attribute = "score"
-
     def tell(self, scene: Scene, row: int, answers: Mapping[str, Answer]) -> Mistake:
         del answers
-        box, maps = scene.boxes[row], scene.heatmaps[row]
+        box, maps, attribute = scene.boxes[row], scene.heatmaps[row], scene.class_attribute
         half = (box[2:] - box[:2]) / 2
         inside, grown = (
-            scene.heat(maps, one, -1, self.attribute) for one in (box, torch.cat([box[:2] - half, box[2:] + half]))
+            scene.heat(maps, one, -1, attribute) for one in (box, torch.cat([box[:2] - half, box[2:] + half]))
         )
         near, far = inside["inside"], grown["inside"]
         figures: dict[str, Any] = {
@@ -172,7 +173,11 @@ class Background(Kind):
             "elsewhere": None if near is None else 1.0 - far,
             "other": inside["other"],
         }
-        words = f"{scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) where nothing is annotated"
+        place = "where nothing is annotated"
+        if figures["iou"] > 0:
+            nearest = scene.object_name(scene.object_of(row))
+            place = f"that fits no object (the nearest is {nearest}, IoU {figures['iou']:.2f})"
+        words = f"{scene.name(scene.classes[row])} ({float(scene.scores[row]):.2f}) {place}"
         if near is None:
             words += ": its map is zero"
         else:
@@ -186,9 +191,9 @@ class Background(Kind):
             figures["other"] = {**inside["other"], "holds": held}
             words += f"; {inside['other']['share']:.0%} on {scene.object_name(number)}"
             words += ", of which the box is a part" if held >= _MOSTLY else ""
-        nearest = scene.id_of(scene.object_of(row))
+        nearest_id = scene.id_of(scene.object_of(row))
         maps_by_role = {"detection": maps}
-        return Mistake(row, Verdict.BACKGROUND, nearest, self.attribute, maps_by_role, figures, f"{words}.")
+        return Mistake(row, Verdict.BACKGROUND, nearest_id, attribute, maps_by_role, figures, f"{words}.")
 
 
 KINDS: dict[Verdict, Kind] = {
@@ -200,9 +205,9 @@ KINDS: dict[Verdict, Kind] = {
 }
 
 
-def likeness(one: HeatMaps, other: HeatMaps, attribute: str) -> float:
-    """Cosine of the maps of two detections of an image, on their common grid; 0 where one has no heat."""
-    return float(HeatMaps.cat([one, other]).similarity(attribute)[0, 1])
+def likeness(scene: Scene, one: HeatMaps, other: HeatMaps, attribute: str) -> float:
+    """Cosine of the maps of two detections of the image, on Odam-NMS's grid; 0 where one has no heat."""
+    return float(HeatMaps.cat([one, other]).similarity(attribute, scene.nms.stride)[0, 1])
 
 
 def _compared(alike: float) -> str:

@@ -98,6 +98,12 @@ class Scene:
         """The objects."""
         return self.regions.truth
 
+    @property
+    def class_attribute(self) -> str:
+        """The attribute that tells of the class: the score, or else the logit, or else the first there is."""
+        known = self.heatmaps.attributes
+        return next((name for name in ("score", "logit") if name in known), known[0])
+
     def name(self, label: int | Tensor) -> str:
         """Of a class."""
         return class_name(int(label), self.class_names)

@@ -84,8 +84,9 @@ class RunSummary:
             "counts": counts,
             "errors": errors_json(self.errors, self.class_names),
             "mechanisms": self.mechanisms,
-            "context": {name: _plain(getattr(self.context, name))
-                        for name in ("counts", "images", "share", "low", "high", "even")},
+            "context": {"classes": [class_name(label, self.class_names) for label in range(len(self.context.share))],
+                        **{name: _plain(getattr(self.context, name))
+                           for name in ("counts", "images", "share", "low", "high", "even")}},
             "atlas": atlas,
         }  # fmt: skip
 
@@ -139,7 +140,7 @@ def summarise_run(reader: RunReader, num_classes: int, method: str, quiet: bool 
         quiet: whether to show no progress.
     """
     tally, matrix, atlas = ErrorTally(), ContextMatrix(num_classes), None
-    documents = dict(reader.documents(ANALYSIS))
+    is_annotated = False
     mechanisms: dict[str, Counter[str]] = {}
     images = detections = objects = 0
     for image in tqdm(reader.images(), desc="summing up", unit="image", disable=quiet, delay=1):
@@ -147,8 +148,9 @@ def summarise_run(reader: RunReader, num_classes: int, method: str, quiet: bool 
             continue
         images += 1
         stored = reader.image(image.number)
-        known = documents.get(image.key)
+        known = reader.document(ANALYSIS, image.key)
         if known is not None:
+            is_annotated = True
             tally.add(image.number, ImageErrors.from_rows(*(known[name] for name in _ERRORS)))
             matrix.add_rows(image.number, known["context"])
             objects += len(known["objects"])
@@ -167,9 +169,9 @@ def summarise_run(reader: RunReader, num_classes: int, method: str, quiet: bool 
         images,
         detections,
         objects,
-        tally.summary() if documents else None,
+        tally.summary() if is_annotated else None,
         {name: dict(sorted(one.items())) for name, one in sorted(mechanisms.items())},
-        matrix.summary() if documents else None,
+        matrix.summary() if is_annotated else None,
         atlas.summary() if atlas else {},
         reader.class_names,
     )

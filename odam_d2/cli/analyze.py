@@ -81,12 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # What is wrong shows here, before processes start.
         try:
-            plan, _ = process_plan(args, setup.config.device), setup.explainers
+            plan, _, _ = process_plan(args, setup.config.device), setup.rules, setup.explainers
+            setup.require_sizes()  # of records too, which the account is of
         except WrongOptionError as error:
             parser.error(str(error))
-        _ = setup.records  # which the account is of
         if setup.is_annotated:
             tell(setup.account, args.strict)
+        else:
+            for line in setup.account_lines():
+                print(line)
         settings, _ = {**setup.settings(), "version": __version__}, setup.analyst
         if plan.is_first:
             run = RunFolder(output)

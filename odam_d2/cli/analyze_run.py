@@ -6,12 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from detectron2.data import MetadataCatalog
+
 from ..analysis import ErrorRules
 from ..analysis.image_analysis import ImageAnalyst
 from ..analysis.misses import MissFinder, MissRules
 from ..data.boxes import corners
-from ..data.image_files import find_images
+from ..data.image_account import ImageAccount
+from ..data.image_files import FoundImages, find_images
 from ..explain import Explainer, build_explainer
+from ..visualize.report import MOST_IMAGES
 from ..visualize.storage import class_name
 from .arguments import WrongOptionError
 from .data_run import DataRun
@@ -26,6 +30,15 @@ class AnalysisRun(DataRun):
         return bool(self.args.dataset or self.args.annotations)
 
     @cached_property
+    def found_images(self) -> FoundImages:
+        """The images that --images means where there are no annotations, and files beside them that are none."""
+        return find_images([self.args.images], Path(self.args.output))
+
+    def account_lines(self) -> list[str]:
+        """What was left out of the folder of images, in a few lines."""
+        return ImageAccount(len(self.found_images.paths), self.found_images.left_out).left_out_lines()
+
+    @cached_property
     def records(self) -> list[dict]:
         """Records of the whole data set; without annotations those of the images alone.
 
@@ -33,8 +46,7 @@ class AnalysisRun(DataRun):
             ValueError: if there is no image, or a class is unknown.
         """
         if not self.is_annotated:
-            root = Path(self.args.images)
-            paths = find_images([self.args.images], Path(self.args.output)).paths
+            root, paths = Path(self.args.images), self.found_images.paths
             return [{"file_name": str(path), "image_id": os.path.relpath(path, root)} for path in paths]
         records = super().records
         if not records:
@@ -65,7 +77,7 @@ class AnalysisRun(DataRun):
         """
         if self.args.classes is None:
             return None
-        names = list(self.class_names or ())
+        names = [class_name(number, self.shown_names) for number in range(self.num_classes)]
         unknown = [name for name in self.args.classes if name not in names]
         if unknown:
             raise ValueError(f"--class must name classes of the detector; got {unknown[0]!r}: choose among {names}")
@@ -91,11 +103,38 @@ class AnalysisRun(DataRun):
             raise WrongOptionError("--attributes must have score among them; got others: add it")
         return found
 
+    @property
+    def rules(self) -> ErrorRules:
+        """By which numbers detections are judged.
+
+        Raises:
+            WrongOptionError: if --iou-threshold is too low.
+        """
+        try:
+            return ErrorRules(self.args.iou_threshold, max_detections=self.args.max_detections)
+        except ValueError as error:
+            least = ErrorRules().background
+            raise WrongOptionError(
+                f"--iou-threshold must be above {least:g}, up to which a detection is at no object's place; got "
+                f"{self.args.iou_threshold:g}: .5 is usual"
+            ) from error
+
+    def require_sizes(self) -> None:
+        """Raises WrongOptionError where --area is no range, or --single-file is asked for too many images."""
+        if self.args.area is not None and self.args.area[0] > self.args.area[1]:
+            low, high = self.args.area
+            raise WrongOptionError(f"--area must be MIN and MAX; got {low:g} and {high:g}: exchange them")
+        number = len(self.records[: self.args.max_images])
+        if self.args.single_file and number > MOST_IMAGES:
+            raise WrongOptionError(
+                f"--single-file must be of at most {MOST_IMAGES} images; got {number}: leave it out, or give "
+                f"--max-images {MOST_IMAGES}"
+            )
+
     @cached_property
     def analyst(self) -> ImageAnalyst:
         """What analyses an image."""
-        args = self.args
-        rules = ErrorRules(args.iou_threshold, max_detections=args.max_detections)
+        args, rules = self.args, self.rules
         finder = None
         if self.is_annotated:
             of_misses = MissRules(args.iou_threshold, score_threshold=args.score_threshold)
@@ -104,8 +143,15 @@ class AnalysisRun(DataRun):
         return ImageAnalyst(*made, score_threshold=args.score_threshold, most=args.max_detections, classes=self.classes)
 
     def categories(self) -> list[dict[str, Any]]:
-        """The classes as COCO's files name them, where annotations know their ids; else numbered from 1 on."""
-        return [{"id": number + 1, "name": class_name(number, self.shown_names)} for number in range(self.num_classes)]
+        """The classes with their ids in the annotations, as COCO's files have them; else numbered from 1 on."""
+        names = [class_name(number, self.shown_names) for number in range(self.num_classes)]
+        if self.args.annotations:
+            return [{"id": key, "name": names[number]} for key, number in self.coco.numbers.items()]
+        known = MetadataCatalog.get(self.args.dataset) if self.args.dataset else {}
+        ids, own = known.get("thing_dataset_id_to_contiguous_id"), known.get("thing_classes")
+        if ids and own:
+            return [{"id": key, "name": own[number]} for key, number in ids.items()]
+        return [{"id": number, "name": name} for number, name in enumerate(names, 1)]
 
     def settings(self) -> dict[str, Any]:
         """Everything that rows depend on, but not the number of images: a run can be made longer."""

@@ -63,7 +63,7 @@ class DataRun:
             return self.class_names or ()
         if self.args.dataset:
             return tuple(MetadataCatalog.get(self.args.dataset).get("thing_classes") or ())
-        return self.coco.class_names
+        return self.coco.class_names if self.args.annotations else ()
 
     @cached_property
     def num_classes(self) -> int:

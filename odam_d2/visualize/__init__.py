@@ -6,7 +6,7 @@ that the heat maps carry; :class:`odam_d2.OdamPredictor` gives them theirs.
 """
 
 from .drawing import draw_attribute_panel, draw_detection, draw_detections
-from .report import failure_entry, image_entry, write_report
+from .report import write_report_folder, write_single_file
 from .show import Explanation, show
 from .storage import load_heatmaps, save_heatmaps
 
@@ -15,10 +15,9 @@ __all__ = [
     "draw_attribute_panel",
     "draw_detection",
     "draw_detections",
-    "failure_entry",
-    "image_entry",
     "load_heatmaps",
     "save_heatmaps",
     "show",
-    "write_report",
+    "write_report_folder",
+    "write_single_file",
 ]

@@ -69,7 +69,7 @@ def test_another_image_is_refused(drawing):
 def test_whoever_takes_an_image_says_what_its_channels_are():
     taking = [name for name in visualize.__all__ if "image" in inspect.signature(getattr(visualize, name)).parameters]
     assert set(taking) == {
-        "Explanation", "draw_attribute_panel", "draw_detection", "draw_detections", "image_entry", "show",
+        "Explanation", "draw_attribute_panel", "draw_detection", "draw_detections", "show",
     }  # fmt: skip
     for name in taking:
         rgb = inspect.signature(getattr(visualize, name)).parameters["rgb"]

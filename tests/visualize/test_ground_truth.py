@@ -10,7 +10,7 @@ from odam_d2.visualize.ground_truth import Annotation, annotations_of, judge_det
 def test_annotations_of_a_record():
     about = {"bbox_mode": BoxMode.XYWH_ABS, "category_id": 1}
     items = [
-        {"bbox": [1, 2, 10, 20], **about},
+        {"bbox": [1, 2, 10, 20], **about, "id": "a"},
         {"bbox": [1, 2, 10, 20], **about, "iscrowd": 1},
         {"bbox": [1, 2, 10, 20], **about, "ignore": 1},
         {"bbox": [1, 2, 0, 20], **about},  # no width
@@ -19,8 +19,8 @@ def test_annotations_of_a_record():
     found = annotations_of({"annotations": items}, ("cat", "dog"))
     box = (1.0, 2.0, 11.0, 22.0)
     assert found == [
-        Annotation(box, "dog", 1), Annotation(box, "dog", 1, True), Annotation(box, "dog", 1, True),
-        Annotation((0.0, 0.0, 1.0, 1.0), "zebra", -1),
+        Annotation(box, "dog", 1, id="a"), Annotation(box, "dog", 1, True, id=1), Annotation(box, "dog", 1, True, id=2),
+        Annotation((0.0, 0.0, 1.0, 1.0), "zebra", -1, id=4),
     ]  # fmt: skip
 
 

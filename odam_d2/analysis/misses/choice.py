@@ -48,7 +48,20 @@ class ScoreFilter:
 
     def survives(self, rows: Tensor, label: int) -> Tensor:
         """See :meth:`ChoiceStage.survives`."""
-        return self.values[rows, label] > self.limit
+        return self.is_enough(self.values[rows, label])
+
+    def is_enough(self, values: Tensor) -> Tensor:
+        """Which of some values get through, bool in their shape."""
+        return values > self.limit
+
+
+class LeastScore(ScoreFilter):
+    """What scores the threshold itself gets through too."""
+
+    def is_enough(self, values: Tensor) -> Tensor:
+        """See :meth:`ScoreFilter.is_enough`."""
+        # In double precision, as who asks for .6 means it.
+        return values.double() >= self.limit
 
 
 @dataclass(frozen=True)

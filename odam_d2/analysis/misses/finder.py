@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
-from torch import nn
+from detectron2.structures import Instances
+from torch import Tensor, nn
 
 from ...evaluation.ground_truth import TrueObjects
 from ...explain import Explainer, build_explainer
@@ -21,6 +22,9 @@ from .mechanisms import MECHANISMS, UNKNOWN, Found
 from .miss import Evidence, Miss
 from .replay import Replayed, ReplayedImage, replay
 from .seen import MissRules, SeenImage, SeenObject, nearest_detection
+
+# Detections differ by more, in parts of the image's longer side and in score, or are the same but for rounding.
+SAME = 1e-5
 
 
 class MissFinder:
@@ -61,10 +65,14 @@ class MissFinder:
         self._explainer: Explainer | None = None
 
     def __call__(
-        self, batched_inputs: list[dict], objects: Sequence[TrueObjects], missed: Sequence[Iterable[int]]
+        self,
+        batched_inputs: list[dict],
+        objects: Sequence[TrueObjects],
+        missed: Sequence[Iterable[int]],
+        detections: Sequence[Instances] | None = None,
     ) -> list[list[Miss]]:
         """:meth:`find` on what :meth:`replay` gives."""
-        return self.find(self.replay(batched_inputs), objects, missed)
+        return self.find(self.replay(batched_inputs), objects, missed, detections)
 
     def replay(self, batched_inputs: list[dict]) -> Replayed:
         """Runs the detector, and keeps what became of every candidate; its detections are those of inference.
@@ -90,7 +98,11 @@ class MissFinder:
             return replay(self.model, without_inference_tensors(batched_inputs))
 
     def find(
-        self, replayed: Replayed, objects: Sequence[TrueObjects], missed: Sequence[Iterable[int]]
+        self,
+        replayed: Replayed,
+        objects: Sequence[TrueObjects],
+        missed: Sequence[Iterable[int]],
+        detections: Sequence[Instances] | None = None,
     ) -> list[list[Miss]]:
         """The mechanism of each miss.
 
@@ -98,17 +110,24 @@ class MissFinder:
             replayed: what the detector did with N images.
             objects: of each image, all that are annotated, with boxes in the original frame and the detector's classes.
             missed: of each image, rows of the objects that the detector missed.
+            detections: of each image, which of the detector's detections count, in the original frame and any order;
+                None for all. Evidence and sentences number detections by their places there.
 
         Returns:
-            N lists with a Miss for each of `missed`, in their order. Numbers of detections are those of
-            ``replayed.images[n].detections``.
+            N lists with a Miss for each of `missed`, in their order.
 
         Raises:
-            ValueError: if the three are not of one batch, an object's box is empty or a row is none of the objects'.
+            ValueError: if these are not of one batch, an object's box is empty, a row is none of the objects', or a
+                detection is none of the detector's.
         """
         rows = [[int(row) for row in one] for one in missed]
-        _check(replayed.images, objects, rows)
-        seen = [SeenImage(image, self.rules, self.class_names) for image in replayed.images]
+        _check(replayed.images, objects, rows, detections)
+        numbers: list[Tensor | None] = [None] * len(rows)
+        if detections is not None:
+            handed = enumerate(zip(replayed.images, detections, strict=True))
+            numbers = [_numbers(image.detections, given, number) for number, (image, given) in handed]
+        images = zip(replayed.images, numbers, strict=True)
+        seen = [SeenImage(image, self.rules, self.class_names, own) for image, own in images]
         parts = zip(seen, objects, rows, strict=True)
         found = [[self._mechanism(image, truth, row) for row in own] for image, truth, own in parts]
         similar = self._similarities(replayed, [[one for _, one in image] for image in found])
@@ -157,12 +176,39 @@ def _miss(truth: TrueObjects, row: int, mechanism: str, found: Found, similarity
     return Miss(truth.ids[row], (x1, y1, x2, y2), int(truth.classes[row]), mechanism, found.stage, evidence, sentence)
 
 
-def _check(images: list[ReplayedImage], objects: Sequence[TrueObjects], missed: list[list[int]]) -> None:
-    if not len(images) == len(objects) == len(missed):
-        raise ValueError(
-            f"`objects` and `missed` must hold something for each of the {len(images)} images; got {len(objects)} and "
-            f"{len(missed)}: give an entry an image"
-        )
+def _numbers(own: Instances, handed: Instances, number: int) -> Tensor:
+    """(D,) int64: the place of each of a detector's detections among those that were handed over, -1 for none."""
+    places = torch.full_like(own.pred_classes, -1)
+    boxes, scores, classes = (
+        value.to(places.device) for value in (handed.pred_boxes.tensor, handed.scores, handed.pred_classes)
+    )
+    for place in range(len(handed)):
+        apart = (own.pred_boxes.tensor - boxes[place]).abs().amax(1) / max(own.image_size)
+        apart = torch.maximum(apart, (own.scores - scores[place]).abs())
+        # One for one, also where several are the same.
+        apart = torch.where((own.pred_classes == classes[place]) & (places < 0), apart, torch.inf)
+        if not len(apart) or not float(apart.min()) <= SAME:
+            raise ValueError(
+                f"`detections[{number}]` must be detections of the replayed detector; got class {int(classes[place])} "
+                f"with score {float(scores[place]):.4g}, number {place}, which it does not make: hand over its own"
+            )
+        places[apart.argmin()] = place
+    return places
+
+
+def _check(
+    images: list[ReplayedImage],
+    objects: Sequence[TrueObjects],
+    missed: list[list[int]],
+    detections: Sequence[Instances] | None,
+) -> None:
+    given = {"objects": objects, "missed": missed, "detections": images if detections is None else detections}
+    for name, values in given.items():
+        if len(values) != len(images):
+            raise ValueError(
+                f"`{name}` must hold something for each of the {len(images)} images; got {len(values)}: give an entry "
+                "an image"
+            )
     for number, (image, truth, own) in enumerate(zip(images, objects, missed, strict=True)):
         if tuple(truth.size) != image.output_size:
             raise ValueError(

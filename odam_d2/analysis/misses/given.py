@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.structures import Boxes, Instances
+from torch import Tensor
 
+from ...modeling.num_classes import count_classes
+from ...structures import DetectionTrace
 from ...utils.untyped import UntypedModule
 from .miss import Miss
 
@@ -53,7 +56,7 @@ def ask_given(detector: UntypedModule, batched_inputs: list[dict], given: list[I
     """What the detector says of given boxes: the score of the class, and which class it prefers.
 
     Args:
-        detector: one with ``trace``, in eval mode, whose head tells the scores of all classes.
+        detector: one with ``trace``, in eval mode.
         batched_inputs: N images.
         given: N Instances as :func:`given_boxes` makes them.
 
@@ -64,26 +67,32 @@ def ask_given(detector: UntypedModule, batched_inputs: list[dict], given: list[I
 
     Raises:
         ValueError: if given boxes are not usable; UnreachedBoxError, which is one, if no prediction stands for one.
-        AttributeError: if the detector's head tells no scores of all classes.
     """
     trace = detector.trace(batched_inputs, given)
-    vectors = trace.head.class_vectors(trace)
+    vectors = _class_scores(detector, batched_inputs, given, trace)
     own = vectors.gather(1, trace.classes[:, None])
-    best = vectors.max(1) if len(vectors) else None
     ranks = 1 + (vectors > own).sum(1)
+    best = vectors.max(1)
     counts = [len(one) for one in given]
+    parts = (values.split(counts) for values in (ranks, best.indices, best.values))
     asked = []
-    parts = zip(
-        given, trace.instances, ranks.split(counts),
-        (best.indices if best else trace.classes).split(counts), (best.values if best else own[:, 0]).split(counts),
-        strict=True,
-    )  # fmt: skip
-    for one, said, rank, label, score in parts:
-        fields = one.get_fields() | {
-            "scores": said.scores,
-            "class_rank": rank,
-            "best_class": label,
-            "best_score": score,
-        }
-        asked.append(Instances(one.image_size, **fields))
+    for one, said, rank, label, score in zip(given, trace.instances, *parts, strict=True):
+        told = {"scores": said.scores, "class_rank": rank, "best_class": label, "best_score": score}
+        asked.append(Instances(one.image_size, **one.get_fields(), **told))
     return asked
+
+
+def _class_scores(
+    detector: UntypedModule, batched_inputs: list[dict], given: list[Instances], trace: DetectionTrace
+) -> Tensor:
+    """(R, K) of the boxes of all images: as the head tells them, or else by asking for the boxes in every class."""
+    if hasattr(trace.head, "class_vectors"):
+        return trace.head.class_vectors(trace)
+    count = count_classes(detector) or 1
+    every = []
+    for one in given:
+        rows = torch.arange(len(one)).repeat_interleave(count)
+        labels = torch.arange(count).repeat(len(one))
+        every.append(Instances(one.image_size, pred_boxes=one.pred_boxes[rows], pred_classes=labels))
+    scores = [found.scores for found in detector.trace(batched_inputs, every).instances]
+    return torch.cat(scores).view(-1, count)

@@ -149,7 +149,7 @@ def suppressed(one: SeenObject) -> Found | None:
     Of several such boxes that one is told which got farthest, and of these the one that fits best.
 
     Stages: ``nms``, with the neighbour that suppressed it; else the limit that it fell to: ``pre_nms_topk``,
-    ``max_candidates`` (of Odam-NMS), ``max_detections``.
+    ``max_candidates`` (of Odam-NMS), ``max_detections``; or ``left_out``, by whoever handed over the detections.
     """
     if not len(one.passing):
         return None
@@ -161,7 +161,7 @@ def suppressed(one: SeenObject) -> Found | None:
         image = one.seen.image
         same = (image.rows == neighbour.row) & (image.detections.pred_classes == neighbour.label) & one.seen.counted
         more |= _neighbour(one, one.candidates, neighbour)
-        more["neighbour"] = int(same.nonzero()[0, 0]) if bool(same.any()) else None
+        more["neighbour"] = one.seen.number(int(same.nonzero()[0, 0])) if bool(same.any()) else None
     evidence = one.evidence(**more)
     sentence = words.suppressed(evidence, stage.name)
     return Found(stage.name, evidence, sentence, (row, one.label), neighbour)

@@ -67,7 +67,7 @@ class Candidates:
         """(r, K) bool: which pairs of (r,) candidates and a class score enough."""
         enough = torch.ones_like(self.scores[rows], dtype=torch.bool)
         for stage in self.filters:
-            enough &= stage.values[rows] > stage.limit
+            enough &= stage.is_enough(stage.values[rows])
         return enough
 
     def left_at(self, rows: Tensor, label: int) -> Tensor:

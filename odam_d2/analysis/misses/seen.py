@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from .choice import Kept, ScoreFilter
+from .choice import Kept, LeastScore
 from .miss import Evidence
 from .replay import Candidates, ReplayedImage
 
@@ -31,7 +31,7 @@ class MissRules:
         iou_threshold: t_f, the IoU from which on a box fits an object.
         background_score: where the head has no score for background, a candidate at which no class scores this much
             counts as taken for background.
-        score_threshold: detections that don't exceed it count as not made; 0 for all that the detector makes.
+        score_threshold: detections that score less count as not made; 0 for all that the detector makes.
         max_detections: how many of an image count, the best ones; None for all.
 
     Raises:
@@ -61,19 +61,22 @@ class SeenImage:
         image: what the detector did.
         rules: by which its misses are told apart.
         names: of the classes, as far as they are known.
+        numbers: (D,) int64, what number each detection is told by, -1 for one that was left out and doesn't count; None
+            for their own.
     """
 
     image: ReplayedImage
     rules: MissRules
     names: Sequence[str] = ()
+    numbers: Tensor | None = None
 
     @cached_property
     def counted(self) -> Tensor:
         """(D,) bool: the detections that count."""
         scores = self.image.detections.scores
-        counted = torch.ones_like(scores, dtype=torch.bool)
-        if self.rules.score_threshold:
-            counted = scores > self.rules.score_threshold
+        counted = scores.double() >= self.rules.score_threshold
+        if self.numbers is not None:
+            counted &= self.numbers >= 0
         if self.rules.max_detections is not None:
             best = scores.argsort(descending=True, stable=True)
             counted[best[self.rules.max_detections :]] = False
@@ -87,12 +90,17 @@ class SeenImage:
             return None
         more: list[Any] = []
         if rules.score_threshold:
-            more.append(ScoreFilter("score_threshold", rules.score_threshold, known.scores))
+            more.append(LeastScore("score_threshold", rules.score_threshold, known.scores))
+        counted = (image.rows[self.counted], image.detections.pred_classes[self.counted])
         if rules.max_detections is not None:
-            labels = image.detections.pred_classes
-            counted = (image.rows[self.counted], labels[self.counted])
             more.append(Kept("max_detections", float(rules.max_detections), *counted))
+        if self.numbers is not None:
+            more.append(Kept("left_out", None, *counted))
         return replace(known, choice=[*known.choice, *more])
+
+    def number(self, row: int) -> int:
+        """What a detection that counts is told by."""
+        return row if self.numbers is None else int(self.numbers[row])
 
     def name(self, label: int) -> str:
         """A class's name, or its number."""
@@ -198,7 +206,7 @@ class SeenObject:
             iou_threshold=self.rules.iou_threshold,
             threshold=self.threshold,
             step_ious=largest,
-            taken=tuple(self.taken),
+            taken=tuple(map(self.seen.number, self.taken)),
             **self._start(),
             **nearest_detection(self.seen, self.box),
             **more,
@@ -256,7 +264,7 @@ def nearest_detection(seen: SeenImage, box: Tensor) -> dict[str, Any]:
         return {}
     row = int(overlaps.argmax())
     return {
-        "detection": row,
+        "detection": seen.number(row),
         "detection_iou": float(overlaps[row]),
         "detection_class": int(found.pred_classes[row]),
         "detection_score": float(found.scores[row]),

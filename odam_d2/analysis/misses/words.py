@@ -7,9 +7,9 @@ from .seen import SeenImage
 
 # That no candidate is near, by what candidates are called.
 NEAREST = {
-    "proposal": "The best proposal overlaps it by {begins}, so no box could reach it.",
-    "anchor": "The best anchor overlaps it by {begins}, so no box could reach it.",
-    "location": "The best box that a location can make overlaps it by {begins}, so none could reach it.",
+    "proposal": "The best proposal overlaps it by {begins}, and in the end no box fits it.",
+    "anchor": "The best anchor overlaps it by {begins}, and in the end no box fits it.",
+    "location": "The best box that a location can make overlaps it by {begins}, and in the end no box fits it.",
     "query": "No query came near it: the best box overlaps it by {ends}.",
 }
 # Who moves boxes to a step.
@@ -41,6 +41,7 @@ LIMITS = {
     "pre_nms_topk": "was not among the {limit} best of its level, which non-max suppression compares",
     "max_candidates": "was not among the {limit} best, which non-max suppression compares",
     "max_detections": "was left when the {limit} best detections were taken",
+    "left_out": "was detected, and left out of the detections that count",
 }
 
 

@@ -1,10 +1,8 @@
 """The report of a run: pages that open from a folder and load what they show, or one file for a few images."""
 
-from ..entries import failure_entry, image_entry, render_report, write_report
 from .folder import write_report_folder
 from .images import ReportImages
 from .page import PageWords
 from .single import MOST_IMAGES, render_instances, write_single_file
 
 __all__ = ["MOST_IMAGES", "PageWords", "ReportImages", "render_instances", "write_report_folder", "write_single_file"]
-__all__ += ["failure_entry", "image_entry", "render_report", "write_report"]

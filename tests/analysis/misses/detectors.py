@@ -41,6 +41,17 @@ class Fixed(nn.Module):
         return self.says[self.turn]
 
 
+class FixedRows(nn.Module):
+    """Says the same of the proposals of each image."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, pooled):
+        return self.rows.repeat(len(pooled) // max(1, len(self.rows)), 1)
+
+
 class FixedProposals(nn.Module):
     """Proposes the same boxes in each image, with objectness logits 0, -1, -2 ..."""
 
@@ -85,8 +96,8 @@ def two_stage(boxes, scores, moves=None, kind="faster_rcnn", threshold=0.05, mos
         deltas = torch.zeros(len(boxes), 4)
         if moves is not None:
             deltas[:, :2] = torch.tensor(moves[number]) * torch.tensor(predictor.box2box_transform.weights[:2])
-        predictor.cls_score = Fixed(torch.tensor(scores, dtype=torch.float32).view(-1, 4).log())
-        predictor.bbox_pred = Fixed(deltas if kind == "cascade_rcnn" else deltas.repeat(1, 3))
+        predictor.cls_score = FixedRows(torch.tensor(scores, dtype=torch.float32).view(-1, 4).log())
+        predictor.bbox_pred = FixedRows(deltas if kind == "cascade_rcnn" else deltas.repeat(1, 3))
     return model
 
 

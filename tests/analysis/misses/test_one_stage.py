@@ -43,7 +43,7 @@ def test_no_anchor_is_near():
     assert (evidence.start_iou, evidence.start_rank) == (pytest.approx(0.25, abs=1e-5), 1)
     # Of the anchors that hold it the one that was said something of.
     assert evidence.start_score == pytest.approx(0.9) and evidence.box_iou == pytest.approx(0.25, abs=1e-5)
-    assert found.sentence == "The best anchor overlaps it by .25, so no box could reach it."
+    assert found.sentence == "The best anchor overlaps it by .25, and in the end no box fits it."
 
 
 @pytest.mark.parametrize("kind, box, iou", [("fcos", [61, 45, 67, 51], 36 / 49), ("own", [63, 47, 64, 48], 1 / 4)])
@@ -53,7 +53,9 @@ def test_locations_reach_what_they_are_near(kind, box, iou):
     assert found.evidence.start_iou == pytest.approx(iou)
     if iou < 0.5:
         assert (found.mechanism, found.stage) == ("no_candidate", "locations")
-        assert found.sentence == "The best box that a location can make overlaps it by .25, so none could reach it."
+        assert (
+            found.sentence == "The best box that a location can make overlaps it by .25, and in the end no box fits it."
+        )
     else:
         assert (found.mechanism, found.stage) == ("regressed_away", "box_regression")
 

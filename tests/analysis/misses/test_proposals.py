@@ -9,7 +9,7 @@ from tests.analysis.misses.detectors import BLACK, Fixed, objects
 from tests.helpers import compact_detector
 
 # The first level has a cell every 4 pixels; its anchors are 45.3 x 22.6, 32 x 32 and 22.6 x 45.3 pixels around its
-# corner. 8 to the right it overlaps itself by 24 / 40 = .6, 12 to the right by 20 / 44 = .4545.
+# corner. The square 8 pixels to the right overlaps itself by 24 / 40 = .6.
 SQUARE, ROW = 1, 12
 PLACE = [48, 32, 80, 64]
 

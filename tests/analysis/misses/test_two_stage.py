@@ -31,7 +31,7 @@ def test_no_proposal_is_near(kind):
     assert found.evidence.start_iou == pytest.approx(1 / 3)
     assert (found.evidence.start_rank, found.evidence.start_score) == (2, pytest.approx(0.26894, abs=1e-5))
     assert found.evidence.box_iou == pytest.approx(1 / 3)
-    assert found.sentence == "The best proposal overlaps it by .33, so no box could reach it."
+    assert found.sentence == "The best proposal overlaps it by .33, and in the end no box fits it."
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,7 +137,7 @@ def test_no_box_is_left_where_another_object_took_the_only_one(kind):
     found = miss(two_stage([PLACE, FAR], [[0.8, 0.1, 0.05, 0.05]] * 2, kind=kind), RIGHT_8, others=[(PLACE, 0)])
     assert (found.mechanism, found.stage, found.evidence.start_iou) == ("no_candidate", "proposals", 0.0)
     assert found.sentence == (
-        "The best proposal overlaps it by .00, so no box could reach it. Detection 0 fits it too, but counts for "
+        "The best proposal overlaps it by .00, and in the end no box fits it. Detection 0 fits it too, but counts for "
         "another object."
     )
 
