@@ -136,7 +136,7 @@ def test_what_is_said_of_a_box_is_text(browser, tmp_path):
     dom_of(browser, page)
     for row_number, name in enumerate(names):
         browser.run(f"document.querySelectorAll('#detection-list button')[{row_number}].click()")
-        told, figures = browser.run("[document.getElementById('told').textContent, figures.textContent]")
+        told, figures = browser.run("[document.getElementById('told').textContent, further.textContent]")
         word = " ".join(ODD.get(name, name).split())
         kept = word.replace("\\xff", "\\udcff")  # as the store has texts
         assert " ".join(told.split()) == kept and " ".join(figures.split()).endswith(f"{word}{word}"), name

@@ -3,7 +3,7 @@
 const OdamFilters = (() => {
   const { $, element } = OdamView;
   const { spaced } = OdamWords; // for words of the project, whose parts are joined by underscores
-  const SORTS = { place: "order of the run", score: "score", iou: "IoU", outside: "heat outside", area: "size of the box", label: "class", verdict: "error type", mechanism: "mechanism" };
+  const SORTS = { place: "run order", score: "score", iou: "IoU", outside: "heat outside", area: "size of the box", label: "class", verdict: "error type", mechanism: "mechanism" };
   const GROUPS = { "": "no groups", verdict: "error type", mechanism: "mechanism", label: "class", kind: "kind", image: "image" };
   const RANGE_NAMES = { score: "score", iou: "IoU", outside: "heat outside" };
   const NAMES = { mechanism: "mechanism", kind: "kind" };

@@ -11,6 +11,7 @@
   };
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
   const framed = window.parent !== window, linked = location.protocol !== "about:";
+  const asked = { image: false, box: false }; // whether the link names them
   const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
   let record = null, lostImage = null; // of the image that is shown; the address of one that can't be loaded
   let columns = null, images = null, starts = null, ranks = null; // once they are loaded
@@ -46,8 +47,7 @@
     }
     if (state.number !== number) return; // another one was chosen meanwhile
     record = found ?? { name: "", error: problem, detections: [], annotations: null, size: null, missing: true };
-    if (state.row < 0 && row === null) state.row = rowsHere()[0] ?? -1;
-    if (state.row >= record.detections.length) state.row = -1;
+    if ((state.row < 0 && row === null) || state.row >= record.detections.length) state.row = rowsHere()[0] ?? -1;
     if (!keep) state.attribute = tellingAttribute();
     draw();
   }
@@ -119,22 +119,37 @@
 
   /* ---- filters and lists ---- */
 
+  /** After a change of "filters", "verdict", "groups" or "order". */
   function refilter(what) {
     if (what === "verdict" && filters.verdict.size) listing.scope = "all";
     if (!columns) return;
-    if (what !== "filters" && what !== "verdict" && what !== "groups") {
+    select(what === "order");
+    settle(what);
+  }
+
+  /** Finds what passes, and the order if that has changed. */
+  function select(ordered) {
+    if (ordered) {
       sortKeys = listing.sort === "place" ? null : OdamChoose.keysOf(columns, listing.sort, ranks);
       order = sortKeys ? OdamChoose.sorted(sortKeys, listing.descending)
         : listing.descending ? Uint32Array.from(columns.row, (_, k) => columns.count - 1 - k) : null;
     }
     const sizes = Object.fromEntries(OdamChoose.WORDS.map((name) => [name, facts.tables[name].length]));
     selected = OdamChoose.select(columns, filters, order, OdamChoose.namesWith(images, filters.name), sizes, facts.end);
+  }
+
+  /** Shows what passes, and a box of it. */
+  function settle(what) {
     list();
     listImages();
     controls.draw(selected.counts);
-    const rows = record ? rowsHere() : [];
-    if (record && !rows.includes(state.row)) chooseRow(rows[0] ?? -1);
-    else if (record) draw();
+    if (!record) return;
+    const listed = items.indexOf(place(state.number, state.row)) >= 0, first = items.find((item) => item >= 0);
+    const fromTop = listing.scope === "all" && first !== undefined && !(what === "link" && asked.image);
+    if (what === "link" && asked.box) draw(); // what a link names is shown whether it passes or not
+    else if (fromTop && (what === "order" || what === "link" || !listed)) open(first);
+    else if (!listed) chooseRow(rowsHere()[0] ?? -1);
+    else draw();
   }
 
   /** Fills the list of boxes. */
@@ -243,11 +258,15 @@
     $("what").replaceChildren(...usable
       ? [`${name ? `${name} of ` : ""}${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
       : [record.error ? "This image failed." : "Nothing to explain here."]);
-    const told = usable ? OdamWords.tell(record, d) : [], figures = usable ? OdamWords.figuresOf(record, d) : [];
+    const told = usable ? OdamWords.tell(record, d) : [];
     $("told").hidden = !told.length;
     $("told").replaceChildren(...told);
-    $("figures").hidden = !figures.length;
-    $("figures").replaceChildren(...figures.map(([title, text]) => element("div", {}, element("dt", { text: title }), element("dd", {}, isolated(text)))));
+    const lay = (list, box, pairs) => {
+      box.hidden = !pairs.length;
+      list.replaceChildren(...pairs.map(([title, text]) => element("div", {}, element("dt", { text: title }), element("dd", {}, isolated(text)))));
+    };
+    lay($("figures"), $("figures"), usable ? OdamWords.figuresOf(record, d) : []);
+    lay($("further"), $("more-figures"), usable ? OdamWords.furtherFigures(d) : []);
     const peak = usable && known && name !== "combined" ? maps.peaks[maps.attributes.indexOf(name)] : null;
     $("why").textContent = !usable ? "" : !known ? "There is no map of it." : peak === 0
       ? "This map is empty: no feature speaks for it." : OdamWords.WHY[name] ? `Warm: ${OdamWords.WHY[name]}.` : "";
@@ -350,16 +369,20 @@
     state.pair = link.get("pair") !== "0";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
     const number = whole(link.get("image"));
-    return [number !== null && number < facts.end ? number : facts.first, whole(link.get("det")), link.has("attr")];
+    Object.assign(asked, { image: number !== null && number < facts.end, box: link.has("det") });
+    return [asked.image ? number : facts.first, whole(link.get("det")), link.has("attr")];
   }
 
   /** Follows the link of the address bar. */
-  function follow() {
+  async function follow() {
     clearTimeout(linking.later);
     const where = readLink();
-    if (columns) controls.offer(columns);
-    choose(...where);
-    refilter("order");
+    if (columns) {
+      controls.offer(columns);
+      select(true);
+    }
+    await choose(...where);
+    if (columns) settle("link");
   }
 
   /* ---- events ---- */
@@ -371,7 +394,7 @@
     facts.methods.forEach((name) => $("method").append(element("option", { value: name, text: name })));
     $("method").hidden = facts.methods.length < 2;
     $("method").addEventListener("change", (e) => { Object.assign(state, { method: e.target.value, role: "" }); draw(); });
-    for (const [value, text] of [["place", "order of the run"], ["name", "by name"], ["boxes", "most boxes first"], ...facts.failed ? [["failed", "failed first"]] : []]) {
+    for (const [value, text] of [["place", "run order"], ["name", "by name"], ["boxes", "most boxes first"], ...facts.failed ? [["failed", "failed first"]] : []]) {
       $("image-order").append(element("option", { value, text }));
     }
     $("image-order").addEventListener("change", (e) => { listing.images = e.target.value; listImages(); draw(); });
@@ -460,7 +483,9 @@
     ranks = rankWords();
     fillRun();
     controls.offer(columns);
-    refilter("order");
+    select(true);
+    await beginning; // so that a record is there to be drawn, or why there is none
+    settle("link");
   }
 
   document.body.classList.toggle("framed", framed);
@@ -476,6 +501,6 @@
   const controls = OdamFilters.make(facts, filters, listing, refilter);
   listen();
   controls.draw(null);
-  choose(...readLink());
+  const beginning = choose(...readLink());
   loadLists().catch((error) => tell(error.message));
 })();

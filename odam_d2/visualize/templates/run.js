@@ -5,6 +5,7 @@
 const OdamRun = (() => {
   const KEPT = 24; // records of images
   const facts = JSON.parse(document.getElementById("data").textContent);
+  if (facts.tables.kind.length > 2) facts.noun = "box"; // detections, and missed objects beside them
   for (const name of Object.keys(facts.luts)) facts.luts[name] = OdamHeat.decode(facts.luts[name]);
   const came = new Map(), records = new Map();
   const NUMBERS = {

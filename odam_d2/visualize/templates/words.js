@@ -50,23 +50,25 @@ const OdamWords = (() => {
   }
 
   function valueOf(value) {
-    if (typeof value === "number") return shown(value);
+    if (typeof value === "number") return Number.isInteger(value) ? String(value) : shown(value);
     if (typeof value === "boolean") return value ? "yes" : "no";
     if (Array.isArray(value)) return value.map(valueOf).join(", ");
     if (value !== null && typeof value === "object") return Object.entries(value).map(([name, one]) => `${spaced(name)} ${valueOf(one)}`).join(", ");
     return value === null || value === "" ? "–" : String(value);
   }
 
-  /** The figures of a row as pairs of a name and a text: what it is judged by first. */
+  /** What a row is judged by, as pairs of a name and a text. */
   function figuresOf(record, detection) {
     const pairs = [], truth = detection.annotation == null ? null : record.annotations?.[detection.annotation];
     if (truth) pairs.push(["judged against", `annotated ${truth.label}`]);
     if (detection.iou !== null) pairs.push(["IoU", detection.iou.toFixed(2)]);
     if (detection.mechanism && detection.sentence) pairs.push(["mechanism", spaced(detection.mechanism)]);
     if (detection.outside !== null) pairs.push(["heat outside the box", percent(detection.outside)]);
-    for (const [name, value] of Object.entries(detection.figures)) if (!(name === "iou" && detection.iou !== null)) pairs.push([name, valueOf(value)]);
     return pairs;
   }
+
+  /** The other figures of a row, likewise. */
+  const furtherFigures = (detection) => Object.entries(detection.figures).map(([name, value]) => [name, valueOf(value)]);
 
   /* ---- about the run ---- */
 
@@ -97,5 +99,5 @@ const OdamWords = (() => {
     return nodes;
   }
 
-  return { WHY, VERDICTS, plural, spaced, shown, percent, toneOf, tell, figuresOf, aboutRun };
+  return { WHY, VERDICTS, plural, spaced, shown, percent, toneOf, tell, figuresOf, furtherFigures, aboutRun };
 })();

@@ -97,10 +97,10 @@ def test_lists_and_boxes_are_in_the_page(kind, browser, reader, report, tmp_path
         write_single_file(reader, report, WORDS, read_image=grey)
     visit(browser, report)
     dom = dom_of(browser)
-    assert element(dom, "summary") == "3 images · 6 detections · odam"
+    assert element(dom, "summary") == "3 images · 6 boxes · odam"
     images, detections = (re.split("<li[ >]", element(dom, f"{name}-list"))[1:] for name in ("image", "detection"))
     assert [name in item for name, item in zip(("street", "torn", "field"), images, strict=True)] == [True] * 3
-    assert "2 detections" in images[0] and "failed" in images[1] and "4 detections" in images[2]
+    assert "2 boxes" in images[0] and "failed" in images[1] and "4 boxes" in images[2]
     assert len(detections) == 2 and "dog" in detections[0] and "correct 0.88" in detections[0]
     assert 'aria-posinset="2"' in detections[1] and "0.500" in detections[1]
     found = re.findall(
@@ -179,19 +179,19 @@ return seen;
 def test_filters_orders_and_groups(browser, report):
     seen = visit(browser, report, FILTERING)
     both = "street.jpg,field.jpg"
-    assert seen["all images"] == ["dog,cat,dog,cat,cat,dog", "6 detections", "street.jpg,torn.jpg,field.jpg"]
-    assert seen["an error type"] == ["dog", "1 of 6 detections", "field.jpg"]
-    assert seen["a class"] == ["cat,cat,cat", "3 of 6 detections", both]
+    assert seen["all images"] == ["dog,cat,dog,cat,cat,dog", "6 boxes", "street.jpg,torn.jpg,field.jpg"]
+    assert seen["an error type"] == ["dog", "1 of 6 boxes", "field.jpg"]
+    assert seen["a class"] == ["cat,cat,cat", "3 of 6 boxes", both]
     assert seen["left"] == ["0", "0", "1", "1", "0"]  # what each error type would leave beside the class
-    assert seen["heat outside, greatest first"] == ["dog,dog,cat", "3 of 6 detections", both]
-    assert seen["least first"] == ["cat,dog,dog", "3 of 6 detections", both]
-    assert seen["a mechanism"] == ["dog", "1 of 6 detections", "field.jpg"]
-    assert seen["without an annotated object"] == ["cat,cat", "2 of 6 detections", both]
+    assert seen["heat outside, greatest first"] == ["dog,dog,cat", "3 of 6 boxes", both]
+    assert seen["least first"] == ["cat,dog,dog", "3 of 6 boxes", both]
+    assert seen["a mechanism"] == ["dog", "1 of 6 boxes", "field.jpg"]
+    assert seen["without an annotated object"] == ["cat,cat", "2 of 6 boxes", both]
     # Greatest score first in each class; what has no score comes last.
     assert seen["groups"] == ["group", "0.700", "0.600", "0.500", "group", "0.900", "0.800", ""]
-    assert seen["a name"] == ["dog,cat,cat,dog", "4 of 6 detections", "field.jpg"]
-    assert seen["link"] == "#image=0&attr=score&name=FIE&sort=-score&list=all"
-    assert seen["nothing"] == ["", "0 of 6 detections", ""]
+    assert seen["a name"] == ["dog,cat,cat,dog", "4 of 6 boxes", "field.jpg"]
+    assert seen["link"] == "#image=2&det=0&attr=score&name=FIE&sort=-score&list=all"
+    assert seen["nothing"] == ["", "0 of 6 boxes", ""]
     assert seen["none"] == ["No image has this in its name.", "None passes the filters.", "Nothing to explain here."]
 
 
@@ -199,7 +199,8 @@ TOLD = """
 const panels = () => $("multiples").hidden ? [] : texts("#multiples .multiple"), seen = [];
 for (const row of [0, 1, 2, 3]) {
   document.querySelectorAll("#detection-list button")[row].click();
-  seen.push([$("told").textContent, texts("#figures div").join("; "), panels().join(" | "), $("what").textContent]);
+  const figures = ["figures", "further"].map((list) => texts(`#${list} div`).join("; "));
+  seen.push([$("told").textContent, ...figures, panels().join(" | "), $("what").textContent]);
 }
 document.querySelectorAll("#detection-list button")[1].click();
 document.querySelectorAll("#multiples .multiple")[1].click(); // the other map alone, on the stage
@@ -215,14 +216,15 @@ def test_mistakes_are_told_and_compared(browser, report):
     assert rows[0] == [
         "Classification: it lies on an annotated object of another class.",
         "judged againstannotated horse; IoU0.75; heat outside the box50 %",
+        "",
         "as it is: dog | true class: horse",
         "score of 0 dog 0.800",
     ]
-    assert rows[1][0] == "Left is off." and rows[1][1].endswith("off by8.5")
-    assert rows[1][2:] == ["as it is: cat | annotated box: horse", "left of 1 cat 0.700"]  # the side that is told of
-    assert rows[2][2:] == ["as it is: cat | neighbour: cat", "score of 2 cat 0.600"] and "judged" not in rows[2][1]
+    assert rows[1][0] == "Left is off." and rows[1][2] == "off by8.5"
+    assert rows[1][3:] == ["as it is: cat | annotated box: horse", "left of 1 cat 0.700"]  # the side that is told of
+    assert rows[2][3:] == ["as it is: cat | neighbour: cat", "score of 2 cat 0.600"] and "judged" not in rows[2][1]
     assert rows[3][0] == "Missed: no detection finds this annotated object. Why: called background."
-    assert rows[3][2] == ""  # it has no other map, so that the stage shows it
+    assert rows[3][3] == ""  # it has no other map, so that the stage shows it
     assert single == [True, False, False, "1"] and pair is False
 
 
