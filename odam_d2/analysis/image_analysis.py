@@ -214,11 +214,11 @@ class ImageAnalyst:
             roles[named] = {"box": list(box or ()), "label": class_name(int(number_of_class or 0), self.class_names)}
             if role == "neighbour" and miss.evidence.neighbour is not None:
                 roles[named]["row"] = miss.evidence.neighbour
-        label = class_name(miss.label, self.class_names)
+        called = class_name(miss.label, self.class_names)
         evidence = {name: value for name, value in asdict(miss.evidence).items() if value not in (None, (), {})}
         return DetectionRow(
-            miss.box, miss.label, label, score, "missed", annotation=places.get(miss.object_id), verdict="missed",
-            mechanism=miss.mechanism, sentence=f"{label} #{miss.object_id} was missed. {miss.sentence}",
+            miss.box, miss.label, called, score, "missed", annotation=places.get(miss.object_id), verdict="missed",
+            mechanism=miss.mechanism, sentence=f"{called} #{miss.object_id} was missed. {miss.sentence}",
             figures={"stage": miss.stage, **evidence, "roles": roles},
         )  # fmt: skip
 
