@@ -149,7 +149,7 @@ class TracedDenseHead(ABC):
         return cell // width, cell % width, anchors
 
     def run(self, levels: Sequence[Tensor]) -> Sequence[list[Tensor]]:
-        """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norms' deviations."""
+        """Results of the head on (N, C, H, W) features, as they are; keeps them, masks and norms' statistics."""
         with self.recording():
             results = self.module(levels)
         self.maps = [
@@ -160,7 +160,7 @@ class TracedDenseHead(ABC):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Keeps masks and norms' deviations of the head's own pass inside the block; the hooks go at its end."""
+        """Keeps masks and norms' statistics of the head's own pass inside the block; the hooks go at its end."""
         handles = [one for branch in self.branches for layer in branch.layers for one in layer.watch()]
         try:
             yield

@@ -31,6 +31,8 @@ class Layer:
         norm: None, batch norm in eval mode, a cycle of batch norms, one for each level, or group norm.
         relu: the activation.
         masks: for each level (N, C, H, W) bool, where the ReLU let through.
+        inputs: for each level (N, C, H, W), of group norm: what it was given.
+        means: for each level (N, C), of group norm: the mean that it took away.
         deviations: for each level (N, C), of group norm: the deviation that it divided by.
         turns: for each level, of a cycle: the norm whose turn it was.
     """
@@ -39,6 +41,8 @@ class Layer:
     norm: UntypedModule | None
     relu: nn.Module
     masks: list[Tensor] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    means: list[Tensor] = field(default_factory=list)
     deviations: list[Tensor] = field(default_factory=list)
     turns: list[UntypedModule] = field(default_factory=list)
 
@@ -67,10 +71,10 @@ class Layer:
         return deviation.reciprocal() if weight is None else weight / deviation
 
     def watch(self) -> list[RemovableHandle]:
-        """Hooks that keep masks, deviations and turns of the forward passes of this thread."""
+        """Hooks that keep masks, statistics and turns of the forward passes of this thread."""
         kept: list[tuple[UntypedModule, Callable]] = []
         if isinstance(self.norm, nn.GroupNorm):
-            kept.append((self.norm, self._keep_deviation))
+            kept.append((self.norm, self._keep_statistics))
         elif isinstance(self.norm, CycleBatchNormList):
             kept += [(norm, self._keep_turn) for norm in self.norm]
         before = [module.register_forward_pre_hook(in_this_thread(keep)) for module, keep in kept]
@@ -82,12 +86,17 @@ class Layer:
     def _keep_turn(self, norm: nn.Module, _inputs: tuple) -> None:
         self.turns.append(norm)
 
-    def _keep_deviation(self, norm: UntypedModule, inputs: tuple) -> None:
-        groups = inputs[0].detach().flatten(2).reshape(len(inputs[0]), norm.num_groups, -1)
+    def _keep_statistics(self, norm: UntypedModule, inputs: tuple) -> None:
+        given = inputs[0].detach()
+        groups = given.flatten(2).reshape(len(given), norm.num_groups, -1)
         # Half precision is not enough for the statistics. torch.var takes seven times as long.
         groups = groups.to(torch.promote_types(groups.dtype, torch.float32))
-        deviation = ((groups - groups.mean(2, keepdim=True)).square_().mean(2) + norm.eps).sqrt()
-        self.deviations.append(deviation.repeat_interleave(norm.num_channels // norm.num_groups, 1))
+        mean = groups.mean(2, keepdim=True)
+        deviation = ((groups - mean).square_().mean(2) + norm.eps).sqrt()
+        size = norm.num_channels // norm.num_groups
+        self.inputs.append(given)
+        self.means.append(mean[:, :, 0].repeat_interleave(size, 1))
+        self.deviations.append(deviation.repeat_interleave(size, 1))
 
 
 @dataclass

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Where polynomials are evaluated, beside infinity, the first ones first. Among small numbers these four keep rounding
-# least: about 1e-6 of the largest value in float32, against 2e-7 when every product is formed.
-_POINTS = (0.0, -1.0, 0.5, 2.0)
-# Cells of one polynomial; with kernels of three taps it then has five values, for as many points as there are.
-_TILE = 3
+# Where polynomials are evaluated, beside infinity, the first ones first. Among small numbers these keep rounding least:
+# in float32 about 1e-6 of the largest value for polynomials of three cells, and 3e-6 for five, against 2e-7 when every
+# product is formed.
+_POINTS = (0.0, -1.0, 0.5, 2.0, -2.0, 1.0)
+# Cells of one polynomial; with kernels of three taps it then has seven values, for as many points as there are.
+_TILE = 5
 
 
 def window_cells(
@@ -95,9 +96,9 @@ class WindowedConvolution:
     """The transpose of a convolution of stride 1 on windows: from its output's gradient to its input's.
 
     Along each axis the transpose multiplies polynomials, whose coefficients are the cells of the window and the taps
-    of the kernel. With three taps the window is cut into tiles of at most three cells; each product is then taken at
-    five points in place of its nine pairs (Toom and Cook's way, which Winograd's convolutions use), 25 in place of 81
-    in the plane. Other kernels are transposed by torch.
+    of the kernel. With three taps the window is cut into tiles of at most five cells; each product is then taken at
+    seven points in place of its fifteen pairs (Toom and Cook's way, which Winograd's convolutions use), 49 in place of
+    225 in the plane. Other kernels are transposed by torch.
 
     Args:
         weight: (C_out, C_in, k, k), k odd.
@@ -106,10 +107,16 @@ class WindowedConvolution:
     def __init__(self, weight: Tensor):
         self.weight = weight
         self.side = weight.shape[-1]
-        if self.side == 3:
-            taps = _evaluation(len(_POINTS) + 1, 3).to(weight)
-            values = torch.einsum("pa,qb->pqab", taps, taps).reshape(-1, 9)
-            self.values = (values @ weight.permute(2, 3, 0, 1).reshape(9, -1)).view(5, 5, *weight.shape[:2])
+        self._values: dict[int, Tensor] = {}
+
+    def values(self, points: int) -> Tensor:
+        """(points, points, C_out, C_in): the kernel's values, infinity first along both axes; kernels of three taps."""
+        if points not in self._values:
+            taps = _evaluation(points, 3).to(self.weight)
+            pairs = torch.einsum("pa,qb->pqab", taps, taps).reshape(-1, 9)
+            found = pairs @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
+            self._values[points] = found.view(points, points, *self.weight.shape[:2])
+        return self._values[points]
 
     def step_back(self, gradient: Tensor, scratch: Scratch | None = None) -> Tensor:
         """From the gradient on the convolution's output to that on its input.
@@ -128,7 +135,7 @@ class WindowedConvolution:
         size, _, num, channels = gradient.shape
         points, evaluate, interpolate = _tiles(size)
         evaluate, interpolate = evaluate.to(gradient), interpolate.to(gradient)
-        total, inputs = len(points), self.weight.shape[1]
+        total, inputs, kernel = len(points), self.weight.shape[1], self.values(points[-1] + 1)
         rows = scratch("rows", total, size * num * channels)
         torch.mm(evaluate, gradient.reshape(size, size * num * channels), out=rows)
         values = scratch("values", total, total, num * channels)
@@ -137,7 +144,7 @@ class WindowedConvolution:
         same = {p: slice(points.index(p), points.index(p) + points.count(p)) for p in points}
         for row, point in enumerate(points):
             for other, columns in same.items():
-                left, right = values[row, columns].view(-1, channels), self.values[point, other]
+                left, right = values[row, columns].view(-1, channels), kernel[point, other]
                 torch.mm(left, right, out=products[row, columns].view(-1, inputs))
         rows = scratch("rows", total, size + 2, num * inputs)
         torch.matmul(interpolate, products, out=rows)
@@ -147,10 +154,10 @@ class WindowedConvolution:
 
 
 def _evaluation(points: int, size: int) -> Tensor:
-    """(points, size) float64: values of a polynomial's `size` coefficients, at infinity (the last one) at the end."""
-    finite = torch.tensor(_POINTS[: points - 1], dtype=torch.float64)
+    """(points, size) float64: values of a polynomial's `size` coefficients, at infinity (the last one) first."""
     infinity = F.one_hot(torch.tensor([size - 1]), size).double()
-    return torch.cat([finite[:, None] ** torch.arange(size), infinity])
+    finite = torch.tensor(_POINTS[: points - 1], dtype=torch.float64)
+    return torch.cat([infinity, finite[:, None] ** torch.arange(size)])
 
 
 @lru_cache
@@ -158,8 +165,8 @@ def _tiles(size: int) -> tuple[list[int], Tensor, Tensor]:
     """How an axis of `size` cells is multiplied by a kernel of three taps.
 
     Returns:
-        T numbers of points, not falling; (T, size) from the cells to values at them; (size + 2, T) from the products'
-        values to their coefficients, tiles added where they overlap.
+        T numbers of points, not falling, 0 for infinity; (T, size) from the cells to values at them; (size + 2, T) from
+        the products' values to their coefficients, tiles added where they overlap.
     """
     count = -(-size // _TILE)
     points, evaluate, interpolate, start = [], [], [], 0
@@ -169,7 +176,7 @@ def _tiles(size: int) -> tuple[list[int], Tensor, Tensor]:
         evaluate.append(F.pad(_evaluation(terms, cells), (start, size - start - cells)))
         inverse = torch.linalg.inv(_evaluation(terms, terms))
         interpolate.append(F.pad(inverse, (0, 0, start, size - start - cells)))
-        points += [*range(terms - 1), len(_POINTS)]
+        points += range(terms)
         start += cells
     order = sorted(range(len(points)), key=points.__getitem__)
     return [points[k] for k in order], torch.cat(evaluate)[order], torch.cat(interpolate, 1)[:, order]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..explain.engines.dense import DenseEngine
-from ..explain.engines.dense_gradients import DenseGradients, Place, WindowGradients
+from ..explain.engines.dense_chunk import Place
+from ..explain.engines.dense_gradients import DenseGradients, WindowGradients
 from ..modeling.dense import TracedDenseHead
 from ..modeling.dense_layers import Branch
 from ..ops.receptive_field import transposed_convolution
@@ -37,7 +38,8 @@ class DifferentiableWindows(WindowGradients):
         """See :meth:`DenseGradients.back`."""
         gradient = top
         for layer in reversed(branch.layers):
-            masked = gradient * self.derivative(layer, place, gradient.shape[0])[:, :, :, None]
+            around = self.cells_around(place, gradient.shape[0])
+            masked = gradient * self.derivative(layer, place.level, *around)[:, :, :, None]
             stepped = transposed_convolution(masked.flatten(2, 3), self.weight(layer.conv))
             gradient = stepped.unflatten(2, masked.shape[2:4])
         margin = self.radius - self.reach(branch)

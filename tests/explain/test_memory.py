@@ -52,7 +52,7 @@ def test_nothing_to_do():
     "name, module, function",
     [
         ("faster_rcnn", "roi", "pooled_gradient_times_features"),
-        ("retinanet", "dense", "DenseChunk"),
+        ("retinanet", "dense_gradients", "DenseChunk"),
     ],
 )
 def test_the_fast_engines_go_on_with_the_same_maps(name, module, function, monkeypatch):

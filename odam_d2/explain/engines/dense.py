@@ -3,16 +3,17 @@
 An output of RetinaNet or FCOS sees (2k + 3)^2 cells through k + 1 convolutions of 3 x 3. Its gradient starts as the
 output convolution's own weights and grows by a cell with each layer that it is taken back through; the ReLU masks on
 the way are those of the detector's own forward pass. Exact without norms and with batch norm. Group norm couples the
-whole grid through its statistics: ``frozen`` takes them as constants, ``exact`` goes back through the whole grid.
+whole grid through its statistics: ``carried`` adds what this spreads over the grid to within a small error, ``frozen``
+takes the statistics as constants, ``exact`` goes back through the whole grid by autograd.
 
 Shape letters: D detections, K attributes, O outputs of an anchor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,17 @@ from ..base import SmoothingEngine, register_engine
 from ..memory import Halving
 from ..targets import target_scalars
 from ..windows import GradientWindows, MapWindows, assemble
-from .dense_gradients import GROUP_NORMS, DenseChunk, DenseGradients, Directions, Place, WindowGradients
+from .carried_gradients import CarriedGradients
+from .dense_chunk import DenseChunk, Place
+from .dense_gradients import DenseGradients, Directions, GridGradients, WindowGradients
 
+Made = TypeVar("Made")
+# Ways to take group norm, whose statistics couple all cells of a grid.
+GROUP_NORMS: dict[str, type[DenseGradients]] = {
+    "carried": CarriedGradients,
+    "frozen": WindowGradients,
+    "exact": GridGradients,
+}
 # Floats of one chunk's gradients; bounds memory, whatever the number of detections.
 CHUNK_FLOATS = 16_000_000
 
@@ -38,13 +48,13 @@ class DenseEngine(SmoothingEngine):
     Args:
         model: the detector.
         layer: see :class:`~odam_d2.explain.base.GradientEngine`; this engine explains on no named layer.
-        group_norm: how group norm is taken: ``frozen`` or ``exact``.
+        group_norm: how group norm is taken, a key of :data:`GROUP_NORMS`.
 
     Raises:
-        ValueError: if `group_norm` is neither.
+        ValueError: if `group_norm` is none.
     """
 
-    def __init__(self, model: nn.Module, layer: str | None = None, *, group_norm: str = "frozen"):
+    def __init__(self, model: nn.Module, layer: str | None = None, *, group_norm: str = "carried"):
         super().__init__(model, layer)
         if group_norm not in GROUP_NORMS:
             raise ValueError(
@@ -72,9 +82,9 @@ class DenseEngine(SmoothingEngine):
         return hasattr(trace.head, "branches")
 
     def approximation(self, trace: DetectionTrace) -> str | None:
-        """Group norm's statistics are taken as constants, unless ``exact`` is asked for."""
+        """Group norm's statistics are constants where ``frozen`` is asked for."""
         if _has_group_norm(trace) and GROUP_NORMS[self.group_norm] is WindowGradients:
-            return "group norm is taken at its frozen statistics (not so with group_norm='exact')"
+            return "group norm is taken at its frozen statistics (not so with group_norm='carried' or 'exact')"
         return None
 
     def gradient_windows(
@@ -82,7 +92,8 @@ class DenseEngine(SmoothingEngine):
     ) -> Iterator[GradientWindows]:
         """See :meth:`SmoothingEngine.gradient_windows`."""
         for level in self._levels(trace, attributes, smoothing):
-            yield from self.halving(level.members, level.at_once, level.gradient_windows)
+            for chunk in self.halving(level.members, level.at_once, level.chunk):
+                yield from self._few(chunk, level.gradient_windows)
 
     def odam_maps(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float = 0.0) -> list[HeatMaps]:
         """See :meth:`SmoothingEngine.odam_maps`."""
@@ -94,7 +105,17 @@ class DenseEngine(SmoothingEngine):
 
     def _map_windows(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[MapWindows]:
         for level in self._levels(trace, attributes, smoothing):
-            yield from self.halving(level.members, level.at_once, level.map_windows)
+            for chunk in self.halving(level.members, level.at_once, level.chunk):
+                if level.smooth:
+                    yield from self._few(chunk, level.map_windows)
+                else:
+                    yield level.map_windows(chunk)
+
+    def _few(self, chunk: DenseChunk, work: Callable[[DenseChunk], Made]) -> Iterator[Made]:
+        """What is made of as many detections of a chunk at a time as memory has room for, once they are formed."""
+        rows = torch.arange(len(chunk), device=chunk.top.device)
+        most = max(1, CHUNK_FLOATS // chunk.floats()) if chunk.floats() else len(chunk)
+        return self.halving(rows, most, lambda part: work(chunk.formed(part)))
 
     def _levels(self, trace: DetectionTrace, attributes: Sequence[str], smoothing: float) -> Iterator[_DenseLevel]:
         """The detections of one level after the other."""
@@ -152,13 +173,17 @@ class _DenseLevel:
         """How many detections to take at a time."""
         return max(1, CHUNK_FLOATS // (self.attributes * self.gradients.floats(self.place.level)))
 
-    def gradient_windows(self, chosen: Tensor) -> GradientWindows:
-        """Gradients of the detections in the `chosen` rows of the trace."""
-        chunk = self._chunk(chosen)
+    def chunk(self, chosen: Tensor) -> DenseChunk:
+        """Gradients of the detections in the `chosen` rows of the trace, not smoothed."""
+        return self.gradients.chunk(self.place[chosen], self.features, self.branches)
+
+    def gradient_windows(self, chunk: DenseChunk) -> GradientWindows:
+        """Gradients of the detections of a chunk, smoothed."""
+        chunk = self._smoothed(chunk)
         return GradientWindows(
-            detections=chosen,
+            detections=chunk.place.detections,
             source=0,
-            boxes=self.trace.boxes[chosen],
+            boxes=self.trace.boxes[chunk.place.detections],
             features=self.features,
             image_index=chunk.place.image_index,
             windows=chunk.windows,
@@ -167,11 +192,11 @@ class _DenseLevel:
             adds_up=[False] * self.attributes,
         )
 
-    def map_windows(self, chosen: Tensor) -> MapWindows:
-        """ODAM's maps of the detections in the `chosen` rows of the trace."""
-        chunk, (height, width) = self._chunk(chosen), self.features.shape[-2:]
+    def map_windows(self, chunk: DenseChunk) -> MapWindows:
+        """ODAM's maps of the detections of a chunk."""
+        chunk, (height, width) = self._smoothed(chunk), self.features.shape[-2:]
         return MapWindows(
-            detections=chosen,
+            detections=chunk.place.detections,
             source=0,
             windows=chunk.windows,
             grid=(height, width),
@@ -180,11 +205,8 @@ class _DenseLevel:
             adds_up=[False] * self.attributes,
         )
 
-    def _chunk(self, chosen: Tensor) -> DenseChunk:
-        place = self.place[chosen]
-        parts = [(d.mix[chosen], self.gradients.of_branch(branch, place, d)) for branch, d in self.branches]
-        chunk = DenseChunk(place, self.features, *self.gradients.window(place)[:2], parts)
-        return chunk.smoothed(self.sigma[chosen]) if self.smooth else chunk
+    def _smoothed(self, chunk: DenseChunk) -> DenseChunk:
+        return chunk.smoothed(self.sigma[chunk.place.detections]) if self.smooth else chunk
 
 
 def _head_of(trace: DetectionTrace) -> TracedDenseHead:

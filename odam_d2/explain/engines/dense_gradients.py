@@ -8,7 +8,8 @@ output convolution sees.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,11 +19,11 @@ from torch.nn import functional as F
 from ...modeling.dense import TracedDenseHead
 from ...modeling.dense_layers import Branch, Layer
 from ...ops.receptive_field import Scratch, WindowedConvolution, cell_table, window_cells
-from ...ops.smoothing import gaussian_weights
 from ...structures import DetectionTrace
+from .dense_chunk import DenseChunk, Place
 
 # Channels of windows that are taken back together: more don't fit the caches, fewer make matrix products too small.
-CHANNELS = 64 * 256
+CHANNELS = 128 * 256
 # An autograd graph holds about this many maps for each of its gradients.
 GRAPH_MAPS = 4
 
@@ -50,33 +51,6 @@ class Directions:
             return cls(jacobian[:, :, outputs], chosen.expand(rows, -1, -1))
         chosen = torch.eye(jacobian.shape[1]).to(jacobian)[:, attributes]
         return cls(chosen.expand(rows, -1, -1), jacobian[:, attributes])
-
-
-@dataclass
-class Place:
-    """Where n detections of one level sit.
-
-    Attributes:
-        level: number of the level.
-        detections: (n,) int64, rows of the trace.
-        image_index: (n,) int64.
-        y: (n,) int64, row of the anchor's cell.
-        x: (n,) int64, its column.
-        anchors: (n,) int64, number among the cell's anchors.
-    """
-
-    level: int
-    detections: Tensor
-    image_index: Tensor
-    y: Tensor
-    x: Tensor
-    anchors: Tensor
-
-    def __getitem__(self, part: Tensor) -> Place:
-        """Some of the detections."""
-        return Place(
-            self.level, self.detections[part], self.image_index[part], self.y[part], self.x[part], self.anchors[part]
-        )
 
 
 class DenseGradients(ABC):
@@ -118,17 +92,27 @@ class DenseGradients(ABC):
         Cells beyond the grid may hold anything.
         """
 
+    def chunk(self, place: Place, features: Tensor, branches: Sequence[tuple[Branch, Directions]]) -> DenseChunk:
+        """Gradients of n detections on the (N, C, H, W) features of their level."""
+        parts = [(d.mix[place.detections], self.of_branch(branch, place, d)) for branch, d in branches]
+        return DenseChunk(place, features, *self.window(place)[:2], parts)
+
     def of_branch(self, branch: Branch, place: Place, directions: Directions) -> Tensor:
         """(h, w, n, V, C): gradients of a branch's directions on the features."""
-        classes, wanted = self.trace.classes[place.detections], directions.outputs.shape[1]
-        if wanted == 0:
-            return self.trace.references.new_zeros(*self.window(place)[2], len(classes), 0, self.channels(place.level))
+        if directions.outputs.shape[1] == 0:
+            nothing = (*self.window(place)[2], len(place.detections), 0, self.channels(place.level))
+            return self.trace.references.new_zeros(nothing)
+        return self.back(branch, place, self.top(branch, place, directions))
+
+    def top(self, branch: Branch, place: Place, directions: Directions) -> Tensor:
+        """(S, S, n, V, C_top): gradients of a branch's directions, of which there are some, on its last layer."""
+        classes = self.trace.classes[place.detections]
         top = self.trace.references.new_zeros(())
         for number, share in zip(branch.outputs, directions.outputs[place.detections].unbind(2), strict=True):
             output = self.head.outputs[number]
             weight = self.weight(output.conv)[output.channels(place.anchors, classes)].permute(2, 3, 0, 1)
             top = top + share[:, :, None] * weight[:, :, :, None]
-        return self.back(branch, place, top)
+        return top
 
 
 class WindowGradients(DenseGradients):
@@ -163,23 +147,38 @@ class WindowGradients(DenseGradients):
         inner = back[margin : margin + 2 * radius + 1, margin : margin + 2 * radius + 1]
         for part in torch.arange(top.shape[2], device=top.device).split(max(1, CHANNELS // top.shape[3:].numel())):
             gradient = top[:, :, part]
-            for layer in reversed(branch.layers):
-                derivative = self.derivative(layer, place[part], gradient.shape[0])[:, :, :, None]
+            for number, layer in reversed(list(enumerate(branch.layers))):
+                around = self.cells_around(place[part], gradient.shape[0])
+                derivative = self.derivative(layer, place.level, *around)[:, :, :, None]
                 masked = torch.mul(gradient, derivative, out=self.scratch("masked", *gradient.shape))
+                self.passes(number, part, masked, *around)
                 stepped = self._convolution(layer).step_back(masked.flatten(2, 3), self.scratch)
                 gradient = stepped.unflatten(2, (len(part), -1))
             inner[:, :, part[0] : part[-1] + 1] = gradient
         return back
 
-    def derivative(self, layer: Layer, place: Place, side: int) -> Tensor:
-        """(side, side, n, C): what the layer's norm and ReLU multiply by around the anchors; zero beyond the grid."""
-        masks, grid = layer.masks[place.level], self.grid(place.level)
+    def passes(self, layer: int, part: Tensor, gradient: Tensor, cells: Tensor, index: Tensor) -> None:
+        """Told of what has passed a layer's ReLU and norm at frozen statistics, for subclasses; keeps nothing.
+
+        Args:
+            layer: number of the layer.
+            part: (m,) int64 the detections, among those of the chunk.
+            gradient: (side, side, m, V, C) in memory that is used again.
+            cells: see :meth:`cells_around`.
+            index: see :meth:`cells_around`.
+        """
+
+    def cells_around(self, place: Place, side: int) -> tuple[Tensor, Tensor]:
+        """Cells, and (side, side, n) which of them lie where around the anchors; see :func:`window_cells`."""
         corner = (place.y - side // 2, place.x - side // 2)
-        cells, index = window_cells(place.image_index, *corner, (side, side), grid)
+        return window_cells(place.image_index, *corner, (side, side), self.grid(place.level))
+
+    def derivative(self, layer: Layer, level: int, cells: Tensor, index: Tensor) -> Tensor:
+        """(side, side, n, C): what the layer's norm and ReLU multiply by at some cells; zero beyond the grid."""
+        masks, scale = layer.masks[level], layer.scale(level)
         table = cell_table(masks, cells)
-        scale = layer.scale(place.level)
         if scale is not None:
-            table[:-1] *= scale.expand(len(masks), -1)[cells // (grid[0] * grid[1])]
+            table[:-1] *= scale.expand(len(masks), -1)[cells // masks[0, 0].numel()]
         return table[index]
 
     def _convolution(self, layer: Layer) -> WindowedConvolution:
@@ -237,76 +236,3 @@ class GridGradients(DenseGradients):
                     hidden = F.relu(layer.normalise(hidden, level))
             self.graphs[key] = (leaf, hidden)
         return self.graphs[key]
-
-
-# Ways to take group norm, whose statistics couple all cells of a grid.
-GROUP_NORMS: dict[str, type[DenseGradients]] = {"frozen": WindowGradients, "exact": GridGradients}
-
-
-@dataclass
-class DenseChunk:
-    """Gradients of n detections of one level in windows of one size, by branch and direction.
-
-    Attributes:
-        place: where the detections sit.
-        features: (N, C, H, W) of the level.
-        top: (n,) int64, first row of each window; may lie beyond the grid.
-        left: (n,) int64, its first column.
-        parts: for each branch (n, K, V), d attribute / d direction, and (h, w, n, V, C).
-        windows: (n, 4) int64, top, left, height, width: the windows, cut at the grid's border.
-    """
-
-    place: Place
-    features: Tensor
-    top: Tensor
-    left: Tensor
-    parts: list[tuple[Tensor, Tensor]]
-    windows: Tensor = field(init=False)
-
-    def __post_init__(self):
-        height, width = self.parts[0][1].shape[:2]
-        grid = tuple(self.features.shape[-2:])
-        self._cells, self._index = window_cells(self.place.image_index, self.top, self.left, (height, width), grid)
-        low = torch.stack([self.top, self.left], 1)
-        high = torch.minimum(low + low.new_tensor([height, width]), low.new_tensor(grid))
-        low = low.clamp(min=0)
-        self.windows = torch.cat([low, high - low], 1)
-
-    @property
-    def inside(self) -> Tensor:
-        """(n, h, w) bool: which cells lie on the grid."""
-        return (self._index < len(self._cells)).permute(2, 0, 1)
-
-    def smoothed(self, sigma: Tensor) -> DenseChunk:
-        """The chunk after Phi, in wider windows; sigma (n, 2) cells along y, x."""
-        margin = int(torch.ceil(3.0 * sigma.max()))
-        (height, width), on_grid = self.parts[0][1].shape[:2], self.inside.permute(1, 2, 0)[..., None, None]
-        along_y = gaussian_weights(sigma[:, 0], height, height + 2 * margin, margin)
-        along_x = gaussian_weights(sigma[:, 1], width, width + 2 * margin, margin)
-        parts = [
-            (mix, torch.einsum("yxnvc,nyt,nxu->tunvc", gradient * on_grid, along_y, along_x))
-            for mix, gradient in self.parts
-        ]
-        return DenseChunk(self.place, self.features, self.top - margin, self.left - margin, parts)
-
-    def gradient_times_features(self) -> Tensor:
-        """(K, T): signed maps, one window after the other; the attributes' own gradients are never formed."""
-        activations = cell_table(self.features, self._cells)[self._index]
-        maps = activations.new_zeros(())
-        for mix, gradient in self.parts:
-            products = torch.matmul(gradient, activations[..., None])[..., 0]
-            maps = maps + torch.einsum("nkv,yxnv->knyx", mix, products)
-        return maps[:, self.inside]
-
-    def gradients(self) -> Tensor:
-        """(n, K, C, h, w) from each cut window's top left cell; zero beyond its end."""
-        total = self.features.new_zeros(())
-        for mix, gradient in self.parts:
-            total = total + torch.einsum("nkv,yxnvc->yxnkc", mix, gradient)
-        size = self.windows[:, 2:].amax(0).tolist()
-        rows, columns = (torch.arange(n, device=self.top.device)[:, None] for n in size)
-        within = (rows < self.windows[:, 2])[:, None] & (columns < self.windows[:, 3])
-        rows, columns = rows + self.windows[:, 0] - self.top, columns + self.windows[:, 1] - self.left
-        rows, columns = (k.clamp(max=n - 1) for k, n in zip((rows, columns), total.shape, strict=False))
-        moved = total[rows[:, None], columns, torch.arange(len(self.top), device=self.top.device)]
-        return (moved * within[..., None, None]).permute(2, 3, 4, 0, 1)
