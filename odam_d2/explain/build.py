@@ -27,7 +27,7 @@ def build_explainer(
     engine: str = "auto",
     layer: str | None = None,
     smoothing: float = 0.0,
-    group_norm: str = "carried",
+    group_norm: str = "frozen",
     **options: Any,
 ) -> Explainer:
     """Builds what explains the detections of `model`.
@@ -84,7 +84,7 @@ def build_comparison(
     attributes: Sequence[str] | None = None,
     engine: str = "auto",
     layer: str | None = None,
-    group_norm: str = "carried",
+    group_norm: str = "frozen",
 ) -> MethodComparison:
     """Builds what explains the same detections by several methods, with one trace and one pass of gradients.
 

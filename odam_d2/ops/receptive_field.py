@@ -169,7 +169,8 @@ def _tiles(size: int) -> tuple[list[int], Tensor, Tensor]:
         the products' values to their coefficients, tiles added where they overlap.
     """
     count = -(-size // _TILE)
-    points, evaluate, interpolate, start = [], [], [], 0
+    points: list[int] = []
+    evaluate, interpolate, start = [], [], 0
     for tile in range(count):
         cells = size // count + (tile < size % count)
         terms = cells + 2

@@ -118,6 +118,7 @@ class _Taken:
     def add(self, number: int, part: Tensor, gradient: Tensor, cells: Tensor, index: Tensor) -> None:
         """See :meth:`WindowGradients.passes`."""
         layer, level, image = self.layers[number], self.place.level, self.place.image_index[part]
+        assert layer.norm is not None  # only such layers spread
         groups, given = layer.norm.num_groups, layer.inputs[level]
         products = self.scratch("products of gradients", *gradient.shape)
         total = gradient.sum((0, 1))

@@ -34,6 +34,7 @@ class LayerOnGrid:
         size = self.mask.numel() // self.groups
         deviations = self.layer.deviations[self.level][self.image].view(self.groups, -1)[:, 0]
         ones = torch.full_like(deviations, size)
+        assert self.layer.norm is not None  # there are groups
         return torch.cat([ones, size * (1.0 - self.layer.norm.eps / deviations.square()).clamp(min=0.0)])
 
     def spread(self, shares: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class LayerOnGrid:
         reach, (height, width) = weight.shape[-1] // 2, features.shape[-2:]
         border = (reach, reach, reach, reach)
         fields = F.pad(fields, border)
-        maps, parts = 0.0, []
+        maps: Tensor | None = None
         if self.groups:
             normalised = F.pad(self.normalised.view(self.groups, -1, height, width), border)
             inside = F.pad(torch.ones_like(normalised[0, 0, reach : reach + height, reach : reach + width]), border)
@@ -94,7 +95,8 @@ class LayerOnGrid:
                 if self.groups:
                     seen = seen.view(self.groups, -1, height, width)
                     parts += [seen.sum(1) * inside[y, x], (seen * normalised[..., y, x]).sum(1)]
-                maps = maps + torch.cat(parts)
+                maps = torch.cat(parts) if maps is None else maps + torch.cat(parts)
+        assert maps is not None  # a kernel has a tap
         return maps.flatten(1)
 
 
