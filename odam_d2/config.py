@@ -39,8 +39,9 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.SMOOTHING = 0.0
     # Gradient engine: "auto" takes the fast one that recognises the detector, else "autograd"; or an engine's name.
     cfg.ODAM.ENGINE = "auto"
-    # Group norm in a dense head (FCOS): "frozen" takes its statistics as constants, fast and approximate; "exact" does
-    # not, and is slow.
+    # Group norm in a dense head (FCOS), whose statistics couple all cells of a level: "carried" takes this along to
+    # within some hundredths, fast; "frozen" takes statistics as constants, a little faster, far off on coarse levels;
+    # "exact" leaves nothing out, and is slow.
     cfg.ODAM.GROUP_NORM = "frozen"
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""

@@ -44,9 +44,10 @@ def build_explainer(
             for each detection's own feature level.
         smoothing: standard deviation of the Gaussian Phi as a fraction of the box's side; 0 for none. For methods
             with an option of this name, which is ODAM alone.
-        group_norm: how engines with an option of this name (``dense``) take group norm: ``frozen``, with constant
-            statistics, which is fast but far off on coarse grids (docs/research/exactness.md), or ``exact``, through
-            the whole grid. Other engines ignore it.
+        group_norm: how engines with an option of this name (``dense``) take group norm, whose statistics couple all
+            cells of a level: ``carried``, which takes this along to within some hundredths; ``frozen``, with constant
+            statistics, a little faster but far off on coarse grids (docs/research/exactness.md); or ``exact``, by
+            autograd through the whole grid, which is slow. Other engines ignore it.
         options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
 
     Returns:

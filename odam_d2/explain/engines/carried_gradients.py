@@ -46,6 +46,7 @@ class CarriedGradients(WindowGradients):
     """
 
     tolerance = TOLERANCE
+    _taken: _Taken
 
     def chunk(self, place: Place, features: Tensor, branches: Sequence[tuple[Branch, Directions]]) -> DenseChunk:
         """See :meth:`DenseGradients.chunk`; on the whole grid where something is carried."""
@@ -75,8 +76,8 @@ class CarriedGradients(WindowGradients):
     def _spread(self, branch: Branch, level: int, image: int, members: Tensor) -> Spread | None:
         """What detections of one image have on its grid; None where it is not worth carrying."""
         taken, lengths = self._taken.of(members)
-        count = next(iter(lengths.values())).numel()
-        mix, fields = self.scratch.empty.new_zeros(count, 0), self.scratch.empty.new_zeros(0)
+        rows = next(iter(lengths.values()))
+        mix, fields = rows.new_zeros(rows.numel(), 0), rows.new_zeros(0)
         for number, layer in reversed(list(enumerate(branch.layers))):
             grid = LayerOnGrid(layer, level, image)
             if len(fields):
@@ -89,15 +90,16 @@ class CarriedGradients(WindowGradients):
                 mix, chosen = few_combinations(shares, gram, lengths[number].flatten(), self.tolerance)
                 fields = grid.combined(fields, chosen)
         # All that the lowest layer takes away costs as much as one combination of it: nothing is left out there.
-        lowest = -taken[0] if 0 in taken else mix.new_zeros(*next(iter(taken.values())).shape[:2], 0)
-        if len(fields) or (0 in taken and self._worth(taken[0], grid.squares(), lengths[0])):
-            return Spread(image, members, mix.view(*lowest.shape[:2], -1), lowest, fields, grid)
-        return None
+        lowest = -taken[0] if 0 in taken else rows.new_zeros(*rows.shape, 0)
+        if len(fields) == 0 and (0 not in taken or not self._worth(taken[0], grid.squares(), lengths[0])):
+            return None
+        return Spread(image, members, mix.unflatten(0, rows.shape), lowest, fields, grid)
 
     def _worth(self, taken: Tensor, squares: Tensor, lengths: Tensor) -> bool:
-        """Whether (m, V, 2 G) amounts are more than may be left out."""
-        shares = (taken.square() @ squares)[lengths > 0] / lengths[lengths > 0].square()
-        return bool((shares.mean() > self.tolerance**2).any())
+        """Whether (m, V, 2 G) amounts, taken of gradients of (m, V) lengths, are more than may be left out."""
+        seen = lengths > 0
+        shares = (taken.square() @ squares)[seen] / lengths[seen].square()
+        return bool(shares.sum() > self.tolerance**2 * len(shares))
 
 
 class _Taken:

@@ -79,27 +79,32 @@ class LayerOnGrid:
             (R + 2 G, H * W): of the fields, then of what :meth:`spread` combines.
         """
         weight = self.layer.conv.weight.detach().to(fields)
-        reach, (height, width) = weight.shape[-1] // 2, features.shape[-2:]
+        features, reach = features.to(weight), weight.shape[-1] // 2
+        height, width = features.shape[-2:]
         border = (reach, reach, reach, reach)
-        fields = F.pad(fields, border)
-        maps: Tensor | None = None
-        if self.groups:
-            normalised = F.pad(self.normalised.view(self.groups, -1, height, width), border)
-            inside = F.pad(torch.ones_like(normalised[0, 0, reach : reach + height, reach : reach + width]), border)
+        padded = [F.pad(field, border) for field in fields]
+        normalised = F.pad(self.normalised.view_as(self.mask), border) if self.groups else weight.new_zeros(0)
+        inside = F.pad(torch.ones_like(features[0]), border)
+        maps = weight.new_zeros(())
         for row in range(2 * reach + 1):
             for column in range(2 * reach + 1):
-                y = slice(2 * reach - row, 2 * reach - row + height)
-                x = slice(2 * reach - column, 2 * reach - column + width)
+                cells = (
+                    slice(2 * reach - row, 2 * reach - row + height),
+                    slice(2 * reach - column, 2 * reach - column + width),
+                )
                 seen = torch.einsum("oc,chw->ohw", weight[:, :, row, column], features)
-                parts = [torch.einsum("rchw,chw->rhw", fields[..., y, x], seen)]
+                parts = [(field[(slice(None), *cells)] * seen).sum(0, keepdim=True) for field in padded]
                 if self.groups:
-                    seen = seen.view(self.groups, -1, height, width)
-                    parts += [seen.sum(1) * inside[y, x], (seen * normalised[..., y, x]).sum(1)]
-                maps = torch.cat(parts) if maps is None else maps + torch.cat(parts)
-        assert maps is not None  # a kernel has a tap
+                    parts.append(self._by_group(seen) * inside[cells])
+                    parts.append(self._by_group(seen * normalised[(slice(None), *cells)]))
+                maps = maps + torch.cat(parts)
         return maps.flatten(1)
+
+    def _by_group(self, values: Tensor) -> Tensor:
+        """(G, H, W): sums of (C, H, W) values over the channels of each group."""
+        return values.unflatten(0, (self.groups, -1)).sum(1)
 
 
 def transposed(fields: Tensor, conv: nn.Conv2d) -> Tensor:
     """(R, C_in, H, W) from (R, C_out, H, W): back through a convolution that keeps the grid."""
-    return F.conv_transpose2d(fields, conv.weight.detach().to(fields), padding=conv.padding)
+    return F.conv_transpose2d(fields, conv.weight.detach().to(fields), padding=[side // 2 for side in conv.kernel_size])

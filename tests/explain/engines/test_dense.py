@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.ops.misc import FrozenBatchNorm2d as TorchvisionFrozenNorm
 
 from odam_d2.explain import build_explainer
+from odam_d2.explain.engines.carried_gradients import CarriedGradients
 from odam_d2.explain.targets import target_scalars
 from tests.helpers import given, random_detector, random_input, relative_error, zoo_config
 
@@ -146,6 +147,19 @@ def test_group_norm_can_be_exact(settings):
     some, none = GIVEN[torch.tensor([0, 3, 4, 8])], given((256, 192), [], [])
     found = errors(model, INPUTS, [some, none], ("score", "left"), group_norm="exact", **settings)
     assert len(found) == 2 and max(found) < 1e-4
+
+
+@pytest.mark.parametrize("settings", [{}, {"smoothing": 0.1}])
+def test_what_group_norm_spreads_is_carried(settings, monkeypatch):
+    """With nothing left out it is exact, over two images of which one has no box; else it is near, and nearer."""
+    model = trained_like(dense_detector("OdamFCOS", "GN"))
+    some, none = GIVEN[torch.tensor([0, 3, 4, 8])], given((256, 192), [], [])
+    near = errors(model, INPUTS, [some, none], ("score", "left"), group_norm="carried", **settings)
+    with pytest.warns(UserWarning, match="frozen statistics"):
+        frozen = errors(model, INPUTS, [some, none], ("score", "left"), group_norm="frozen", **settings)
+    assert max(near) < 0.1 and max(near) < max(frozen)
+    monkeypatch.setattr(CarriedGradients, "tolerance", 0.0)
+    assert max(errors(model, INPUTS, [some, none], ("score", "left"), group_norm="carried", **settings)) < 1e-4
 
 
 def test_exact_group_norm_over_images_and_chunks(monkeypatch):
