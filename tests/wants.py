@@ -22,6 +22,10 @@ def needs_package(name: str) -> pytest.MarkDecorator:
     return needs(name, importlib.util.find_spec(name) is not None)
 
 
+# The bundled detectors' name of RT-DETR, as one of the parameters of a test on all of them.
+RTDETR = pytest.param("rtdetr", marks=needs_package("transformers"))
+
+
 def find_program(*names: str) -> str | None:
     """The path of the first of these programs that is installed."""
     return next((path for path in map(shutil.which, names) if path), None)

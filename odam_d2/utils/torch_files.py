@@ -6,22 +6,15 @@ other object becomes a stand-in that does nothing, so that the weights can be re
 imported or run; a file that wants to call a function is refused.
 """
 
-import contextlib
 import os
-import pickle
-import pickletools
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
-import torch
+from .torch_formats import read_archive, read_legacy
+from .unpickling import ArrayUnpickler, CarriesCode
 
-from .unpickling import CarriesCode, known_to_torch
-
-# What begins a file of torch.save before version 1.6: its magic number as a pickle.
-LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 # Whatever these have: it runs something, opens something, or finds what does.
 _RUNS = frozenset(
     "os posix nt sys subprocess builtins __builtin__ io _io importlib runpy pty shutil socket ctypes pickle _pickle "
@@ -30,13 +23,15 @@ _RUNS = frozenset(
 # Beginning with a small letter, as functions do, but kinds of data.
 _DATA = frozenset(
     "datetime.datetime datetime.date datetime.time datetime.timedelta datetime.timezone "
-    "builtins.set builtins.frozenset builtins.complex builtins.bytearray builtins.slice builtins.range builtins.object "
+    "builtins.slice builtins.range builtins.object "
     "functools.partial copyreg._reconstructor uuid.UUID types.SimpleNamespace".split()
 )
-# What is filled after it was made; torch fills plain dicts and lists alone.
-_FILLED: dict[str, Callable] = {"collections.defaultdict": lambda *_: {}, "collections.deque": lambda *_: []}
-# Before, torch can't be told what a name is to mean: files with strangers are refused by it.
-_TAKES_NAMES = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
+# Containers that are read as plain ones.
+_PLAIN: dict[str, Callable] = {
+    "collections.defaultdict": lambda *_: {},
+    "collections.deque": lambda *_: [],
+    "collections.Counter": lambda counts: dict(counts),
+}
 
 
 def _runs(name: str) -> bool:
@@ -68,8 +63,17 @@ class StandIn(metaclass=_StandInKind):
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
         return object.__new__(cls)
 
-    def __setstate__(self, state: Any) -> None:
-        """Takes nothing."""
+    def _take(self, *_: Any) -> None:
+        """Keeps nothing of what a pickle fills it with."""
+
+    __setstate__ = __setitem__ = append = extend = add = _take
+
+
+class _WeightsUnpickler(ArrayUnpickler):
+    encoding = "utf-8"
+
+    def unknown(self, dotted: str) -> Any:
+        return _PLAIN.get(dotted) or _StandInKind("StandIn", (StandIn,), {"dotted": dotted})
 
 
 def load_torch_file(path: str | os.PathLike) -> tuple[Any, set[str]]:
@@ -85,24 +89,11 @@ def load_torch_file(path: str | os.PathLike) -> tuple[Any, set[str]]:
         CarriesCode: if reading it would call a function; nothing of that was run.
         Exception: of about any kind, if it is damaged or of a kind that isn't read: a TorchScript program.
     """
-    known = known_to_torch()
-    strangers = sorted(set(_globals_of(path)) - {name for _, name in known} - set(_FILLED))
-    # torch asks its own list of names first, so that a stand-in of one of these is never used.
-    stand_ins = [(_StandInKind("StandIn", (StandIn,), {"dotted": name}), name) for name in strangers]
-    allowed: list[Any] = [*known, *stand_ins, *((make, name) for name, make in _FILLED.items())]
-    try:
-        with torch.serialization.safe_globals(allowed) if _TAKES_NAMES else contextlib.nullcontext():
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        for cause in (error, error.__cause__, error.__context__):
-            if isinstance(cause, CarriesCode):
-                raise cause from None
-        # What torch refuses by itself: names of `os` and `sys`, and ways to make objects that it doesn't know.
-        modules = [name for name in strangers if name.startswith("torch.nn.modules.")]
-        others = [name for name in strangers if not name.startswith("torch.") and name not in _DATA]
-        for name in [*filter(_runs, others), *modules, *others]:
-            raise CarriesCode(name) from None
-        raise
+    if zipfile.is_zipfile(path):
+        content = read_archive(path, _WeightsUnpickler)
+    else:
+        with open(path, "rb") as file:
+            content = read_legacy(file, _WeightsUnpickler)
     return content, {one.dotted for one in _stand_ins_in(content)}
 
 
@@ -132,26 +123,3 @@ def _stand_ins_in(value: Any) -> Iterator[StandIn]:
     elif isinstance(value, list | tuple | set):
         for one in value:
             yield from _stand_ins_in(one)
-
-
-def _globals_of(path: str | os.PathLike) -> Iterator[str]:
-    """Dotted names of the classes and functions that a file names; its pickle is looked at, not run."""
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            for _ in range(4):  # the magic number, the protocol, the system, the content
-                yield from _globals_in(file)
-        return
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.rpartition("/")[2] == "data.pkl":
-                with archive.open(name) as file:
-                    yield from _globals_in(file)
-
-
-def _globals_in(file: IO[bytes]) -> Iterator[str]:
-    # Of the opcodes that name something, torch's unpickler knows this one alone.
-    for code, argument, _ in pickletools.genops(file):
-        if code.name == "GLOBAL":
-            module, _, name = str(argument).partition(" ")
-            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-            yield f"{module}.{name}"

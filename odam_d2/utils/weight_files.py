@@ -5,7 +5,6 @@ The kind is told by the first bytes of a file, not by its name.
 
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .torch_files import LEGACY, StandIn, load_torch_file, without_stand_ins
+from .torch_files import StandIn, load_torch_file, without_stand_ins
+from .torch_formats import LEGACY
 from .unpickling import CarriesCode, load_arrays
 
 SUFFIXES = (".pth", ".pt", ".pkl", ".pyth", ".ckpt", ".bin", ".safetensors")
@@ -143,13 +143,7 @@ def _check_archive(path: Path, shown: str | os.PathLike) -> None:
 
 
 def _read_torch(path: Path, shown: str | os.PathLike) -> Any:
-    try:
-        content, strangers = load_torch_file(path)
-    except CarriesCode:
-        raise
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split("WeightsUnpickler error:")[-1].split())[:150]
-        raise cannot_read(shown, f"holds what isn't read without running code ({reason})", _SAVE_WEIGHTS) from error
+    content, strangers = load_torch_file(path)
     if isinstance(content, StandIn):
         raise cannot_read(shown, f"is a whole object of the class {content.dotted!r}, not its weights", _SAVE_WEIGHTS)
     if strangers:

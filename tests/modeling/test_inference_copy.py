@@ -14,10 +14,11 @@ from odam_d2 import model_zoo
 from odam_d2.modeling import inference_copy
 from odam_d2.modeling.lookup_pooler import LookupROIPooler
 from tests.helpers import random_input
+from tests.wants import RTDETR
 
 DEMO = Path(__file__).parents[2] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
 IMAGE = {"image": torch.as_tensor(read_image(DEMO, "BGR").transpose(2, 0, 1).copy())}
-NAMES = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "rtdetr")
+NAMES = ("faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", RTDETR)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,8 @@ import collections
 import datetime
 import enum
 import pathlib
+import pickle
+import sys
 import types
 
 import numpy as np
@@ -99,7 +101,65 @@ def test_a_whole_model_is_named(tmp_path, legacy):
     assert named.startswith("torch.nn.modules.")
 
 
-def test_what_torch_allows_is_as_before_afterwards(tmp_path):
-    before = set(torch.serialization.get_safe_globals())
-    load_torch_file(save({"a": argparse.Namespace()}, tmp_path / "a.pth", False))
-    assert set(torch.serialization.get_safe_globals()) == before
+TENSORS = {
+    "float64": torch.arange(3.0, dtype=torch.float64), "bfloat16": torch.ones(2, dtype=torch.bfloat16),
+    "complex64": torch.tensor([1 + 2j]), "bool": torch.tensor([True, False]), "uint8": torch.tensor([3]).byte(),
+    "no axis": torch.tensor(2.5), "empty": torch.empty(0, 3), "transposed": torch.arange(6.0).view(2, 3).t(),
+    "every other": torch.arange(9.0)[2::2], "expanded": torch.ones(1).expand(3),
+    "channels last": torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last),
+    "parameter": torch.nn.Parameter(torch.ones(2)),
+}  # fmt: skip
+if hasattr(torch, "uint16"):  # since torch 2.3, which is the first to save types without a class of storages
+    TENSORS.update(uint16=torch.ones(3).to(torch.uint16), float8=torch.ones(3).to(torch.float8_e5m2))
+
+
+@FORMS
+def test_tensors_are_what_was_saved(tmp_path, legacy):
+    whole = torch.arange(10.0)
+    content = {**TENSORS, "one": whole[:4], "other": whole[2:]}
+    found, _ = load_torch_file(save(content, tmp_path / "a.pth", legacy))
+    assert list(found) == list(content)
+    for name, one in content.items():
+        assert found[name].dtype == one.dtype and found[name].stride() == one.stride(), name
+        # Few operators know all of the types.
+        assert found[name].shape == one.shape and found[name].tolist() == one.tolist(), name
+    found["one"][2] = 7
+    assert float(found["other"][0]) == 7  # they lie in one storage, as they did
+
+
+class Attributes(dict):
+    """Somebody's dict whose keys are attributes, as many configs are."""
+
+
+class Steps(list):
+    """Somebody's list."""
+
+
+@FORMS
+def test_own_containers_are_left_out(tmp_path, legacy):
+    content = {"w": torch.ones(2), "cfg": Attributes(lr=0.1), "steps": Steps([1, 2]), "one": Steps([1])}
+    found, strangers = load_torch_file(save(content, tmp_path / "a.pth", legacy))
+    assert {name.rpartition(".")[2] for name in strangers} == {"Attributes", "Steps"}
+    assert list(without_stand_ins(found)) == ["w"]
+
+
+@pytest.mark.parametrize("offset, size, stride", [(0, (3,), (1,)), (-1, (2,), (1,)), (0, (2,), (2,)), (3, (), ())])
+def test_a_tensor_stays_in_its_storage(tmp_path, offset, size, stride):
+    """Beyond it there is whatever else lies in memory."""
+
+    class Beyond:
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (torch.ones(2)._typed_storage(), offset, size, stride, False, {})
+
+    path = save({"w": Beyond()}, tmp_path / "a.pth", False)
+    with pytest.raises(pickle.UnpicklingError, match="must lie in its storage of 8 bytes"):
+        load_torch_file(path)
+
+
+@FORMS
+def test_numbers_of_the_other_byte_order(tmp_path, legacy, monkeypatch):
+    """The file says in which order its numbers are; those before torch 1.6 always begin with the least byte."""
+    path = save({"w": torch.arange(3.0)}, tmp_path / "a.pth", legacy)
+    monkeypatch.setattr("sys.byteorder", "big" if sys.byteorder == "little" else "little")
+    found = load_torch_file(path)[0]["w"]
+    assert torch.equal(torch.from_numpy(found.numpy().byteswap()), torch.arange(3.0))

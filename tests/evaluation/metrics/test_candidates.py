@@ -8,6 +8,7 @@ from odam_d2 import model_zoo
 from odam_d2.evaluation import faithfulness_curves, object_scorer
 from odam_d2.evaluation.metrics.candidates import best_score
 from tests.helpers import random_input
+from tests.wants import RTDETR
 
 # On an object of 10 x 10: IoU 1; .5, which is not enough; .6; the same, but 40 pixels to the right.
 BOX = torch.tensor([0.0, 0, 10, 10])
@@ -96,7 +97,7 @@ def test_the_precision_is_the_callers_choice(amp):
     assert found.item() == (0.69921875 if amp else pytest.approx(0.7, abs=1e-7))  # .7 in eight bits
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "fcos", "rtdetr"])
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "fcos", RTDETR])
 def test_mixed_precision_is_near_the_whole(name):
     model, image, boxes, scores = bundled(name)
     rows = scores.topk(3).indices

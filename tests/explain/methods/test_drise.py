@@ -14,6 +14,7 @@ from odam_d2.explain import build_explainer
 from odam_d2.ops.masks import draw_masks, masks_at
 from odam_d2.structures import DetectionTrace
 from tests.helpers import autocast_on_cpu, compact_detector, given, random_input
+from tests.wants import RTDETR
 
 INPUTS = [random_input(64, 96, 128, 192)]
 DEMO = Path(__file__).parents[3] / "datasets" / "demo" / "images" / "scene_demo_000000.jpg"
@@ -154,7 +155,7 @@ def test_masked_images_without_detections_leave_a_map_of_zeros(monkeypatch):
     assert len(found) == 1 and not bool(found.values.any())
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", "rtdetr"])
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn", "cascade_rcnn", "retinanet", "fcos", RTDETR])
 def test_mixed_precision_is_asked_of_masked_images_alone(name, monkeypatch):
     """Of trained detectors: those with random weights are full of ties that a bit decides."""
     model = model_zoo.get(f"synthetic/{name}_compact_FPN", device="cpu")
