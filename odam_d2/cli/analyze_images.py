@@ -83,8 +83,9 @@ def _analyse(setup: AnalysisRun, writer: RunWriter, place: int, record: dict, en
         found = analyst(entry, truth)
         stored = analyst.stored(row, found, truth)
     except (ValueError, FloatingPointError) as error:
-        tqdm.write(f"failed: {printable(path)}: {printable(str(error))}", file=sys.stderr)
-        facts = {**row.facts, "missing": bool(entry.get("missing"))}
+        missing = bool(entry.get("missing"))
+        kind, facts = "missing" if missing else "failed", {**row.facts, "missing": missing}
+        tqdm.write(f"{kind}: {printable(path)}: {printable(str(error))}", file=sys.stderr)
         writer.write(StoredImage(ImageRow(place, key, row.name, path, failure=str(error), facts=facts)))
         return
     document = analysis_document(place, found, setup.num_classes)

@@ -103,7 +103,7 @@ class InputMaker:
 
 
 class ImageInputs(torch.utils.data.Dataset):
-    """Entries for a detector from records with ``file_name``, ``image_id``, ``height`` and ``width``.
+    """Entries for a detector from records with ``file_name``, ``image_id`` and, where known, ``height`` and ``width``.
 
     Args:
         records: Detectron2's standard dicts.
@@ -126,10 +126,10 @@ class ImageInputs(torch.utils.data.Dataset):
         isn't there.
         """
         record = self.records[index]
-        entry = {key: record[key] for key in ("image_id", "height", "width")}
+        entry = {key: record[key] for key in ("image_id", "height", "width") if key in record}
         try:
             pixels = read_image_bgr(record["file_name"])
-            if pixels.shape[:2] != (record["height"], record["width"]):
+            if "height" in record and pixels.shape[:2] != (record["height"], record["width"]):
                 raise ValueError(
                     f"the image must have its annotated size of {record['width']} x {record['height']}; got "
                     f"{pixels.shape[1]} x {pixels.shape[0]}: its objects would lie elsewhere"

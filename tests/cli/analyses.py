@@ -14,11 +14,11 @@ COUNT = 4
 IDS = (3, 7, 20)
 
 
-def arguments(folder, output, *options, annotated=True, opts=(), config=ZOO_NAME):
-    found = ["--config-file", config, "--images", folder / "images", "--score-threshold", "0.1"]
+def arguments(folder, output, *options, annotated=True, opts=()):
+    found = ["--config-file", ZOO_NAME, "--images", folder / "images", "--score-threshold", "0.1"]
     found += ["--annotations", folder / "coco.json"] if annotated else []
     found += ["--max-detections", "3", "--output", output, *options]
-    found += [*TINY, "MODEL.WEIGHTS", folder / "random.pth", *opts] if config == ZOO_NAME else ["--", *opts]
+    found += ["--", *TINY, "MODEL.WEIGHTS", folder / "random.pth", *opts]
     return [str(one) for one in found]
 
 

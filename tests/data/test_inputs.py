@@ -81,3 +81,11 @@ def test_what_can_not_be_used_says_why(record, tmp_path):
     assert [entry["missing"] for entry in entries] == [True, False, False]
     assert not any("image" in entry for entry in entries)
     assert "annotated size of 7 x 4; got 6 x 4" in entries[2]["failure"]
+
+
+def test_a_record_without_a_size_takes_that_of_its_image(record, tmp_path):
+    bare = {key: record[key] for key in ("file_name", "image_id")}
+    gone = {**bare, "file_name": str(tmp_path / "gone.png")}
+    entry, failed = ImageInputs([bare, gone], InputMaker(8, 100))
+    assert (entry["image_id"], entry["height"], entry["width"]) == (1, 4, 6) and entry["image"].shape == (3, 8, 12)
+    assert failed["missing"] and "height" not in failed
