@@ -71,7 +71,7 @@ def panel_size(height: int, width: int, largest: tuple[int, int] = PANEL_SIZE) -
 def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
     """The part (x1, y1, x2, y2) of a (height, width) image that holds the box and all heat, with a margin."""
     maps = maps.on_one_grid()
-    top, left, rows, columns = eight_bit_maps(maps).window
+    top, left, rows, columns = eight_bit_maps(maps)[0].window
     stride_y, stride_x = maps.strides[0].tolist()
     scale_y, scale_x = height / maps.image_size[0] * stride_y, width / maps.image_size[1] * stride_x
     low = np.minimum(box[:2], [(left - 0.5) * scale_x, (top - 0.5) * scale_y])

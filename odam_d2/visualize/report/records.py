@@ -31,9 +31,8 @@ def image_record(stored: StoredImage, address: str | None, gone: str | None = No
     image = stored.image
     maps: list[dict[str, dict[str, Any]]] = [{} for _ in stored.detections]
     for (method, role), (rows, heatmaps) in stored.maps.items():
-        merged = heatmaps.to("cpu").on_one_grid()
-        for place, row in enumerate(rows):
-            maps[row].setdefault(method, {})[role] = encode_maps(merged[place])
+        for row, encoded in zip(rows, encode_maps(heatmaps), strict=True):
+            maps[row].setdefault(method, {})[role] = encoded
     return {
         "name": visible(image.name),
         "size": None if image.size is None else [image.size[1], image.size[0]],
@@ -49,17 +48,22 @@ def image_record(stored: StoredImage, address: str | None, gone: str | None = No
     }
 
 
-def encode_maps(one: HeatMaps) -> dict[str, Any]:
-    """The maps of one detection with a single window in 8 bits, with the maximum of each raw map."""
-    window, peaks, maps = eight_bit_maps(one)
-    return {
-        "attributes": list(one.attributes),
-        "window": window,
-        "grid": one.grids[0].tolist(),
-        "stride": one.strides[0].tolist(),
-        "peaks": peaks.tolist(),
-        "maps": [base64_text(image.tobytes()) for image in maps],
-    }
+def encode_maps(heatmaps: HeatMaps) -> list[dict[str, Any]]:
+    """The maps of each detection, its windows merged to one, in 8 bits, with the maximum of each raw map."""
+    merged = heatmaps.to("cpu").on_one_grid()
+    return [
+        {
+            "attributes": list(merged.attributes),
+            "window": window,
+            "grid": grid,
+            "stride": stride,
+            "peaks": peaks.tolist(),
+            "maps": [base64_text(image.tobytes()) for image in maps],
+        }
+        for (window, peaks, maps), grid, stride in zip(
+            eight_bit_maps(merged), merged.grids.tolist(), merged.strides.tolist(), strict=True
+        )
+    ]
 
 
 def verdict_of(one: DetectionRow) -> str | None:

@@ -33,8 +33,7 @@ CASES = {
 
 def drawn_by_the_page(maps, size, combine=False):
     """(R, h, w): the parts that the script gives, in images that are zero elsewhere."""
-    detections = [encode_maps(maps[k].on_one_grid()) for k in range(len(maps))]
-    value = {"detections": detections, "input": maps.image_size, "size": size, "combine": combine}
+    value = {"detections": encode_maps(maps), "input": maps.image_size, "size": size, "combine": combine}
     images = np.zeros((len(maps), *size))
     for image, part in zip(images, run_node(["heat"], RENDER, value), strict=True):
         top, left, height, width = (part[name] for name in ("top", "left", "height", "width"))

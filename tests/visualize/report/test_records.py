@@ -16,7 +16,7 @@ WINDOWS = [[0, 1, 2, 3], [4, 6, 3, 1]]
 def test_windows_come_back():
     maps = heat_maps(WINDOWS, (8, 10), (8.0, 8.0), (60, 75), (120, 150))
     for index in range(2):
-        found = encode_maps(maps[index])
+        found = encode_maps(maps)[index]
         assert found["window"] == tuple(WINDOWS[index]) and found["grid"] == [8, 10] and found["stride"] == [8, 8]
         assert found["attributes"] == list(NAMES) and found["peaks"] == [127.5] * 5
         for k, name in enumerate(NAMES):
