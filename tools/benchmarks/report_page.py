@@ -175,13 +175,13 @@ def make_run(folder: Path, images: int, detections: int, maps: bool = True) -> N
         writer.put_run({"class_names": CLASSES})
 
 
-def shifted_scenes() -> Callable[[ImageRow], np.ndarray]:
+def shifted_scenes(images: int) -> Callable[[ImageRow], np.ndarray]:
     """Yields a scene for each image, shifted by an amount of its own."""
-    scenes = SyntheticScenes("scene", "val")
-    drawn = [scenes[number][0] for number in tqdm(range(SCENES), desc="scenes", unit="image", leave=False)]
+    scenes, number = SyntheticScenes("scene", "val"), min(SCENES, images)
+    drawn = [scenes[k][0] for k in tqdm(range(number), desc="scenes", unit="image", leave=False)]
 
     def read(image: ImageRow) -> np.ndarray:
-        return np.roll(drawn[image.number % SCENES], image.number // SCENES * 3, axis=1)
+        return np.roll(drawn[image.number % number], image.number // number * 3, axis=1)
 
     return read
 
@@ -237,7 +237,7 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
     """The figures, as they go to JSON."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.keep or temporary)
-        read = shifted_scenes()
+        read = shifted_scenes(args.images)
         kinds = (("maps", args.images, args.detections), ("listed", -(-args.listed // 100), min(100, args.listed)))
         figures: benchmarking.Figures = {}
         for name, images, detections in kinds:
