@@ -242,7 +242,8 @@ class _Maps:
 
 def _heat(about: Mapping[str, Any], labels: Mapping[Any, str]) -> dict[str, Any]:
     """Shares of a detection's heat, as :meth:`HeatContext.rows` gives them; other objects by class and id."""
-    others = {f"{labels[one['annotation_id']]} #{one['annotation_id']}": one["share"] for one in about["others"]}
+    # A list: each name would be a column of a table.
+    others = [f"{labels[one['annotation_id']]} #{one['annotation_id']}: {one['share']:.3f}" for one in about["others"]]
     return {"heat_on_own_object": about["own"], "heat_on_background": about["background"], "heat_on_others": others}
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def analyse_share(setup: AnalysisRun, command: str) -> None:
 
 
 def _analyse(setup: AnalysisRun, writer: RunWriter, place: int, record: dict, entry: dict) -> None:
-    analyst, path = setup.analyst, str(record["file_name"])
+    analyst, path = setup.analyst, os.path.abspath(record["file_name"])
     key = image_key(record["image_id"])
     row = ImageRow(place, key, Path(path).name, path, facts={"image_id": record["image_id"]})
     truth = record if setup.is_annotated else None

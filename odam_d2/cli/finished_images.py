@@ -67,7 +67,9 @@ class FinishedImages:
 
     def row(self, folder: str, **values: Any) -> ImageRow:
         """The row of an image; `values` are further attributes of :class:`ImageRow`."""
-        return ImageRow(self._numbers[folder], folder, self._names[folder], str(self.folders[folder]), **values)
+        return ImageRow(
+            self._numbers[folder], folder, self._names[folder], str(self.folders[folder].absolute()), **values
+        )
 
     def find(self, folder: str) -> dict[str, Any] | None:
         """Facts on an image that is finished; None if it isn't, or its files are gone."""

@@ -67,6 +67,19 @@ def _from_buffer(buffer: bytes | bytearray, dtype: np.dtype, shape: tuple[int, .
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
+def _refused(name: str) -> _Only:
+    """What a pickle may name, but not call."""
+
+    def refuse(*_: Any) -> None:
+        raise CarriesCode(name)
+
+    return _Only(refuse)
+
+
+def _empty_array(_kind: Any, shape: tuple[int, ...], code: bytes) -> np.ndarray:
+    return multiarray._reconstruct(np.ndarray, shape, code)
+
+
 def _storage(content: bytes) -> Any:
     """How pickles without a place for storages write them: as files of their own."""
     return read_legacy(io.BytesIO(content), ArrayUnpickler)
@@ -98,7 +111,8 @@ def _tensor_of_kind(rebuild: Callable, _kind: Any, arguments: tuple, _state: Any
 
 _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "ndarray"): np.ndarray,
+    # Called, it takes bytes for objects' places in memory.
+    ("numpy", "ndarray"): _refused("numpy.ndarray"),
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _Only(_bytes_of),
     ("builtins", "bytearray"): bytearray,
@@ -119,7 +133,7 @@ _KNOWN.update({("torch", name): one for name, one in vars(torch).items() if isin
 for _module in ("torch", "torch.cuda", "torch.storage"):
     _KNOWN.update({(_module, name): dtype for name, dtype in STORAGE_DTYPES.items()})
 for _core in ("numpy.core", "numpy._core"):
-    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Only(multiarray._reconstruct)
+    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Only(_empty_array)
     _KNOWN[f"{_core}.multiarray", "scalar"] = _Only(multiarray.scalar)
     _KNOWN[f"{_core}.numeric", "_frombuffer"] = _Only(_from_buffer)
 

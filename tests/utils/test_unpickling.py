@@ -69,6 +69,17 @@ def test_functions_that_are_known_can_not_be_changed():
     assert load_arrays(io.BytesIO(pickle.dumps(b"as before", 2))) == b"as before"
 
 
+@pytest.mark.parametrize("call", [b"R", b"\x81"], ids=["call", "new object"])
+def test_arrays_are_not_made_of_places_in_memory(call):
+    """ndarray((1,), dtype("O"), bytes) reads the bytes as a pointer."""
+    content = (
+        b"\x80\x03cnumpy\nndarray\nK\x01\x85cnumpy\ndtype\nX\x01\x00\x00\x00O\x85RC\x08" + bytes(8) + b"\x87" + call
+    )
+    assert pickle.loads(content + b".").tolist() == [None]
+    with pytest.raises(pickle.UnpicklingError):
+        load_arrays(io.BytesIO(content + b"."))
+
+
 def test_bytes_are_latin1_alone():
     """Another encoding would make Python import a codec by its name."""
     with pytest.raises(pickle.UnpicklingError, match="must be written as latin1; got 'rot13'"):

@@ -16,7 +16,7 @@ from ...structures import DetectionTrace
 from ...utils.untyped import UntypedModule
 from .miss import Miss
 
-#: What a given box shows: the object itself; the same box in the class that was preferred; what suppressed it.
+#: What a given box shows. It is the object itself, the same box in the class that was preferred, or what suppressed it.
 ROLES = ("object", "preferred", "neighbour")
 
 

@@ -42,7 +42,7 @@ class Found:
     neighbour: Neighbour | None = None
 
 
-#: Mechanisms by name, in their order: from an object to what is found where the mechanism holds, else None.
+#: Mechanisms by name, in their order. Each takes an object and gives what is found where it holds, else None.
 MECHANISMS: NamedRegistry[Callable[[SeenObject], Found | None]] = NamedRegistry("mechanisms of misses")
 UNKNOWN = "unknown"
 

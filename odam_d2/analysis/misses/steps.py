@@ -14,14 +14,12 @@ from torchvision.ops import box_iou
 
 
 class Step(Protocol):
-    """What all candidates are at one step.
-
-    Attributes:
-        name: of the step, e.g. ``anchors`` or ``box_head_2``.
-    """
+    """What all candidates are at one step."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the step is called, e.g. ``anchors`` or ``box_head_2``."""
+        ...
 
     def overlaps(self, box: Tensor, label: int) -> Tensor:
         """(P,): the IoU with an object, (4,), of the largest that each candidate can have, or has, for its class."""

@@ -1,6 +1,7 @@
 """Measures explanations of a data set, in Detectron2's manner."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class ExplanationEvaluator(DatasetEvaluator):
             self._done[record["image_id"]] = result
 
     def _row(self, record: dict, **values: Any) -> ImageRow:
-        path = str(record["file_name"])
+        path = os.path.abspath(record["file_name"])
         number, key = self.numbers[record["image_id"]], image_key(record["image_id"])
         return ImageRow(number, key, Path(path).name, path, facts={"image_id": record["image_id"]}, **values)
 
