@@ -76,7 +76,7 @@ def _refused(name: str) -> _Only:
     return _Only(refuse)
 
 
-def _empty_array(_kind: Any, shape: tuple[int, ...], code: bytes) -> np.ndarray:
+def _empty_array(_kind: Any, shape: tuple[int, ...], code: bytes) -> object:
     return multiarray._reconstruct(np.ndarray, shape, code)
 
 
