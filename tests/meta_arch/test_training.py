@@ -147,11 +147,14 @@ def test_at_most_three_hundred_positives_of_a_image():
 
 
 def casts_on_cpu(dtype):
-    """Whether autocast on CPUs has the type; where it hasn't, torch says so and computes in single precision."""
+    """Whether autocast on CPUs has the type; where it hasn't, torch warns or refuses, as its version has it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with torch.autocast("cpu", dtype=dtype):
-            return (torch.ones(1, 1) @ torch.ones(1, 1)).dtype == dtype
+        try:
+            with torch.autocast("cpu", dtype=dtype):
+                return (torch.ones(1, 1) @ torch.ones(1, 1)).dtype == dtype
+        except RuntimeError:
+            return False
 
 
 HALF = pytest.param(torch.float16, marks=needs("half precision in autocast on CPUs", casts_on_cpu(torch.float16)))

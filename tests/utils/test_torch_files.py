@@ -109,8 +109,14 @@ TENSORS = {
     "channels last": torch.rand(1, 2, 3, 4).to(memory_format=torch.channels_last),
     "parameter": torch.nn.Parameter(torch.ones(2)),
 }  # fmt: skip
-if hasattr(torch, "uint16"):  # since torch 2.3, which is the first to save types without a class of storages
-    TENSORS.update(uint16=torch.ones(3).to(torch.uint16), float8=torch.ones(3).to(torch.float8_e5m2))
+# Types without a class of storages, of those that this torch can save.
+TENSORS.update(
+    {
+        str(dtype): torch.ones(3).to(dtype)
+        for dtype in getattr(torch.storage, "_new_dtypes", set)()
+        if dtype in (getattr(torch, "uint16", None), getattr(torch, "float8_e5m2", None))
+    }
+)
 
 
 @FORMS

@@ -28,9 +28,9 @@ GIVEN = given(
 SIDES = ("left", "top", "right", "bottom")
 
 
-def dense_detector(architecture: str, norm: str):
+def dense_detector(architecture: str, norm: str, *keys):
     """A random detector whose head lets about half of its cells through, and whose outputs are neither 0 nor 1."""
-    options = ("MODEL.META_ARCHITECTURE", architecture, "MODEL.RETINANET.NORM", norm, "ODAM.FCOS.NORM", norm)
+    options = ("MODEL.META_ARCHITECTURE", architecture, "MODEL.RETINANET.NORM", norm, "ODAM.FCOS.NORM", norm, *keys)
     model = random_detector(zoo_config(ZOO, *SMALL, *ALL, *options))
     for module in model.head.modules():
         if isinstance(module, nn.Conv2d):
