@@ -50,7 +50,8 @@ def analyst_of(model, classes=None, methods=("odam",), threshold=0.0):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_parts_are_those_of_each_alone_and_rows_are_read_back(name, tmp_path):
-    model, entry = detector_of(name), random_input(*SIZE, seed=1)
+    # An image in which the detector finds two boxes.
+    model, entry = detector_of(name), random_input(*SIZE, seed=2 if name == "fcos" else 1)
     analyst = analyst_of(model)
     explain = analyst.explainers["odam"]
     found = explain([entry])[0]["instances"]

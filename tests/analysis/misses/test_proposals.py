@@ -70,8 +70,8 @@ def test_suppression(built):
     assert evidence.neighbour_box == pytest.approx([56, 32, 88, 64], abs=1e-3)
     assert (evidence.neighbour, evidence.neighbour_class, evidence.map_similarity) == (None, None, None)
     assert found.sentence == (
-        "The best proposal overlaps it by .33, so no box could reach it. A box of the proposal network overlaps it by "
-        ".60 (score .88), but a better one that overlaps it by .60 suppressed it."
+        "The best proposal overlaps it by .33, and in the end no box fits it. A box of the proposal network overlaps "
+        "it by .60 (score .88), but a better one that overlaps it by .60 suppressed it."
     )
 
 
@@ -80,7 +80,7 @@ def test_no_box_of_the_network_is_near(built):
     assert (found.mechanism, found.stage) == ("no_candidate", "proposals")
     # 8 x 8 in 32 x 32 pixels.
     assert (found.evidence.start_iou, found.evidence.proposed_iou) == pytest.approx((1 / 16, 1 / 16))
-    assert found.sentence == "The best proposal overlaps it by .06, so no box could reach it."
+    assert found.sentence == "The best proposal overlaps it by .06, and in the end no box fits it."
 
 
 def test_a_network_that_proposes_in_a_way_of_its_own(built):
