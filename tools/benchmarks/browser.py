@@ -113,6 +113,15 @@ class Browser:
             raise RuntimeError(found["exceptionDetails"].get("exception", {}).get("description", "a script failed"))
         return found["result"].get("value")
 
+    def _run_if_there(self, expression: str) -> Any:
+        """The value of an expression; None while one page gives way to another."""
+        try:
+            return self.run(expression)
+        except RuntimeError as error:
+            if "navigated" not in str(error):
+                raise
+            return None
+
     def wait_for(self, expression: str, seconds: float = 60.0) -> Any:
         """The value of an expression once it is true.
 
@@ -120,7 +129,7 @@ class Browser:
             ValueError: if it isn't in time.
         """
         end = time.monotonic() + seconds
-        while not (value := self.run(expression)):
+        while not (value := self._run_if_there(expression)):
             if time.monotonic() > end:
                 raise ValueError(f"the page must come to {expression} within {seconds:g} s; it didn't: look at it")
             time.sleep(0.01)
