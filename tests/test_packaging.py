@@ -90,7 +90,8 @@ def test_the_wheel_explains_an_image_in_an_empty_folder(installed, tmp_path):
     command += ["--input", "x.jpg", "--output", "out", "MODEL.DEVICE", "cpu"]
     told = run([sys.executable, *command], tmp_path, PYTHONPATH=str(installed), OMP_NUM_THREADS="1")
     assert "1 images, " in told and ", 0 failed" in told
-    assert (tmp_path / "out" / "report.html").is_file() and (tmp_path / "out" / "x" / "heatmaps.npz").is_file()
+    assert (tmp_path / "out" / "report" / "index.html").is_file()
+    assert (tmp_path / "out" / "x" / "heatmaps.npz").is_file()
     assert f'"command": "odam explain {" ".join(command[2:])}"' in (tmp_path / "out" / "run.json").read_text()
     where = "import odam_d2, odam_d2_cli; print(odam_d2.__file__, odam_d2_cli.__file__)"
     files = run([sys.executable, "-c", where], tmp_path, PYTHONPATH=str(installed)).split()

@@ -29,10 +29,10 @@ from ..visualize.report import PageWords
 from ..visualize.storage import class_name
 from .analyze_run import AnalysisRun
 from .annotated import for_json, for_page
-from .report_files import write_report
+from .report_files import DRAWN, write_report
 
 # What a run leaves beside its images' rows and the report.
-WRITTEN = ("analysis.json", "analysis.csv", "context.png", "atlas.png")
+WRITTEN = ("analysis.json", "analysis.csv", "context.png", "atlas.png", *DRAWN)
 _MOST_CLASSES = 20  # of a chart
 
 

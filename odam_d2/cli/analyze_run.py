@@ -19,6 +19,7 @@ from ..visualize.report import MOST_IMAGES
 from ..visualize.storage import class_name
 from .arguments import WrongOptionError
 from .data_run import DataRun
+from .report_files import require_few
 
 
 class AnalysisRun(DataRun):
@@ -125,11 +126,7 @@ class AnalysisRun(DataRun):
             low, high = self.args.area
             raise WrongOptionError(f"--area must be MIN and MAX; got {low:g} and {high:g}: exchange them")
         number = len(self.records[: self.args.max_images])
-        if self.args.single_file and number > MOST_IMAGES:
-            raise WrongOptionError(
-                f"--single-file must be of at most {MOST_IMAGES} images; got {number}: leave it out, or give "
-                f"--max-images {MOST_IMAGES}"
-            )
+        require_few(number, self.args.single_file, f"give --max-images {MOST_IMAGES}")
 
     @cached_property
     def analyst(self) -> ImageAnalyst:

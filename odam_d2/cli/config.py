@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
 
 from ..data.coco import category_names
@@ -66,10 +67,10 @@ def read_class_names(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_run_config(args: argparse.Namespace, score_threshold: float, max_detections: int) -> DetectorConfig:
-    """The config of a trained detector that is run on images.
+    """The config of a trained detector that is run on images; on the CPU where several processes share one.
 
     Args:
-        args: see :func:`read_config`.
+        args: see :func:`read_config`; ``num_processes`` where the command has it.
         score_threshold: lowest score of a detection, in [0, 1].
         max_detections: most detections of an image.
 
@@ -80,6 +81,8 @@ def read_run_config(args: argparse.Namespace, score_threshold: float, max_detect
     read = read_config(args, trained=True)
     read.require_weights()
     read.limit(score_threshold, max_detections)
+    if torch.cuda.is_available() and getattr(args, "num_processes", 1) > 1:
+        read.device = "cpu"
     return read
 
 

@@ -37,10 +37,7 @@ class DataRun:
     @cached_property
     def config(self) -> DetectorConfig:
         """The detector's config."""
-        config = read_run_config(self.args, self.args.score_threshold, self.args.max_detections)
-        if torch.cuda.is_available() and self.args.num_processes > 1:
-            config.device = "cpu"
-        return config
+        return read_run_config(self.args, self.args.score_threshold, self.args.max_detections)
 
     @cached_property
     def model(self) -> torch.nn.Module:

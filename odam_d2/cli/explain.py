@@ -34,6 +34,7 @@ from .arguments import (
 )
 from .explain_images import explain_in_process, explain_share
 from .explain_run import ExplainRun
+from .report_files import require_few
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -88,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup = ExplainRun(args)
         setup.tell()
         try:
+            require_few(len(setup.images.paths), args.single_file, "name fewer")
             plan, _ = process_plan(args, setup.config.device), setup.explainer
         except WrongOptionError as error:
             parser.error(str(error))

@@ -14,6 +14,7 @@ from ..loading import DetectorConfig
 from ..store import ImageRow, RunFolder
 from ..utils.files import file_checksum, remove_unfinished
 from ..utils.words import printable
+from .report_files import DRAWN
 
 
 class FinishedImages:
@@ -50,7 +51,7 @@ class FinishedImages:
         for folder in (self.output / name for name in folders):
             remove_unfinished(folder)
         run = RunFolder(self.output)
-        run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()})
+        run.start(settings, resume, {name: _told_apart(path) for name, path in folders.items()}, DRAWN)
         return run.set_aside
 
     def know(self, folders: Mapping[str, Path]) -> None:

@@ -3,9 +3,26 @@
 from pathlib import Path
 
 from ..store import RunReader
-from ..visualize.report import PageWords, write_report_folder, write_single_file
+from ..visualize.report import MOST_IMAGES, PageWords, write_report_folder, write_single_file
+from .arguments import WrongOptionError
 
 FOLDER, SINGLE = "report", "report.html"  # in the folder of a run
+# Images of a report, as patterns: a run that starts anew may have others under the same names.
+DRAWN = (f"{FOLDER}/images/*/*.jpg", f"{FOLDER}/thumbs/*/*.jpg")
+
+
+def require_few(images: int, single_file: bool, remedy: str) -> None:
+    """Raises WrongOptionError where a single file is asked for, of more images than it may have.
+
+    Args:
+        images: how many.
+        single_file: whether it is asked for.
+        remedy: what else can be done, besides leaving it out.
+    """
+    if single_file and images > MOST_IMAGES:
+        raise WrongOptionError(
+            f"--single-file must be of at most {MOST_IMAGES} images; got {images}: leave it out, or {remedy}"
+        )
 
 
 def write_report(reader: RunReader, output: Path, words: PageWords, single_file: bool) -> Path:

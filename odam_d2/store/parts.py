@@ -84,13 +84,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     if not path.exists():
         _make(path)
     with disk_errors(path):
-        connection = _connect(path)
-        try:
-            _require_ours(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+        return _checked(_connect(path), path)
 
 
 def _make(path: Path) -> None:
@@ -137,11 +131,16 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE, check_same_thread=False
         )
-        try:
-            _require_ours(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+        return _checked(connection, path)
+
+
+def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """The connection if its file is one of ours; it is closed otherwise."""
+    try:
+        _require_ours(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

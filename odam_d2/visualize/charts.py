@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import matplotlib
-from matplotlib import font_manager
+from matplotlib import font_manager, style
 
 from ..utils.words import one_line, shortened
 from .fonts import faces, is_unseen
@@ -16,9 +16,11 @@ _MOST = 60  # characters
 def plain_words(*words: str) -> Iterator[None]:
     """For the time of a block matplotlib takes texts as they are, and has fonts for the letters of `words`.
 
+    All else is as matplotlib has it by default, whatever style the caller has set: a large font leaves charts no room.
+
     Both making the texts and drawing them belong into the block.
     """
-    families = list(matplotlib.rcParams["font.family"])
+    families = list(matplotlib.rcParamsDefault["font.family"])
     wanted = {letter for word in words for letter in chart_word(word) if not is_unseen(letter)}
     for face in faces():
         if not wanted:
@@ -28,7 +30,8 @@ def plain_words(*words: str) -> Iterator[None]:
             font_manager.fontManager.addfont(face.path)
             families.append(font_manager.FontProperties(fname=face.path).get_name())
         wanted -= found
-    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False, "font.family": families}):
+    words_as_they_are = {"text.parse_math": False, "text.usetex": False, "font.family": families}
+    with style.context(["default", words_as_they_are]):
         yield
 
 

@@ -1,5 +1,6 @@
 """Hand-made annotations and detections, and the same for the package ``tidecv``, which judges ours."""
 
+import matplotlib
 import numpy as np
 import tidecv
 import torch
@@ -65,7 +66,8 @@ def judged_by_tidecv(cases, rules=None):
         ids.append(list(range(len(results.annotations), len(results.annotations) + len(detections))))
         for label, score, box in detections:
             results.add_detection(image, label, score, list(box))
-    tide = tidecv.TIDE(rules.foreground, rules.background)
+    with matplotlib.rc_context():  # it sets the style of all charts of the process
+        tide = tidecv.TIDE(rules.foreground, rules.background)
     return tide.evaluate(truth, results, mode=tidecv.TIDE.BOX, name="run"), tide, ids
 
 

@@ -2,8 +2,6 @@
 
 import json
 
-from PIL import Image
-
 from odam_d2.cli.analyze import argument_parser
 from odam_d2.cli.analyze_run import AnalysisRun
 from odam_d2.explain import build_explainer
@@ -82,6 +80,5 @@ def numbers(output):
         for one in stored_images(output)
     ]
     rows = [(one.image, one.annotations, one.detections) for one in stored_images(output)]
-    # What they draw is in the rows; how letters are set is matplotlib's business, and may differ between processes.
-    charts = [Image.open(output / name).size for name in ("atlas.png", "context.png")]
+    charts = [(output / name).read_bytes() for name in ("atlas.png", "context.png")]
     return told(output), (output / "analysis.csv").read_text(encoding="utf-8"), rows, maps, charts

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
+from PIL import Image
 
 from odam_d2.analysis import Atlas, ContextMatrix, ErrorTally, heat_context, label_errors, own_objects
 from odam_d2.analysis.run_summary import summarise_run
@@ -404,3 +406,19 @@ def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert numbers(tmp_path) == numbers(whole)
+
+
+def test_a_run_anew_shows_its_own_images(tool, folder, tmp_path):
+    """Other images of the same ids, older than what an earlier run drew."""
+    images = shutil.copytree(folder / "images", tmp_path / "images")
+    for name in ("coco.json", "random.pth"):
+        (tmp_path / name).symlink_to(folder / name)
+    drawn = []
+    for value in (10, 240):
+        for path in images.iterdir():
+            Image.new("RGB", Image.open(path).size, (value,) * 3).save(path)
+            os.utime(path, (1e9, 1e9))
+        assert tool.main(arguments(tmp_path, tmp_path / "out")) == 0
+        files = sorted((tmp_path / "out" / "report" / "images").rglob("*.jpg"))
+        drawn.append([int(np.asarray(Image.open(file)).mean()) for file in files])
+    assert set(drawn[0]) == {10} and set(drawn[1]) == {240} and len(drawn[0]) == len(drawn[1]) > 0

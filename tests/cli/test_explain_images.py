@@ -112,3 +112,23 @@ def test_links_keep_their_own_names(run, tmp_path):  # noqa: F811
         (tmp_path / "in" / name).symlink_to(tmp_path / "store" / "0001.png")
     _, output = run(tmp_path / "in")
     assert [one["name"] for one in report_data(output)["images"]] == ["cat.png", "dog.png"]
+
+
+def test_a_run_anew_shows_its_own_images(run, tmp_path):  # noqa: F811
+    """Other images of the same names, older than what an earlier run drew: the report has those that were explained."""
+    for folder, colour in (("red", (200, 30, 10)), ("blue", (10, 30, 200))):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (60, 40), colour).save(tmp_path / folder / "a.png")
+        os.utime(tmp_path / folder / "a.png", (1e9, 1e9))
+        code, output = run(tmp_path / folder)
+        (drawn,) = (output / "report" / "images").rglob("*.jpg")
+        pixels = np.asarray(Image.open(drawn).convert("RGB")).astype(int).reshape(-1, 3)
+        assert code == 0 and (abs(pixels - colour) <= 12).all(1).mean() > 0.9
+
+
+def test_a_single_file_of_many_images_is_refused_at_once(run, tmp_path, capsys):  # noqa: F811
+    for number in range(51):
+        image(tmp_path / "many" / f"{number}.png", 9, 9)
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path / "many", "--single-file")
+    assert "--single-file must be of at most 50 images; got 51: leave it out, or name fewer" in capsys.readouterr().err

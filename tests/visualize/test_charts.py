@@ -83,3 +83,13 @@ def test_faces_are_in_order_and_broken_ones_are_none(monkeypatch, tmp_path):
         assert fonts._system_fonts() == ("Arial.ttf", "FreeSans.ttf", "FreeMono.ttf", "FreeSansBold.ttf")
     finally:
         fonts._system_fonts.cache_clear()
+
+
+def test_charts_do_not_depend_on_the_callers_style(tmp_path):
+    curve = {"axis": "share", "places": [0, 1], "methods": {"odam": [0, 1]}}
+    draw_curves(tmp_path / "a.png", "deletion", curve)
+    mine = {"font.size": 40.0, "figure.dpi": 31.0, "axes.grid": True, "font.family": ["monospace"], "savefig.dpi": 20.0}
+    with matplotlib.rc_context(mine):
+        draw_curves(tmp_path / "b.png", "deletion", curve)
+        assert matplotlib.rcParams["font.size"] == 40.0 and matplotlib.rcParams["axes.grid"]
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -141,9 +141,9 @@ class Runs:
 
 
 def files_of(output: Path) -> dict[str, Path]:
-    """What a run leaves, by its path below the output."""
-    found = sorted(path for path in output.rglob("*") if path.is_file())
-    return {path.relative_to(output).as_posix(): path for path in found if not SKIPPED.fullmatch(path.name)}
+    """What a run leaves, by its path below the output; a report's data lie in a folder of a new name each time."""
+    found = sorted(path for path in output.rglob("*") if path.is_file() and not SKIPPED.fullmatch(path.name))
+    return {re.sub(r"/data-[0-9a-f]{8}/", "/data/", path.relative_to(output).as_posix()): path for path in found}
 
 
 def has_files(output: Path) -> bool:
@@ -164,7 +164,7 @@ def content_of(path: Path) -> Any:
     """
     data = path.read_bytes()
     if path.suffix == ".html":
-        text = data.decode()
+        text = re.sub(r"data-[0-9a-f]{8}", "data", data.decode())
         if not text.rstrip().endswith("</html>"):
             raise ValueError("the page has no end")
         found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
