@@ -15,7 +15,6 @@ from ..data.boxes import corners
 from ..data.image_account import ImageAccount
 from ..data.image_files import FoundImages, find_images
 from ..explain import Explainer, build_explainer
-from ..visualize.report import MOST_IMAGES
 from ..visualize.storage import class_name
 from .arguments import WrongOptionError
 from .data_run import DataRun
@@ -126,7 +125,7 @@ class AnalysisRun(DataRun):
             low, high = self.args.area
             raise WrongOptionError(f"--area must be MIN and MAX; got {low:g} and {high:g}: exchange them")
         number = len(self.records[: self.args.max_images])
-        require_few(number, self.args.single_file, f"give --max-images {MOST_IMAGES}")
+        require_few(number, self.args.single_file, "give --max-images")
 
     @cached_property
     def analyst(self) -> ImageAnalyst:

@@ -19,6 +19,7 @@ from PIL import Image
 from odam_d2.analysis import Atlas, ContextMatrix, ErrorTally, heat_context, label_errors, own_objects
 from odam_d2.analysis.run_summary import summarise_run
 from odam_d2.cli import analyze_images
+from odam_d2.data.images import read_image_bgr
 from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.explain import build_explainer
 from odam_d2.store import RunReader
@@ -293,7 +294,7 @@ def test_a_report_in_one_file(tool, folder, tmp_path, monkeypatch, capsys):
     assert tool.main(arguments(folder, tmp_path / "out", "--single-file")) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "was missed." in page and not (tmp_path / "out" / "report").exists()
-    monkeypatch.setattr("odam_d2.cli.analyze_run.MOST_IMAGES", COUNT - 1)
+    monkeypatch.setattr("odam_d2.cli.report_files.MOST_IMAGES", COUNT - 1)
     with pytest.raises(SystemExit, match="2"):
         tool.main(arguments(folder, tmp_path / "more", "--single-file"))
     assert f"--single-file must be of at most {COUNT - 1} images; got {COUNT}" in capsys.readouterr().err
@@ -416,9 +417,9 @@ def test_a_run_anew_shows_its_own_images(tool, folder, tmp_path):
     drawn = []
     for value in (10, 240):
         for path in images.iterdir():
-            Image.new("RGB", Image.open(path).size, (value,) * 3).save(path)
+            Image.fromarray(np.full_like(read_image_bgr(path), value)).save(path)
             os.utime(path, (1e9, 1e9))
         assert tool.main(arguments(tmp_path, tmp_path / "out")) == 0
         files = sorted((tmp_path / "out" / "report" / "images").rglob("*.jpg"))
-        drawn.append([int(np.asarray(Image.open(file)).mean()) for file in files])
+        drawn.append([int(read_image_bgr(file).mean()) for file in files])
     assert set(drawn[0]) == {10} and set(drawn[1]) == {240} and len(drawn[0]) == len(drawn[1]) > 0
