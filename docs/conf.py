@@ -26,7 +26,7 @@ templates_path = ["_templates"]
 # Broken references are warnings, and `make docs` turns warnings into errors.
 nitpicky = True
 # Pieces of a type that Sphinx cuts at a comma.
-nitpick_ignore_regex = [("py:class", r"\w+\[.*")]
+nitpick_ignore_regex = [("py:class", r"[\w.]+\[.*")]
 # Imported for types alone, so that its module isn't there when the site is built.
 nitpick_ignore = [("py:class", "DatasetEvaluator")]
 

@@ -22,7 +22,7 @@ class Filter:
     """Which explained boxes are asked for; every attribute that is given must hold.
 
     Attributes:
-        kind: any of these, see :class:`DetectionRow`, as the next four.
+        kind: any of these, see :class:`~odam_d2.store.records.DetectionRow`, as the next four.
         label: names of classes.
         verdict: "correct" or types of errors.
         mechanism: of missed objects.

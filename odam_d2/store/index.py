@@ -50,7 +50,7 @@ def open_index(folder: str | os.PathLike) -> sqlite3.Connection:
 
 
 def keys_in_order(folder: Path) -> list[str]:
-    """Keys of the images of a run as :class:`RunFolder` was told them; empty where it wasn't."""
+    """Keys of a run's images as :class:`~odam_d2.store.run_folder.RunFolder` was told them; empty where it wasn't."""
     try:
         return list(json.loads((folder / FOLDER / SETTINGS).read_text(encoding="utf-8"))[FILES])
     except (OSError, ValueError, KeyError):
@@ -136,7 +136,10 @@ def _add(index: sqlite3.Connection, part: Path, chosen: Collection[str], places:
 
 
 def facts_of_run(folder: str | os.PathLike) -> dict:
-    """What :meth:`RunWriter.put_run` kept in any part; the first part that knows something is believed."""
+    """What :meth:`~odam_d2.store.writer.RunWriter.put_run` kept in any part.
+
+    The first part that knows something is believed.
+    """
     found: dict = {}
     for part in part_paths(folder):
         with contextlib.closing(open_to_read(part)) as source, disk_errors(part):

@@ -16,8 +16,8 @@ class ImageRow:
     """An image.
 
     Attributes:
-        number: its place in the run, from 0 on. A run with :class:`RunFolder` says itself which it is; what is written
-            here counts for runs without.
+        number: its place in the run, from 0 on. A run with :class:`~odam_d2.store.run_folder.RunFolder` says itself which
+            it is; what is written here counts for runs without.
         key: what the run knows it by; no other image has it.
         name: what people call it.
         path: its file.
@@ -91,7 +91,9 @@ class DetectionRow:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """All rows of one image; see :meth:`RunWriter.write`, :meth:`RunReader.image`.
+    """All rows of one image.
+
+    See :meth:`~odam_d2.store.writer.RunWriter.write` and :meth:`~odam_d2.store.reader.RunReader.image`.
 
     Attributes:
         image: the image.

@@ -87,7 +87,7 @@ class RunFolder:
         return found
 
     def documents(self, collection: str) -> dict[str, Any]:
-        """Name and content of the documents of a collection, see :meth:`RunWriter.put`."""
+        """Name and content of the documents of a collection, see :meth:`~odam_d2.store.writer.RunWriter.put`."""
         found: dict[str, Any] = {}
         for path in part_paths(self.folder):
             with contextlib.closing(open_to_read(path)) as part, disk_errors(path):

@@ -38,7 +38,8 @@ class ScoreFilter:
     """Only what scores above a threshold gets through.
 
     Attributes:
-        name, limit: see :class:`ChoiceStage`.
+        name: see :class:`ChoiceStage`.
+        limit: see :class:`ChoiceStage`.
         values: (P, K) what is compared, in most detectors the scores.
     """
 
@@ -69,7 +70,8 @@ class Kept:
     """Named pairs get through.
 
     Attributes:
-        name, limit: see :class:`ChoiceStage`.
+        name: see :class:`ChoiceStage`.
+        limit: see :class:`ChoiceStage`.
         rows, labels: (k,) int64, the pairs.
     """
 
@@ -126,7 +128,8 @@ class Suppression:
     """Non-max suppression: what overlaps a better one of its group by more than an IoU goes.
 
     Attributes:
-        name, limit: see :class:`ChoiceStage`.
+        name: see :class:`ChoiceStage`.
+        limit: see :class:`ChoiceStage`.
         entrants: what enters.
         kept: (k,) int64 places among the entrants, by falling score.
     """

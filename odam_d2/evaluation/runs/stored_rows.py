@@ -43,7 +43,7 @@ def measured_rows(image: ImageRow, result: Mapping[str, Any], class_names: Seque
 
     Args:
         image: the image.
-        result: see :meth:`Measuring.measure`.
+        result: see :meth:`~odam_d2.evaluation.runs.measuring.Measuring.measure`.
         class_names: by the detector's numbers.
     """
     rows = [

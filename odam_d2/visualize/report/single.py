@@ -27,7 +27,7 @@ def write_single_file(
     Args:
         reader: the run, of at most :data:`MOST_IMAGES` images.
         path: the html file.
-        words: see :func:`write_report_folder`, as `read_image`.
+        words: see :func:`~odam_d2.visualize.report.folder.write_report_folder`, as `read_image`.
         read_image: yields an image's pixels.
 
     Raises:
