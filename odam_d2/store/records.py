@@ -16,8 +16,8 @@ class ImageRow:
     """An image.
 
     Attributes:
-        number: its place in the run, from 0 on. A run with :class:`~odam_d2.store.run_folder.RunFolder` says itself which
-            it is; what is written here counts for runs without.
+        number: its place in the run, from 0 on. A run with :class:`~odam_d2.store.run_folder.RunFolder` says itself
+            which it is; what is written here counts for runs without.
         key: what the run knows it by; no other image has it.
         name: what people call it.
         path: its file.
