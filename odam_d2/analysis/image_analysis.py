@@ -185,7 +185,10 @@ class ImageAnalyst:
             rows[k] = replace(rows[k], sentence=mistake.sentence, figures=figures)
         places = {one.id: place for place, one in enumerate(annotations or ())}
         for number, miss in enumerate(analysis.misses):
-            rows.append(self._missed(len(rows), number, miss, analysis, places, extra))
+            place = places.get(miss.object_id)
+            hidden = None if place is None or annotations is None else annotations[place].occlusion
+            about = self._missed(len(rows), number, miss, analysis, extra)
+            rows.append(replace(about, annotation=place, occlusion=hidden))
         own, own_rows = found.heatmaps, list(range(len(found)))
         # Missed objects have maps of their own boxes beside those of the detections.
         for row, one in extra.own:
@@ -197,7 +200,7 @@ class ImageAnalyst:
         sizes = {"size": found.image_size, "input_size": found.heatmaps.image_size}
         return StoredImage(replace(image, **sizes), annotations, rows, joined)
 
-    def _missed(self, row, number, miss: Miss, analysis, places, extra: "_Maps") -> DetectionRow:
+    def _missed(self, row, number, miss: Miss, analysis, extra: "_Maps") -> DetectionRow:
         score: float | None = None
         roles: dict[str, dict[str, Any]] = {}
         for role, named in _MISS_ROLES.items():
@@ -217,8 +220,8 @@ class ImageAnalyst:
         called = class_name(miss.label, self.class_names)
         evidence = {name: value for name, value in asdict(miss.evidence).items() if value not in (None, (), {})}
         return DetectionRow(
-            miss.box, miss.label, called, score, "missed", annotation=places.get(miss.object_id), verdict="missed",
-            mechanism=miss.mechanism, sentence=f"{called} #{miss.object_id} was missed. {miss.sentence}",
+            miss.box, miss.label, called, score, "missed", verdict="missed", mechanism=miss.mechanism,
+            sentence=f"{called} #{miss.object_id} was missed. {miss.sentence}",
             figures={"stage": miss.stage, **evidence, "roles": roles},
         )  # fmt: skip
 

@@ -31,5 +31,7 @@ def with_verdicts(
         number, region = int(errors.objects[k]), int(errors.regions[k])
         name = errors.region_ids[region] if region >= 0 else errors.object_ids[number] if number >= 0 else None
         iou = None if region >= 0 else float(errors.iou[k])
-        judged.append(replace(row, verdict=verdict_word(verdict), annotation=places.get(name), iou=iou))
+        place = places.get(name)
+        hidden = None if place is None else annotations[place].occlusion
+        judged.append(replace(row, verdict=verdict_word(verdict), annotation=place, iou=iou, occlusion=hidden))
     return judged

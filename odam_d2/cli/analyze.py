@@ -63,6 +63,9 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--area", type=finite, nargs=2, metavar=("MIN", "MAX"),
         help="objects of these areas in pixels alone; detections of others are ignored (COCO's medium: 1024 9216)"
     )  # fmt: skip
+    add("--occlusion", type=share, nargs=2, metavar=("MIN", "MAX"),
+        help="objects of which others hide these shares alone, likewise (bare: 0 0.1; heavily hidden: 0.65 1)"
+    )  # fmt: skip
     add_single_file(parser)
     add_output_folder(parser)
     add("--resume", action="store_true", help="keep the finished images in --output and analyse the others")

@@ -14,6 +14,7 @@ from ..analysis.misses import MissFinder, MissRules
 from ..data.boxes import corners
 from ..data.image_account import ImageAccount
 from ..data.image_files import FoundImages, find_images
+from ..data.occlusion import occlusions
 from ..explain import Explainer, build_explainer
 from ..visualize.storage import class_name
 from .arguments import WrongOptionError
@@ -55,17 +56,20 @@ class AnalysisRun(DataRun):
         return [self._only_asked(record) for record in records]
 
     def _only_asked(self, record: dict) -> dict:
-        """The record with annotations of the classes and areas that were asked for; others are to be ignored."""
-        asked, (low, high) = self.classes, self.args.area or (0.0, math.inf)
-        if asked is None and self.args.area is None:
+        """The record with annotations of what was asked for; of the classes, others are to be ignored."""
+        areas, hidden = self.args.area or (0.0, math.inf), self.args.occlusion or (0.0, 1.0)
+        if self.classes is None and self.args.area is None and self.args.occlusion is None:
             return record
-        kept = []
-        for item in record.get("annotations", ()):
-            if asked is not None and item["category_id"] not in asked:
+        kept, annotations = [], record.get("annotations", ())
+        # By all annotations, and kept as told: objects of other classes hide those that are asked for.
+        for item, occlusion in zip(annotations, occlusions(annotations)):
+            if self.classes is not None and item["category_id"] not in self.classes:
                 continue
             x1, y1, x2, y2 = corners(item)
             area = item.get("area") or (x2 - x1) * (y2 - y1)
-            kept.append(item if low <= area <= high else {**item, "ignore": 1})
+            is_asked = areas[0] <= area <= areas[1] and hidden[0] <= occlusion <= hidden[1]
+            told = {**item, "visible_fraction": 1.0 - occlusion}
+            kept.append(told if is_asked else {**told, "ignore": 1})
         return {**record, "annotations": kept}
 
     @cached_property
@@ -120,10 +124,11 @@ class AnalysisRun(DataRun):
             ) from error
 
     def require_sizes(self) -> None:
-        """Raises WrongOptionError where --area is no range, or --single-file is asked for too many images."""
-        if self.args.area is not None and self.args.area[0] > self.args.area[1]:
-            low, high = self.args.area
-            raise WrongOptionError(f"--area must be MIN and MAX; got {low:g} and {high:g}: exchange them")
+        """Raises WrongOptionError where a range is none, or --single-file is asked for too many images."""
+        for name in ("area", "occlusion"):
+            low, high = getattr(self.args, name) or (0.0, 0.0)
+            if low > high:
+                raise WrongOptionError(f"--{name} must be MIN and MAX; got {low:g} and {high:g}: exchange them")
         number = len(self.records[: self.args.max_images])
         require_few(number, self.args.single_file, "give --max-images")
 
@@ -151,5 +156,6 @@ class AnalysisRun(DataRun):
 
     def settings(self) -> dict[str, Any]:
         """Everything that rows depend on, but not the number of images: a run can be made longer."""
-        kept = ("methods", "attributes", "iou_threshold", "score_threshold", "max_detections", "classes", "area")
+        kept = ["methods", "attributes", "iou_threshold", "score_threshold", "max_detections"]
+        kept += ["classes", "area", "occlusion"]
         return {**super().settings(), **{name: getattr(self.args, name) for name in kept}}

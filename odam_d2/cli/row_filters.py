@@ -13,6 +13,7 @@ from .arguments import finite
 _RANGES = {
     "score": "score of the detection",
     "iou": "IoU with the annotated object",
+    "occlusion": "share of the annotated object that others hide",
     "outside": "share of the score map outside the box",
     "area": "area of the box in pixels of the original image",
 }

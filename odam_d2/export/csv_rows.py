@@ -13,7 +13,8 @@ from .figures import flat
 
 _OF_IMAGE = ("image", "image_id", "name", "path", "width", "height")
 _OF_BOX = ("row", "kind", "class", "label", "score", "x1", "y1", "x2", "y2")
-_JUDGED = ("annotation", "annotation_id", "annotation_label", "iou", "verdict", "mechanism", "outside", "sentence")
+_OBJECT = ("annotation", "annotation_id", "annotation_label")
+_JUDGED = ("iou", "occlusion", "verdict", "mechanism", "outside", "sentence")
 
 
 @register_exporter("csv")
@@ -29,7 +30,8 @@ class CsvRows(Exporter):
     def export(self, path: Path, watch: Watch) -> Written:
         written, figures = Written(), list(self.figures())
         with atomic_write(path) as file:
-            file.writelines(csv_lines([[no_formula(name) for name in (*_OF_IMAGE, *_OF_BOX, *_JUDGED, *figures)]]))
+            names = (*_OF_IMAGE, *_OF_BOX, *_OBJECT, *_JUDGED, *figures)
+            file.writelines(csv_lines([[no_formula(name) for name in names]]))
             for line in csv_lines(self._rows(written, figures, watch)):
                 file.write(line)
         return written
@@ -56,7 +58,7 @@ def _of_image(image: ImageRow) -> list[Any]:
 def _of_box(box: DetectionRow, annotation: AnnotationRow | None) -> list[Any]:
     about = [box.kind, box.class_id, box.label, box.score, *box.box]
     object_ = [None, None] if annotation is None else [annotation.id, annotation.label]
-    return [*about, box.annotation, *object_, box.iou, box.verdict, box.mechanism, box.outside, box.sentence]
+    return [*about, box.annotation, *object_, *(getattr(box, name) for name in _JUDGED)]
 
 
 def _cell(value: Any) -> Any:

@@ -29,7 +29,7 @@ from .heat import HeatSource, ImageHeat, field_of
 
 _DATA = "data."  # before the names of arrays that go into `data`
 _TEXTS = ("kind", "verdict", "mechanism", "sentence")
-_NUMBERS = ("iou", "outside")
+_NUMBERS = ("iou", "occlusion", "outside")
 
 
 def to_supervision(
@@ -42,9 +42,9 @@ def to_supervision(
     """The explained boxes of an image as ``sv.Detections``.
 
     ``xyxy`` is in the original image's pixels, ``confidence`` NaN for a box without a score. In ``data`` are
-    ``class_name``, ``row``, ``kind``, ``annotation`` (-1 for none), ``iou``, ``verdict``, ``mechanism``, ``outside``,
-    ``sentence``, ``figures.NAME``, and ``heatmap_ATTRIBUTE``: (n, h, w) uint8, 255 times the map in [0, 1], zero for a
-    box without a map. Unknown numbers are NaN, unknown texts empty.
+    ``class_name``, ``row``, ``kind``, ``annotation`` (-1 for none), ``iou``, ``occlusion``, ``verdict``,
+    ``mechanism``, ``outside``, ``sentence``, ``figures.NAME``, and ``heatmap_ATTRIBUTE``: (n, h, w) uint8, 255 times
+    the map in [0, 1], zero for a box without a map. Unknown numbers are NaN, unknown texts empty.
 
     Args:
         reader: the run.

@@ -10,7 +10,7 @@ from .schema import DETECTION_COLUMNS, IMAGE_COLUMNS
 _AREA = "(x2 - x1) * (y2 - y1)"
 _SORTED_BY = {
     "place": "image, row",
-    **{name: name for name in ("score", "iou", "outside", "label", "verdict", "mechanism")},
+    **{name: name for name in ("score", "iou", "occlusion", "outside", "label", "verdict", "mechanism")},
     "area": _AREA,
 }
 ORDERS = tuple(_SORTED_BY)
@@ -27,8 +27,9 @@ class Filter:
         verdict: "correct" or types of errors.
         mechanism: of missed objects.
         image: numbers of images.
-        score: from the first to the second value, both included; None is no bound. Likewise the next three.
+        score: from the first to the second value, both included; None is no bound. Likewise the next four.
         iou: overlap with the annotated object.
+        occlusion: of the annotated object.
         outside: share of heat outside the box.
         area: of the box, in the original image's pixels.
     """
@@ -40,6 +41,7 @@ class Filter:
     image: Sequence[int] | None = None
     score: Range | None = None
     iou: Range | None = None
+    occlusion: Range | None = None
     outside: Range | None = None
     area: Range | None = None
 
@@ -50,7 +52,7 @@ class Filter:
             asked = getattr(self, one.name)
             if asked is None:
                 continue
-            if one.name in ("score", "iou", "outside", "area"):
+            if one.name in ("score", "iou", "occlusion", "outside", "area"):
                 column = _SORTED_BY[one.name]
                 for sign, bound in zip((">=", "<="), asked, strict=True):
                     if bound is not None:

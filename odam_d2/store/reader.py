@@ -198,12 +198,11 @@ def _image(row: Sequence) -> tuple[ImageRow, dict[str, Any]]:
 
 
 def _annotation(row: Sequence) -> AnnotationRow:
-    _, _, number, class_id, label, x1, y1, x2, y2, crowd = row
-    return AnnotationRow((x1, y1, x2, y2), class_id, label, bool(crowd), None if number is None else json.loads(number))
+    _, _, number, class_id, label, x1, y1, x2, y2, crowd, occlusion = row
+    known = None if number is None else json.loads(number)
+    return AnnotationRow((x1, y1, x2, y2), class_id, label, bool(crowd), known, occlusion)
 
 
 def _detection(row: Sequence) -> DetectionRow:
     _, _, kind, class_id, label, score, x1, y1, x2, y2, *judged, sentence, figures = row
-    annotation, iou, verdict, mechanism, outside = judged
-    return DetectionRow((x1, y1, x2, y2), class_id, label, score, kind, annotation, iou, verdict, mechanism, outside,
-                        sentence, json.loads(figures))  # fmt: skip
+    return DetectionRow((x1, y1, x2, y2), class_id, label, score, kind, *judged, sentence, json.loads(figures))

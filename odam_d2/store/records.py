@@ -47,6 +47,7 @@ class AnnotationRow:
         label: name of the class in the annotations.
         crowd: whether it is no object to find.
         id: its id in the annotations' file.
+        occlusion: how much of it others hide, in [0, 1]; None if it isn't known.
     """
 
     box: Box
@@ -54,6 +55,7 @@ class AnnotationRow:
     label: str
     crowd: bool = False
     id: int | str | None = None
+    occlusion: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class DetectionRow:
         kind: "detection", "annotation" or "missed".
         annotation: row of the annotated object that it is judged against.
         iou: overlap with that object.
+        occlusion: how much of that object others hide, in [0, 1].
         verdict: "correct", or what kind of error it is; None where it isn't judged.
         mechanism: of a missed object, by which mechanism it was missed.
         outside: share of the score map outside the box, in [0, 1].
@@ -82,6 +85,7 @@ class DetectionRow:
     kind: str = "detection"
     annotation: int | None = None
     iou: float | None = None
+    occlusion: float | None = None
     verdict: str | None = None
     mechanism: str | None = None
     outside: float | None = None

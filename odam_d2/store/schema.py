@@ -36,6 +36,8 @@ ANNOTATION_COLUMNS = {
     "label": "TEXT NOT NULL",
     **_BOX,
     "crowd": "INTEGER NOT NULL",
+    # How much of it others hide, in [0, 1]; NULL where it isn't known.
+    "occlusion": "REAL",
 }
 DETECTION_COLUMNS = {
     "image": "INTEGER NOT NULL",
@@ -46,9 +48,10 @@ DETECTION_COLUMNS = {
     "label": "TEXT NOT NULL",
     "score": "REAL",
     **_BOX,
-    # Row of the annotation that it is judged against, and the overlap with it.
+    # Row of the annotation that it is judged against, the overlap with it, and how much of it others hide.
     "annotation": "INTEGER",
     "iou": "REAL",
+    "occlusion": "REAL",
     # "correct" or a type of error; NULL without annotations.
     "verdict": "TEXT",
     # Of missed objects: by which mechanism.
@@ -86,6 +89,6 @@ INDEX_STATEMENTS = (
     "CREATE UNIQUE INDEX images_by_key ON images (key)",
     *(
         f"CREATE INDEX detections_by_{column} ON detections ({column}, image, row)"
-        for column in ("class", "score", "verdict", "mechanism", "iou", "outside", "kind")
+        for column in ("class", "score", "verdict", "mechanism", "iou", "occlusion", "outside", "kind")
     ),
 )

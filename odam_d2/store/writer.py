@@ -142,12 +142,12 @@ def image_values(one: ImageRow, about: Mapping[str, Any]) -> tuple:
 def annotation_values(one: AnnotationRow) -> tuple:
     """The values of an annotation's columns behind its image and row."""
     number = None if one.id is None else json.dumps(one.id)
-    return (number, one.class_id, _text(one.label), *map(float, one.box), int(one.crowd))
+    return (number, one.class_id, _text(one.label), *map(float, one.box), int(one.crowd), one.occlusion)
 
 
 def detection_values(one: DetectionRow) -> tuple:
     """The values of a detection's columns behind its image and row."""
-    judged = (one.annotation, one.iou, one.verdict, one.mechanism, one.outside)
+    judged = (one.annotation, one.iou, one.occlusion, one.verdict, one.mechanism, one.outside)
     said = (one.sentence and _text(one.sentence), json.dumps(dict(one.figures)))
     return (one.kind, one.class_id, _text(one.label), one.score, *map(float, one.box), *judged, *said)
 

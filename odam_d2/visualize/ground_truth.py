@@ -10,6 +10,7 @@ from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
 from ..data.boxes import corners, why_no_object
 from ..data.coco import UNKNOWN_CLASS
 from ..data.matching import match_greedily
+from ..data.occlusion import occlusions
 from .storage import class_name
 
 # A detection finds an annotated object where the two overlap by at least this intersection over union.
@@ -26,6 +27,8 @@ class Annotation:
         class_id: the detector's number of the class, -1 if the detector doesn't know it.
         crowd: whether it is no object to find: it stands for a group, or is marked with ``ignore``.
         id: its id in the annotations; its place among the image's where it has none.
+        occlusion: how much of it others hide, in [0, 1], see :func:`odam_d2.data.occlusion.occlusions`; None if it
+            isn't known.
     """
 
     box: tuple[float, float, float, float]
@@ -33,6 +36,7 @@ class Annotation:
     class_id: int
     crowd: bool = False
     id: int | str | None = None
+    occlusion: float | None = None
 
 
 def annotations_of(record: dict, class_names: Sequence[str]) -> list[Annotation]:
@@ -42,12 +46,13 @@ def annotations_of(record: dict, class_names: Sequence[str]) -> list[Annotation]
         record: of a :class:`odam_d2.data.coco.CocoFile`.
         class_names: the name of each class, by its number.
     """
-    found = []
+    found, hidden = [], occlusions(record["annotations"])
     for place, item in enumerate(record["annotations"]):
         reason, number = why_no_object(item), item["category_id"]
         if reason != "empty":
             label = item["category"] if number == UNKNOWN_CLASS else class_name(number, class_names)
-            found.append(Annotation(corners(item), label, number, reason is not None, item.get("id", place)))
+            about = (reason is not None, item.get("id", place), hidden[place])
+            found.append(Annotation(corners(item), label, number, *about))
     return found
 
 

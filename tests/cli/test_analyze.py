@@ -285,6 +285,27 @@ def test_objects_of_other_areas_are_ignored(tool, folder, whole, tmp_path):
             assert one.kind == "detection" or stored.annotations[one.annotation].id not in small
 
 
+def test_objects_that_others_hide_are_ignored(tool, folder, whole, tmp_path, capsys):
+    found = [one for stored in stored_images(whole) for one in stored.annotations if not one.crowd]
+    limit = sorted({one.occlusion for one in found})[-2]
+    hidden = [one.id for one in found if one.occlusion > limit]
+    assert 0.0 < limit < 1.0 and hidden
+    assert tool.main(arguments(folder, tmp_path / "out", "--occlusion", "0", f"{limit}")) == 0
+    counts, run = told(whole)["counts"], told(tmp_path / "out")
+    assert run["counts"] == {**counts, "objects": counts["objects"] - len(hidden)}
+    told_once = {one.id: one.occlusion for one in found}
+    for stored in stored_images(tmp_path / "out"):
+        for one in stored.annotations:
+            assert one.crowd == (one.id in hidden or one.id == 901)
+            assert one.id not in told_once or one.occlusion == pytest.approx(told_once[one.id], abs=1e-12)
+        for one in stored.detections:
+            judged = None if one.annotation is None else stored.annotations[one.annotation].occlusion
+            assert one.occlusion == judged
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(arguments(folder, tmp_path / "out", "--occlusion", "0.5", "0.25"))
+    assert "--occlusion must be MIN and MAX; got 0.5 and 0.25: exchange them" in capsys.readouterr().err
+
+
 def area(box):
     x1, y1, x2, y2 = box
     return (x2 - x1) * (y2 - y1)

@@ -32,7 +32,8 @@ def maps_of(boxes: int, seed: int, attributes=ATTRIBUTES) -> HeatMaps:
 def first_image(folder, **facts) -> StoredImage:
     """Two right detections, two errors and a missed object, which has a map as well; one detection has none."""
     rows = [
-        DetectionRow((4.0, 6.0, 20.5, 30.25), 1, "=dog()", 0.9, annotation=1, iou=0.75, verdict="correct", outside=0.25,
+        DetectionRow((4.0, 6.0, 20.5, 30.25), 1, "=dog()", 0.9, annotation=1, iou=0.75, occlusion=0.125,
+                     verdict="correct", outside=0.25,
                      figures={"neighbour": {"iou": 0.5, "label": "+ox"}, "ranks": [1, 2]}),
         DetectionRow((1 / 3, 2.0, 30.0, 40.0), 0, "cat", 0.8, annotation=0, iou=0.6, verdict="correct", outside=0.5,
                      figures={"sure": True, "mixed": 1}),

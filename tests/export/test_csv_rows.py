@@ -24,7 +24,7 @@ def test_every_box_is_a_line_with_all_that_is_known(tmp_path):
     for line, (number, row, box) in zip(lines, every, strict=True):
         assert (int(line["image"]), int(line["row"]), line["kind"]) == (number, row, box.kind)
         assert [float(line[side]) for side in ("x1", "y1", "x2", "y2")] == list(box.box)
-        for name in ("score", "iou", "outside", "annotation"):
+        for name in ("score", "iou", "occlusion", "outside", "annotation"):
             value = getattr(box, name)
             assert line[name] == "" if value is None else float(line[name]) == value
         for name in ("verdict", "mechanism"):

@@ -116,6 +116,7 @@ def test_samples_are_images(run, tmp_path):
     # (4, 6) to (20.5, 30.25) of 64 x 48.
     assert one["bounding_box"] == [4 / 64, 6 / 48, 16.5 / 64, 24.25 / 48] and one["confidence"] == 0.9
     assert (one["label"], one["verdict"], one["error"], one["outside"]) == ("=dog()", "correct", None, 0.25)
+    assert (one["occlusion"], two["occlusion"]) == (0.125, None)
     assert (one["annotation"], one["annotation_id"], two["annotation_id"]) == (1, "@12", "11")
     assert (one["figures_neighbour_iou"], one["figures_ranks"]) == (0.5, "[1, 2]")
     assert (two["figures_mixed"], two["figures_sure"]) == (1.0, True)

@@ -61,6 +61,7 @@ def test_detections_of_an_image(run, kind):
     assert data["verdict"].tolist() == ["correct", "correct", "duplicate", "background"]
     assert data["annotation"].tolist() == [1, 0, 1, -1] and data["row"].tolist() == [0, 1, 2, 3]
     assert np.array_equal(data["outside"], [0.25, 0.5, np.nan, 1.0], equal_nan=True)
+    assert np.array_equal(data["occlusion"], [0.125, np.nan, np.nan, np.nan], equal_nan=True)
     assert np.array_equal(data["figures.mixed"], [np.nan, 1.0, 2.5, np.nan], equal_nan=True)
     assert data["figures.neighbour.label"].tolist() == ["+ox", "", "", ""]
     _, maps = run.heatmaps(0, "odam")

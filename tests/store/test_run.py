@@ -31,6 +31,7 @@ def image_of(number: int, boxes: int = 2, seed: int = 0) -> StoredImage:
             score=made.random(),
             annotation=0 if k == 0 else None,
             iou=made.random() if k % 2 else None,
+            occlusion=made.random() if k % 2 else None,
             verdict=made.choice(VERDICTS),
             outside=made.random(),
             figures={"likeness": 0.1 + 0.2},
@@ -39,7 +40,8 @@ def image_of(number: int, boxes: int = 2, seed: int = 0) -> StoredImage:
     ]
     about = ImageRow(number, f"key {number}", f"a/{number}.jpg", f"/data/a/{number}.jpg", (140, 144), (70, 72),
                      facts={"remarks": ["turned"], "third": 1 / 3})  # fmt: skip
-    truth = [AnnotationRow((1.0, 2.0, 30.0, 40.25), 1, "dog", id=7), AnnotationRow((0, 0, 9, 9), -1, "ox", True, "x")]
+    dog = AnnotationRow((1.0, 2.0, 30.0, 40.25), 1, "dog", id=7, occlusion=1 / 3)
+    truth = [dog, AnnotationRow((0, 0, 9, 9), -1, "ox", True, "x")]
     maps = {("odam", ""): (list(range(boxes)), random_maps(boxes, 2, number))} if boxes else {}
     return StoredImage(about, truth, rows, maps)
 
@@ -135,6 +137,8 @@ def test_filters_and_orders_agree_with_a_plain_loop(tmp_path):
     large = Filter(area=(4000.0, None))
     assert reader.count(large) == sum((d.box[2] - d.box[0]) * (d.box[3] - d.box[1]) >= 4000 for *_, d in every)
     assert reader.counts("verdict") == {v: n for v in VERDICTS if (n := sum(d.verdict == v for *_, d in every))}
+    hidden = reader.detections(Filter(occlusion=(None, 0.5)))
+    assert hidden == [one for one in every if one[2].occlusion is not None and one[2].occlusion <= 0.5] and hidden
     assert reader.count(Filter(image=[2, 3])) == 10 and reader.count(Filter(kind=["missed"])) == 0
     assert reader.count(Filter(label=[])) == 0
     with pytest.raises(ValueError, match="`order_by` must be one of"):

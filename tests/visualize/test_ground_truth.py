@@ -19,9 +19,11 @@ def test_annotations_of_a_record():
     found = annotations_of({"annotations": items}, ("cat", "dog"))
     box = (1.0, 2.0, 11.0, 22.0)
     assert found == [
-        Annotation(box, "dog", 1, id="a"), Annotation(box, "dog", 1, True, id=1), Annotation(box, "dog", 1, True, id=2),
-        Annotation((0.0, 0.0, 1.0, 1.0), "zebra", -1, id=4),
-    ]  # fmt: skip
+        Annotation(box, "dog", 1, id="a", occlusion=0.0),  # what hides it would be no object
+        Annotation(box, "dog", 1, True, id=1, occlusion=1.0),
+        Annotation(box, "dog", 1, True, id=2, occlusion=1.0),
+        Annotation((0.0, 0.0, 1.0, 1.0), "zebra", -1, id=4, occlusion=0.0),
+    ]
 
 
 def test_what_can_be_explained():

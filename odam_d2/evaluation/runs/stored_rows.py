@@ -14,7 +14,7 @@ from ...visualize.storage import class_name
 
 def annotation_rows(annotations: Sequence[Annotation]) -> list[AnnotationRow]:
     """The rows of annotated objects, in their order."""
-    return [AnnotationRow(one.box, one.class_id, one.label, one.crowd, one.id) for one in annotations]
+    return [AnnotationRow(one.box, one.class_id, one.label, one.crowd, one.id, one.occlusion) for one in annotations]
 
 
 def detection_rows(

@@ -1,5 +1,6 @@
 """The index that the page filters and sorts by: a column for each fact, of all explained boxes, in chunks."""
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from .records import verdict_of
 
 ROWS = 50_000  # of a chunk
 _WORDS = ("kind", "label", "verdict", "mechanism")
-_NUMBERS = ("score", "iou", "outside")
+_NUMBERS = ("score", "iou", "occlusion", "outside")
 _SIDES = ("x1", "y1", "x2", "y2")
+_numbers = attrgetter(*_NUMBERS)
 
 
 class Columns:
@@ -41,7 +43,7 @@ class Columns:
         """Adds a row of the image of a number."""
         words = (one.kind, one.label, verdict_of(one), one.mechanism)
         places = [self._place(name, word) for name, word in zip(_WORDS, words, strict=True)]
-        numbers = [np.nan if value is None else value for value in (one.score, one.iou, one.outside)]
+        numbers = [np.nan if value is None else value for value in _numbers(one)]
         self._rows.append((number, row, *places, one.annotation is not None, *numbers, *one.box))
         self._numbers.append(numbers_of(flat_figures(one.figures, one.verdict)))
         self.figures += [name for name in self._numbers[-1] if name not in self.figures]
@@ -52,7 +54,7 @@ class Columns:
         if len(self._rows) < max(least, 1):
             return None
         names = ("image", "row", *_WORDS, "judged", *_NUMBERS, *_SIDES)
-        kinds = ("<u4",) * 6 + ("u1",) + ("<f4",) * 7
+        kinds = ("<u4",) * 6 + ("u1",) + ("<f4",) * 8
         columns = {
             name: base64_text(np.array(values, dtype=kind).tobytes())
             for name, kind, values in zip(names, kinds, zip(*self._rows, strict=True), strict=True)

@@ -85,6 +85,7 @@ def _detection(one: DetectionRow, row: int) -> dict[str, Any]:
         "kind": visible(one.kind),
         "annotation": one.annotation,
         "iou": _number(one.iou),
+        "occlusion": _number(one.occlusion),
         "verdict": verdict and visible(verdict),
         "mechanism": one.mechanism and visible(one.mechanism),
         "outside": _number(one.outside),

@@ -2,13 +2,13 @@
 /* Which boxes pass the filters, in which order and groups. Works on the columns alone. */
 const OdamChoose = (() => {
   const WORDS = ["verdict", "mechanism", "label", "kind"]; // filtered by a word, counted by it
-  const RANGES = ["score", "iou", "outside"];
+  const RANGES = ["score", "iou", "occlusion", "outside", "area"];
 
   /** Filters that let everything pass: sets of words' places (empty for all), ranges with null for no bound. */
   function noFilters() {
     return {
       verdict: new Set(), mechanism: new Set(), label: new Set(), kind: new Set(), judged: "", name: "",
-      score: [null, null], iou: [null, null], outside: [null, null],
+      ...Object.fromEntries(RANGES.map((name) => [name, [null, null]])),
     };
   }
 
@@ -20,10 +20,6 @@ const OdamChoose = (() => {
 
   /** The values that a sort key stands for, as Float32Array; null for the order of the run. */
   function keysOf(columns, key, ranks) {
-    if (key === "area") {
-      const { x1, y1, x2, y2 } = columns;
-      return Float32Array.from(x1, (_, k) => (x2[k] - x1[k]) * (y2[k] - y1[k]));
-    }
     if (key in ranks) return Float32Array.from(columns[key], (place) => place === 0 ? NaN : ranks[key][place]);
     if (RANGES.includes(key)) return columns[key];
     const parts = columns.figures[key.replace(/^figure /, "")];

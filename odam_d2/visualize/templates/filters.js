@@ -3,9 +3,10 @@
 const OdamFilters = (() => {
   const { $, element } = OdamView;
   const { spaced } = OdamWords; // for words of the project, whose parts are joined by underscores
-  const SORTS = { place: "run order", score: "score", iou: "IoU", outside: "heat outside", area: "size of the box", label: "class", verdict: "error type", mechanism: "mechanism" };
+  const SORTS = { place: "run order", score: "score", iou: "IoU", occlusion: "occlusion", outside: "heat outside", area: "area of the box", label: "class", verdict: "error type", mechanism: "mechanism" };
   const GROUPS = { "": "no groups", verdict: "error type", mechanism: "mechanism", label: "class", kind: "kind", image: "image" };
-  const RANGE_NAMES = { score: "score", iou: "IoU", outside: "heat outside" };
+  const RANGE_NAMES = { score: "score", iou: "IoU", occlusion: "occlusion", outside: "heat outside", area: "area of the box" };
+  const ALL = { area: [0, Infinity] }; // between which a range lies, where that is not 0 and 1
   const NAMES = { mechanism: "mechanism", kind: "kind" };
   const option = (value, text) => element("option", { value, text });
 
@@ -33,7 +34,7 @@ const OdamFilters = (() => {
 
     function rangeFilter(name) {
       const bounds = [0, 1].map((end) => element("input", {
-        type: "number", min: 0, max: 1, step: 0.05, placeholder: end, "aria-label": `${RANGE_NAMES[name]} at ${end ? "most" : "least"}`,
+        type: "number", min: 0, ...(name in ALL ? { step: "any", placeholder: end ? "any" : 0 } : { max: 1, step: 0.05, placeholder: end }), "aria-label": `${RANGE_NAMES[name]} at ${end ? "most" : "least"}`,
         onchange: (event) => { setBound(name, end, event.target.value); changed("filters"); },
       }));
       bounds[0].id = `least-${name}`;
@@ -44,7 +45,7 @@ const OdamFilters = (() => {
 
     function setBound(name, end, text) {
       const value = text === "" ? NaN : Number(text);
-      filters[name][end] = Number.isNaN(value) || value === end ? null : value;
+      filters[name][end] = Number.isNaN(value) || value === (ALL[name] ?? [0, 1])[end] ? null : value;
     }
 
     wordFilter("label", $("class-filter"), "All classes");
@@ -73,7 +74,7 @@ const OdamFilters = (() => {
     /** Offers what there is to sort and group by, once the columns are known. */
     function offer(columns) {
       const known = (values) => values.some((value) => !Number.isNaN(value));
-      const sorts = Object.keys(SORTS).filter((name) => name === "place" || name === "area" || (tables[name] ? tables[name].length > 1 : known(columns[name])));
+      const sorts = Object.keys(SORTS).filter((name) => name === "place" || (tables[name] ? tables[name].length > 1 : known(columns[name])));
       $("sort").replaceChildren(...sorts.map((name) => option(name, SORTS[name])),
         ...facts.figures.length ? [element("optgroup", { label: "figures" }, ...[...facts.figures].sort().map((name) => option(`figure ${name}`, name)))] : []);
       if (![...$("sort").options].some((one) => one.value === listing.sort)) listing.sort = "place";

@@ -10,7 +10,7 @@ const OdamRun = (() => {
   const came = new Map(), records = new Map();
   const NUMBERS = {
     image: Uint32Array, row: Uint32Array, kind: Uint32Array, label: Uint32Array, verdict: Uint32Array, mechanism: Uint32Array,
-    judged: Uint8Array, score: Float32Array, iou: Float32Array, outside: Float32Array,
+    judged: Uint8Array, score: Float32Array, iou: Float32Array, occlusion: Float32Array, outside: Float32Array,
     x1: Float32Array, y1: Float32Array, x2: Float32Array, y2: Float32Array,
   };
   globalThis.odamReport = (key, content) => came.set(key, content);
@@ -76,6 +76,8 @@ const OdamRun = (() => {
         columns.figures[name].push({ rows: filled(Uint32Array, rows).map((row) => row + chunk.start), values: filled(Float32Array, values) });
       }
     }
+    const { x1, y1, x2, y2 } = columns;
+    columns.area = Float32Array.from(x1, (_, k) => (x2[k] - x1[k]) * (y2[k] - y1[k]));
     return columns;
   }
 

@@ -9,7 +9,7 @@ from tests.visualize.browsers import needs_node, run_node
 
 pytestmark = needs_node
 SIZES = {"verdict": 4, "mechanism": 3, "label": 5, "kind": 3}
-NUMBERS = ("score", "iou", "outside", "x1", "y1", "x2", "y2")
+RANGES = ("score", "iou", "occlusion", "outside", "area")
 
 CHOOSE = """
 const { columns, filters, key, descending, names, sizes, group } = JSON.parse(require("fs").readFileSync(0));
@@ -44,8 +44,8 @@ def made_columns(count=400, images=30, seed=0):
     number = sorted(made.randrange(images) for _ in range(count))
     columns = {"image": number, "row": [number[:k].count(n) for k, n in enumerate(number)]}
     columns |= {name: [made.randrange(size) for _ in range(count)] for name, size in SIZES.items()}
-    columns |= {name: [made.choice([None, made.randrange(9) / 8]) for _ in range(count)] for name in NUMBERS[:3]}
-    columns |= {name: [made.random() * 100 for _ in range(count)] for name in NUMBERS[3:]}
+    columns |= {name: [made.choice([None, made.randrange(9) / 8]) for _ in range(count)] for name in RANGES[:4]}
+    columns["area"] = [made.random() * 100 for _ in range(count)]
     columns["figure"] = [made.choice([None, 0.0, -0.0, made.uniform(-5, 5), 1e-30, -1e30]) for _ in range(count)]
     columns["judged"] = [made.randrange(2) for _ in range(count)]
     return columns
@@ -55,6 +55,7 @@ FILTERS = {
     "none": {},
     "words": {"verdict": [1, 3], "label": [2]},
     "ranges": {"score": [0.25, None], "outside": [0.125, 0.75]},
+    "area and occlusion": {"area": [20, 80], "occlusion": [None, 0.75]},
     "judged": {"judged": "with", "iou": [None, 0.5]},
     "not judged, by name": {"judged": "without", "name": "IMG1"},
     "nothing passes": {"verdict": [1], "score": [2, None]},
@@ -65,7 +66,7 @@ def passes(columns, filters, k, names, without=None):
     for name in SIZES:
         if name != without and filters.get(name) and columns[name][k] not in filters[name]:
             return False
-    for name in NUMBERS[:3]:
+    for name in RANGES:
         low, high = filters.get(name, (None, None))
         value = columns[name][k]
         if (low is not None or high is not None) and value is None:
@@ -101,10 +102,7 @@ def test_orders_are_stable_and_put_what_is_unknown_last(key, descending):
     found = run_node(["choose"], CHOOSE, {
         "columns": columns, "filters": {}, "key": key, "descending": descending, "names": names, "sizes": SIZES,
     })  # fmt: skip
-    if key == "area":
-        sides = [np.array(columns[name], np.float32) for name in NUMBERS[3:]]
-        values = ((sides[2] - sides[0]) * (sides[3] - sides[1])).tolist()
-    elif key == "label":  # by rank; the word at place 0 is none
+    if key == "label":  # by rank; the word at place 0 is none
         values = [None if place == 0 else [5, 2, 0, 1, 3][place] for place in columns["label"]]
     else:
         values = [None if v is None else float(np.float32(v)) for v in columns[key.split()[-1]]]

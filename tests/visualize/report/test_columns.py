@@ -19,6 +19,7 @@ def rows_of(count):
             kind=made.choice(["detection", "missed"]),
             annotation=made.choice([None, 0, 3]),
             iou=made.choice([None, made.random()]),
+            occlusion=made.choice([None, made.random()]),
             verdict=made.choice([None, "correct", "both"]),
             mechanism=made.choice([None, "x"]),
             figures=made.choice([{}, {"a": 1}, {"b": 0.5, "text": "?"}]),
@@ -45,14 +46,14 @@ def test_columns_hold_what_rows_say():
     missed = [one.verdict is None and one.kind == "missed" for one in rows]
     assert column(report, "verdict") == ["missed" if m else one.verdict for m, one in zip(missed, rows, strict=True)]
     assert column(report, "judged") == [one.annotation is not None for one in rows]
-    for name in ("score", "iou", "outside"):
+    for name in ("score", "iou", "occlusion", "outside"):
         expected = np.array([np.nan if (v := getattr(one, name)) is None else v for one in rows], np.float32)
         np.testing.assert_array_equal(column(report, name), expected)
     for k, name in enumerate(("x1", "y1", "x2", "y2")):
         np.testing.assert_array_equal(column(report, name), np.array([one.box[k] for one in rows], np.float32))
     for name in ("a", "b"):
         found = {}
-        for chunk in chunks:
+        for chunk in (one for one in chunks if name in one["figures"]):
             places, values = (np.frombuffer(base64.b64decode(part), kind)
                               for part, kind in zip(chunk["figures"][name], ("<u4", "<f4"), strict=True))  # fmt: skip
             found.update(zip((places + chunk["start"]).tolist(), values.tolist(), strict=True))
