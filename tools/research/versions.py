@@ -25,9 +25,10 @@ from odam_d2.cli.arguments import failure, script_parser
 from odam_d2.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-LABGYM = re.search(r"^LABGYM := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-# What the tests need beside the package.
-TESTERS = ("pytest", "pytest-xdist", "timm", "hypothesis", "markdown-it-py")
+# Installed without what they ask for, as the Makefile has it.
+ALONE = dict(re.findall(r"^(LABGYM|TIDECV) := (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+# What the tests need beside the package; the last three for TIDE's package.
+TESTERS = ("pytest", "pytest-xdist", "timm", "hypothesis", "markdown-it-py", "appdirs", "pandas", "seaborn")
 COUNTED = ("passed", "failed", "skipped", "error")
 TOLD = ("torch", "torchvision", "numpy", "pillow", "opencv-python-headless", "transformers")
 
@@ -82,7 +83,6 @@ def install(kind: VersionSet, folder: Path) -> Path:
     """
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
-    assert LABGYM is not None
     install = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     plain = [*install, "--no-build-isolation"]
     requirements = ["-r", str(ROOT / "requirements.txt"), "-r", str(ROOT / "requirements-dev.txt")]
@@ -94,7 +94,7 @@ def install(kind: VersionSet, folder: Path) -> Path:
         [kind.python, "-m", "venv", str(folder)],
         [*install, "setuptools==80.9.0", "wheel"],
         packages,
-        [*install, "--no-deps", "--ignore-requires-python", LABGYM.group(1)],
+        [*install, "--no-deps", "--ignore-requires-python", *ALONE.values()],
         [*plain, "--no-deps", str(ROOT / "packaging" / "detectron2_alias")],
         [*plain, "--no-deps", "-e", str(ROOT)],
     ]
