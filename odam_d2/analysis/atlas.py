@@ -11,7 +11,7 @@ from functools import reduce
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from ..ops.maps import min_max_normalise
@@ -195,6 +195,6 @@ class _Sums:
             # sum (s - mean n)^2 over images, which rounding may leave a little below 0.
             squares = self.ss / _COARSE_STEPS - 2 * mean * self.ns / _COARSE_STEPS + mean**2 * self.nn
             error = np.sqrt(np.maximum(squares, 0.0) * self.reached / (self.reached - 1)) / self.n
-        reach = norm.ppf((1 + level) / 2) * np.where(self.reached > 1, error, np.nan)
+        reach = ndtri((1 + level) / 2) * np.where(self.reached > 1, error, np.nan)
         low, high = (mean - reach).clip(0.0, 1.0), (mean + reach).clip(0.0, 1.0)
         return MeanMaps(attributes, mean, low, high, self.n, self.detections, self.images)

@@ -4,7 +4,6 @@ Shape letters: R objects, T cells.
 """
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from ...structures import HeatMaps
@@ -34,6 +33,8 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
     # scipy gives NaN and a warning where an order is missing.
     if any(bool((values == values[:1]).all()) for values in (one, other)):
         return torch.zeros(())
+    from scipy.stats import spearmanr  # takes a second, which every command would wait for
+
     correlation, _ = spearmanr(one.cpu().numpy(), other.cpu().numpy())
     return torch.tensor(float(correlation))
 
