@@ -6,8 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
-
 from ..analysis import ErrorRules
 from ..analysis.image_analysis import ImageAnalyst
 from ..analysis.misses import MissFinder, MissRules
@@ -142,17 +140,6 @@ class AnalysisRun(DataRun):
             finder = MissFinder(self.model, of_misses, self.shown_names)
         made = (self.explainers, finder, self.shown_names, rules)
         return ImageAnalyst(*made, score_threshold=args.score_threshold, most=args.max_detections, classes=self.classes)
-
-    def categories(self) -> list[dict[str, Any]]:
-        """The classes with their ids in the annotations, as COCO's files have them; else numbered from 1 on."""
-        names = [class_name(number, self.shown_names) for number in range(self.num_classes)]
-        if self.args.annotations:
-            return [{"id": key, "name": names[number]} for key, number in self.coco.numbers.items()]
-        known = MetadataCatalog.get(self.args.dataset) if self.args.dataset else {}
-        ids, own = known.get("thing_dataset_id_to_contiguous_id"), known.get("thing_classes")
-        if ids and own:
-            return [{"id": key, "name": own[number]} for key, number in ids.items()]
-        return [{"id": number, "name": name} for number, name in enumerate(names, 1)]
 
     def settings(self) -> dict[str, Any]:
         """Everything that rows depend on, but not the number of images: a run can be made longer."""

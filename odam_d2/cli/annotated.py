@@ -12,6 +12,7 @@ from ..data.account import Account
 from ..data.categories import describe_strangers, listed
 from ..data.coco import UNKNOWN_CLASS, CocoFile
 from ..data.images import read_image_size
+from ..visualize.storage import class_name
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,11 @@ def tell(account: Account, strict: bool) -> None:
     print("\n".join(account.lines()))
     if strict:
         account.require_nothing_lost()
+
+
+def known_categories(file: CocoFile, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """The detector's classes with their ids in a file, as COCO's files have them: ``id`` and ``name``."""
+    return [{"id": key, "name": class_name(number, class_names)} for key, number in file.numbers.items()]
 
 
 class ImageAnnotations:
@@ -74,6 +80,10 @@ class ImageAnnotations:
     def of(self, path: Path, height: int, width: int) -> dict | None:
         """The record of an image, see :meth:`odam_d2.data.coco.CocoFile.use`."""
         return self._file.use(path, height, width, self._strict)
+
+    def categories(self) -> list[dict[str, Any]]:
+        """The detector's classes with their ids in the file, as COCO's files have them."""
+        return known_categories(self._file, self.class_names)
 
     def require_any(self, name: str) -> None:
         """Raises ValueError where the file knows no image of the run, so that there is no box to explain."""

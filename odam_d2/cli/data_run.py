@@ -21,6 +21,8 @@ from ..evaluation.runs.evaluator import image_key
 from ..loading import DetectorConfig
 from ..modeling.num_classes import count_classes
 from ..utils.files import file_checksum
+from ..visualize.storage import class_name
+from .annotated import known_categories
 from .config import read_run_config
 
 
@@ -90,6 +92,17 @@ class DataRun:
         if self.args.dataset:
             return records_from_dataset(self.args.dataset, self.class_names, self.num_classes, self.account)
         return self.coco.known_records()
+
+    def categories(self) -> list[dict[str, Any]]:
+        """The classes with their ids in the annotations, as COCO's files have them; else numbered from 1 on."""
+        names = [class_name(number, self.shown_names) for number in range(self.num_classes)]
+        if self.args.annotations:
+            return known_categories(self.coco, names)
+        known = MetadataCatalog.get(self.args.dataset) if self.args.dataset else {}
+        ids, own = known.get("thing_dataset_id_to_contiguous_id"), known.get("thing_classes")
+        if ids and own:
+            return [{"id": key, "name": own[number]} for key, number in ids.items()]
+        return [{"id": number, "name": name} for number, name in enumerate(names, 1)]
 
     def inputs(self, records: Sequence[dict]) -> ImageInputs:
         """The detector's inputs for some records."""

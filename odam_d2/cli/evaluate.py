@@ -74,7 +74,8 @@ def measure(setup: MeasuredRun, command: str) -> None:
     total = {"total": len(records), "initial": len(finished), "desc": "measuring", "unit": "image"}
     with writer, torch.no_grad(), tqdm(disable=not main_process, **total) as progress:
         if main_process:
-            writer.put_run({"methods": setup.methods, "class_names": list(names)})
+            known = {"methods": setup.methods, "class_names": list(names)}
+            writer.put_run({**known, "categories": setup.categories()})
         for place in turns:
             entry = inputs[place]
             evaluator.process([entry], comparison([entry]))

@@ -53,6 +53,8 @@ def explain_share(setup: ExplainRun, command: str, folders: Mapping[str, Path]) 
         if main_process:
             facts = setup.facts(command)
             known = {"method": facts["method"], "attributes": facts["attributes"]}
+            if setup.annotations:
+                known["categories"] = setup.annotations.categories()
             writer.put_run({**known, "class_names": list(setup.class_names)})
         explain_all(setup.image_explainer(), finished, writer)
     comm.synchronize()

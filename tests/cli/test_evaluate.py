@@ -18,6 +18,7 @@ from odam_d2.cli.measured_run import MeasuredRun, measuring_argument_parser
 from odam_d2.data.account import Account
 from odam_d2.explain import build_explainer
 from odam_d2.meta_arch.rcnn import OdamRCNN
+from odam_d2.store import RunReader
 from tests.cli.test_explain import TINY, ZOO_NAME, image
 from tests.helpers import autocast_on_cpu, load_command
 
@@ -104,6 +105,9 @@ def test_what_a_run_leaves(whole):
     for method in ("odam", "gradcam"):
         values = [float(row["energy_mask"]) for row in rows if row["method"] == method]
         assert metrics["metrics"]["energy_mask"]["methods"][method]["mean"] == pytest.approx(sum(values) / len(values))
+    with RunReader(whole) as reader:
+        known = [{"id": 1 + k, "name": name} for k, name in enumerate(("person", "dog", "car"))]
+        assert reader.run["categories"] == known
     assert (whole / "curve_vea.png").read_bytes().startswith(b"\x89PNG")
     assert page.count("data:image/jpeg") >= 3 * 2 and "map of gradcam" in page
 

@@ -259,8 +259,11 @@ def test_categories_of_a_detector_without_names(run, tmp_path, annotations, caps
 
 
 def test_annotated_categories_that_the_detector_lacks_are_told(run, tmp_path, annotations, capsys):
-    run(image(tmp_path / "cat.png"), "--annotations", annotations)
+    _, output = run(image(tmp_path / "cat.png"), "--annotations", annotations)
     assert "The detector has no class for 'zebra'" in capsys.readouterr().err
+    with RunReader(output) as reader:
+        assert reader.run["categories"] == [{"id": 10, "name": "dog"}]
+        assert reader.images()[0].facts["image_id"] == 1
 
 
 @pytest.mark.parametrize("strips, drawn", [(0, []), (1, ["0"]), (9, ["0", "1"])])

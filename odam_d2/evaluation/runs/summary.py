@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from ...utils.csv_text import csv_lines
+from ...utils.csv_text import csv_lines, no_formula
 from ...visualize.storage import class_name
 from ..bootstrap import bootstrap_interval
 from ..metrics.builtin import METRICS
@@ -151,11 +151,15 @@ def objects_csv(
     metrics: Sequence[str],
     class_names: Sequence[str] = (),
 ) -> str:
-    """A line for each object and method, its class by number and name; empty where a metric has no value."""
+    """A line for each object and method, its class by number and name; empty where a metric has no value.
+
+    A file's or class's name that a spreadsheet would take for a formula has an apostrophe in front.
+    """
     about = ("annotation_id", "class", "score", "iou")
     lines = [
-        (result["image_id"], result["file_name"], *(one[key] for key in about), class_name(one["class"], class_names),
-         method, *(result["values"][method][name][k] for name in metrics))
+        (result["image_id"], no_formula(result["file_name"]), *(one[key] for key in about),
+         no_formula(class_name(one["class"], class_names)), method,
+         *(result["values"][method][name][k] for name in metrics))
         for result in results for k, one in enumerate(result["objects"]) for method in methods
     ]  # fmt: skip
     return "".join(csv_lines([("image_id", "file_name", *about, "class_name", "method", *metrics), *lines]))

@@ -124,13 +124,18 @@ def test_nothing_to_measure(results):
     assert format_counts(summary["counts"])
 
 
-@pytest.mark.parametrize(
-    "name", ["a,b", 'say "dog"', "two\nlines", "bare\rreturn", "both\r\n", "=1+1", "犬 كلب", "|`$"]
-)
+@pytest.mark.parametrize("name", ["a,b", 'say "dog"', "two\nlines", "bare\rreturn", "both\r\n", "1=1", "犬 كلب", "|`$"])
 def test_words_come_out_of_the_csv_as_they_went_in(name):
     text = objects_csv([result(1, [1.0], [0.0], 0.5) | {"file_name": name}], METHODS, NAMES, [name])
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [(row["file_name"], row["class_name"], row["method"]) for row in rows] == [(name, name, m) for m in METHODS]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1"])
+def test_no_name_is_a_formula(name):
+    text = objects_csv([result(1, [1.0], [0.0], 0.5) | {"file_name": name}], METHODS, NAMES, [name])
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert {(row["file_name"], row["class_name"]) for row in rows} == {(f"'{name}", f"'{name}")}
 
 
 def test_a_line_for_each_object_and_method():
