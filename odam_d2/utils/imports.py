@@ -20,7 +20,8 @@ def import_file_or_module(name: str) -> ModuleType:
 
     A file that lies in a package (a folder with ``__init__.py``) is imported as the package's module, so that its
     relative imports work; so is the folder of a package itself. Any other file becomes the module
-    ``odam_d2_import_<stem>`` and is run once: naming it again gives the same module. It is kept in ``sys.modules``, so
+    ``odam_d2_import_<stem>`` and is run once: naming it again gives the same module, and so does a file that was
+    imported by its stem, by a neighbour for example. It is kept in ``sys.modules``, so
     objects of its classes can be pickled; a process that unpickles them must have imported the file as well.
 
     Args:
@@ -73,6 +74,10 @@ def _import_from_package(path: Path) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
+    # Run again, it would register everything twice.
+    known = sys.modules.get(path.stem)
+    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == path:
+        return known
     name = f"odam_d2_import_{path.stem}"
     if name in sys.modules:
         module = sys.modules[name]

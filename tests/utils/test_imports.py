@@ -57,6 +57,19 @@ def test_file_may_be_called_like_an_installed_module(tmp_path):
     assert import_file_or_module("json") is json
 
 
+def test_a_file_that_a_neighbour_imported_is_not_run_again(tmp_path, monkeypatch):
+    (tmp_path / "odam_test_backbone.py").write_text("count = []\n")
+    (tmp_path / "odam_test_detector.py").write_text("import odam_test_backbone\nodam_test_backbone.count.append(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        import_file_or_module(str(tmp_path / "odam_test_detector.py"))
+        found = import_file_or_module(str(tmp_path / "odam_test_backbone.py"))
+        assert found.count == [1] and found.__name__ == "odam_test_backbone"
+    finally:
+        for name in ("odam_test_backbone", "odam_d2_import_odam_test_detector"):
+            sys.modules.pop(name, None)
+
+
 def test_two_files_of_one_stem_are_refused(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
