@@ -5,7 +5,8 @@ Shape letters: R detections of one image, N images, K attributes, (S, S) the cel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..ops.maps import min_max_normalise
 from ..structures import COMBINED_PARTS, HeatMaps
+from ..utils.files import atomic_write
 
 # Boxes lie at [0, 1] on both axes.
 SPAN = (-0.5, 1.5)
@@ -45,6 +47,29 @@ class MeanMaps:
     covered: np.ndarray
     detections: np.ndarray
     images: np.ndarray
+
+
+def save_mean_maps(path: str | os.PathLike, found: Mapping[int, MeanMaps], class_names: Sequence[str]) -> None:
+    """Writes mean maps as npz, whole or not at all.
+
+    Arrays of C classes: ``labels`` (C,) their numbers, ``classes`` (C,) and ``attributes`` (K,) names, ``span`` (2,) as
+    :data:`SPAN`, and what :class:`MeanMaps` has, with the class in front: ``mean``, ``low``, ``high`` (C, K, S, S) in
+    float32, ``covered``, ``detections``, ``images``.
+
+    Args:
+        path: the file.
+        found: by class; at least one.
+        class_names: the name of each class of `found`, in its order.
+    """
+    maps = list(found.values())
+    arrays = {
+        name: np.stack([getattr(one, name) for one in maps]).astype(kind)
+        for name, kind in [*dict.fromkeys(("mean", "low", "high"), np.float32).items(),
+                           *dict.fromkeys(("covered", "detections", "images"), np.int64).items()]
+    }  # fmt: skip
+    about = {"labels": list(found), "classes": list(class_names), "attributes": maps[0].attributes, "span": SPAN}
+    with atomic_write(path, "wb") as file:
+        np.savez_compressed(file, **{name: np.array(value) for name, value in about.items()}, **arrays)
 
 
 class Atlas:

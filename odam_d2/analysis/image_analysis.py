@@ -107,8 +107,11 @@ class ImageAnalyst:
             return ImageAnalysis(found, context=context, others=others)
         errors = label_errors(found, record, self.rules)
         truth = TrueObjects.of(record)
-        context = ObjectRegions(truth).context(found.heatmaps, boxes, own_objects(errors), self.attribute)
-        mistakes = explain_mistakes(found, errors, record, explain, entry, class_names=self.class_names)
+        regions = ObjectRegions(truth)
+        context = regions.context(found.heatmaps, boxes, own_objects(errors), self.attribute)
+        mistakes = explain_mistakes(
+            found, errors, record, explain, entry, class_names=self.class_names, regions=regions
+        )
         misses: list[Miss] = []
         if self.finder is not None and errors.missed.any():
             (misses,) = self.finder([entry], [truth], [np.flatnonzero(errors.missed).tolist()], [found])

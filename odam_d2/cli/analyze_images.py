@@ -12,7 +12,7 @@ import torch
 from detectron2.utils import comm
 from tqdm import tqdm
 
-from ..analysis.atlas import SPAN
+from ..analysis.atlas import SPAN, save_mean_maps
 from ..analysis.context_matrix import BACKGROUND, OWN
 from ..analysis.run_summary import ANALYSIS, RunSummary, analysis_document, summarise_run
 from ..env import collect_versions
@@ -32,7 +32,7 @@ from .annotated import for_json, for_page
 from .report_files import DRAWN, write_report
 
 # What a run leaves beside its images' rows and the report.
-WRITTEN = ("analysis.json", "analysis.csv", "context.png", "atlas.png", *DRAWN)
+WRITTEN = ("analysis.json", "analysis.csv", "context.png", "atlas.png", "atlas.npz", *DRAWN)
 _MOST_CLASSES = 20  # of a chart
 
 
@@ -113,7 +113,7 @@ def write_results(setup: AnalysisRun, command: str, wanted: int) -> None:
             "device": setup.config.device,
             "dataset": args.dataset or args.annotations or args.images,
             **{name: getattr(args, name) for name in
-               ("methods", "iou_threshold", "score_threshold", "max_detections", "classes", "area")},
+               ("methods", "iou_threshold", "score_threshold", "max_detections", "classes", "area", "occlusion")},
             "versions": collect_versions(),
         }  # fmt: skip
         account = setup.account if setup.is_annotated else None
@@ -155,12 +155,15 @@ def write_charts(output: Path, summary: RunSummary) -> None:
             bounds = summary.context.low[kept], summary.context.high[kept]
             labels = [class_name(int(label), names) for label in most]
             write_context_chart(output / "context.png", share[kept], counts[kept], *bounds, labels, (OWN, BACKGROUND))
+    if summary.atlas:
+        save_mean_maps(output / "atlas.npz", summary.atlas, [class_name(label, names) for label in summary.atlas])
     seen = sorted(summary.atlas, key=lambda label: -summary.atlas[label].detections.max())[:_MOST_CLASSES]
     if seen:
         maps = [summary.atlas[label] for label in sorted(seen)]
         write_atlas_chart(
             output / "atlas.png",
             np.stack([one.mean for one in maps]),
+            np.stack([[one.low for one in maps], [one.high for one in maps]]),
             np.stack([one.detections for one in maps]),
             [class_name(label, names) for label in sorted(seen)],
             maps[0].attributes,

@@ -18,6 +18,7 @@ _NAME = 24  # characters beside a row
 def write_atlas_chart(
     path: str | os.PathLike,
     means: np.ndarray,
+    bounds: np.ndarray,
     counts: np.ndarray,
     classes: Sequence[str],
     attributes: Sequence[str],
@@ -25,12 +26,13 @@ def write_atlas_chart(
 ) -> None:
     """Writes the chart as PNG, whole or not at all.
 
-    Each panel has its own colours, from 0 to its highest value, which stands above it; places that no map reached are
-    grey. The box is outlined.
+    Each panel has its own colours, from 0 to its highest value, which stands above it with its interval; places that
+    no map reached are grey. The box is outlined.
 
     Args:
         path: the file.
         means: (C, K, S, S) mean maps, NaN where there is none.
+        bounds: (2, C, K, S, S) lower and upper ends of their intervals, NaN where these aren't known.
         counts: (C, K) of how many detections.
         classes: C names; at least one.
         attributes: K names.
@@ -43,7 +45,13 @@ def write_atlas_chart(
         for row, name in enumerate(classes):
             for column, attribute in enumerate(attributes):
                 axes, mean = panels[row, column], means[row, column]
-                top = float(np.nanmax(mean)) if not np.isnan(mean).all() else 0.0
+                top, numbers = 0.0, "n = 0"
+                if not np.isnan(mean).all():
+                    place = np.unravel_index(np.nanargmax(mean), mean.shape)
+                    top, (low, high) = float(mean[place]), (float(one[row, column][place]) for one in bounds)
+                    numbers = f"n = {int(counts[row, column])}, {top:.2f}"
+                    if not np.isnan(low):
+                        numbers += f" [{low:.2f}, {high:.2f}]"
                 axes.imshow(
                     mean, extent=(*span, *span[::-1]), cmap=colors, vmin=0.0, vmax=top or 1.0, interpolation="nearest"
                 )
@@ -52,7 +60,6 @@ def write_atlas_chart(
                 axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor="white", linewidth=1))
                 axes.set_xticks([])
                 axes.set_yticks([])
-                numbers = f"n = {int(counts[row, column])}, max {top:.2f}"
                 axes.set_title(f"{chart_word(attribute)}\n{numbers}" if row == 0 else numbers, fontsize=7)
                 if column == 0:
                     axes.set_ylabel(chart_word(name, _NAME), fontsize=8)

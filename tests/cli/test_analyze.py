@@ -33,7 +33,7 @@ from tests.helpers import load_command
 ROOT = Path(__file__).resolve().parents[2]
 ATTRIBUTES = ("score", "left", "top", "right", "bottom")
 SHOWN = (*ATTRIBUTES, "combined")
-WRITTEN = {"analysis.json", "analysis.csv", "context.png", "atlas.png", "report", "store"}
+WRITTEN = {"analysis.json", "analysis.csv", "context.png", "atlas.png", "atlas.npz", "report", "store"}
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,13 @@ def test_figures_are_those_of_the_detections_in_memory(folder, whole):
         atlas = summarise_run(reader, 3, "odam", quiet=True).atlas
     wanted, from_bytes = exact.summary(), rounded.summary()
     assert set(atlas) == set(wanted) == {NAMES.index(name) for name in run["atlas"]}
+    with np.load(whole / "atlas.npz") as kept:
+        assert kept["labels"].tolist() == list(atlas) and kept["span"].tolist() == [-0.5, 1.5]
+        assert kept["classes"].tolist() == [NAMES[label] for label in atlas]
+        for place, (label, maps) in enumerate(atlas.items()):
+            assert kept["attributes"].tolist() == list(maps.attributes)
+            for name in ("mean", "low", "high", "covered", "detections", "images"):
+                np.testing.assert_allclose(kept[name][place], getattr(maps, name), rtol=1e-6, err_msg=name)
     for label, maps in atlas.items():
         for k, name in enumerate(maps.attributes):
             assert run["atlas"][NAMES[label]][name]["detections"] == wanted[label].detections[k] > 0
@@ -369,7 +376,7 @@ def test_no_objects_at_all_and_no_detections(tool, folder, tmp_path):
     assert tool.main(arguments(folder, tmp_path / "none", "--score-threshold", "0.99")) == 0
     run = told(tmp_path / "none")
     assert run["counts"]["detections"] == 0 and run["errors"]["types"]["missed"]["count"] == run["counts"]["objects"]
-    assert run["atlas"] == {} and not (tmp_path / "none" / "atlas.png").exists()
+    assert run["atlas"] == {} and not list((tmp_path / "none").glob("atlas.*"))
     for stored in stored_images(tmp_path / "none")[:-1]:
         rows, heat = stored.maps["odam", ""]
         assert list(rows) == list(range(len(stored.detections))) == list(range(4)) and len(heat) == 4

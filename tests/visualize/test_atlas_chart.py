@@ -2,16 +2,18 @@
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 
 from odam_d2.visualize.atlas_chart import write_atlas_chart
 
 SPAN = (-0.5, 1.5)
 
 
-def write(path, means, names=("dog",), counts=None):
+def write(path, means, names=("dog",), counts=None, reach=0.125):
     means = np.asarray(means, dtype=float)
+    bounds = np.stack([means - reach, means + reach])
     counts = np.full(means.shape[:2], 3) if counts is None else counts
-    write_atlas_chart(path, means, counts, names, [f"a{k}" for k in range(means.shape[1])], SPAN)
+    write_atlas_chart(path, means, bounds, counts, names, [f"a{k}" for k in range(means.shape[1])], SPAN)
     return cv2.imread(str(path))
 
 
@@ -34,6 +36,21 @@ def test_heat_stands_where_it_is_and_what_is_not_known_is_grey(tmp_path):
     grey_rows, grey_columns = np.nonzero(grey)
     assert len(rows) > 100 and len(grey_rows) > 100
     assert rows.max() < grey_rows.mean() and columns.min() > np.median(grey_columns)
+
+
+def test_the_highest_mean_has_its_count_and_interval(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(Axes, "set_title", lambda self, text, **_: titles.append(text))
+    means = np.zeros((1, 2, 4, 4))
+    means[0, 0, 1, 2] = 0.5
+    write(tmp_path / "a.png", means, counts=np.array([[7, 3]]))
+    write(tmp_path / "a.png", means, counts=np.array([[7, 3]]), reach=np.nan)
+    assert titles == [
+        "a0\nn = 7, 0.50 [0.38, 0.62]",
+        "a1\nn = 3, 0.00 [-0.12, 0.12]",
+        "a0\nn = 7, 0.50",
+        "a1\nn = 3, 0.00",
+    ]
 
 
 def test_classes_without_a_map(tmp_path):
