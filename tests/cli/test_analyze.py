@@ -112,7 +112,7 @@ def test_figures_are_those_of_the_detections_in_memory(folder, whole):
     with np.load(whole / "atlas.npz") as kept:
         assert kept["labels"].tolist() == list(atlas) and kept["span"].tolist() == [-0.5, 1.5]
         assert kept["classes"].tolist() == [NAMES[label] for label in atlas]
-        for place, (label, maps) in enumerate(atlas.items()):
+        for place, (_, maps) in enumerate(atlas.items()):
             assert kept["attributes"].tolist() == list(maps.attributes)
             for name in ("mean", "low", "high", "covered", "detections", "images"):
                 np.testing.assert_allclose(kept[name][place], getattr(maps, name), rtol=1e-6, err_msg=name)
