@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,12 +63,17 @@ def save_mean_maps(path: str | os.PathLike, found: Mapping[int, MeanMaps], class
         class_names: the name of each class of `found`, in its order.
     """
     maps = list(found.values())
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.stack([getattr(one, name) for one in maps]).astype(kind)
         for name, kind in [*dict.fromkeys(("mean", "low", "high"), np.float32).items(),
                            *dict.fromkeys(("covered", "detections", "images"), np.int64).items()]
     }  # fmt: skip
-    about = {"labels": list(found), "classes": list(class_names), "attributes": maps[0].attributes, "span": SPAN}
+    about: dict[str, Any] = {
+        "labels": list(found),
+        "classes": list(class_names),
+        "attributes": maps[0].attributes,
+        "span": SPAN,
+    }
     with atomic_write(path, "wb") as file:
         np.savez_compressed(file, **{name: np.array(value) for name, value in about.items()}, **arrays)
 

@@ -204,5 +204,5 @@ def _annotation(row: Sequence) -> AnnotationRow:
 
 
 def _detection(row: Sequence) -> DetectionRow:
-    _, _, kind, class_id, label, score, x1, y1, x2, y2, *judged, sentence, figures = row
-    return DetectionRow((x1, y1, x2, y2), class_id, label, score, kind, *judged, sentence, json.loads(figures))
+    _, _, kind, class_id, label, score, x1, y1, x2, y2, *judged, figures = row
+    return DetectionRow((x1, y1, x2, y2), class_id, label, score, kind, *judged, figures=json.loads(figures))
