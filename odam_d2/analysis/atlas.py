@@ -64,18 +64,16 @@ def save_mean_maps(path: str | os.PathLike, found: Mapping[int, MeanMaps], class
     """
     maps = list(found.values())
     arrays: dict[str, Any] = {
-        name: np.stack([getattr(one, name) for one in maps]).astype(kind)
-        for name, kind in [*dict.fromkeys(("mean", "low", "high"), np.float32).items(),
-                           *dict.fromkeys(("covered", "detections", "images"), np.int64).items()]
-    }  # fmt: skip
-    about: dict[str, Any] = {
-        "labels": list(found),
-        "classes": list(class_names),
-        "attributes": maps[0].attributes,
-        "span": SPAN,
+        "labels": np.array(list(found)),
+        "classes": np.array(list(class_names)),
+        "attributes": np.array(maps[0].attributes),
+        "span": np.array(SPAN),
     }
+    for name in ("mean", "low", "high", "covered", "detections", "images"):
+        values = np.stack([getattr(one, name) for one in maps])
+        arrays[name] = values.astype(np.float32) if values.dtype == np.float64 else values
     with atomic_write(path, "wb") as file:
-        np.savez_compressed(file, **{name: np.array(value) for name, value in about.items()}, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 class Atlas:

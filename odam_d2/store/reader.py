@@ -204,5 +204,7 @@ def _annotation(row: Sequence) -> AnnotationRow:
 
 
 def _detection(row: Sequence) -> DetectionRow:
-    _, _, kind, class_id, label, score, x1, y1, x2, y2, *judged, figures = row
-    return DetectionRow((x1, y1, x2, y2), class_id, label, score, kind, *judged, figures=json.loads(figures))
+    _, _, kind, class_id, label, score, x1, y1, x2, y2, *told, figures = row
+    annotation, iou, occlusion, verdict, mechanism, outside, sentence = told
+    return DetectionRow((x1, y1, x2, y2), class_id, label, score, kind, annotation, iou, occlusion, verdict, mechanism,
+                        outside, sentence, json.loads(figures))  # fmt: skip
