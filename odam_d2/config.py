@@ -42,7 +42,7 @@ def add_odam_config(cfg: CN) -> None:
     # Group norm in a dense head (FCOS), whose statistics couple all cells of a level: "carried" takes this along to
     # within some hundredths, fast; "frozen" takes statistics as constants, a little faster, far off on coarse levels;
     # "exact" leaves nothing out, and is slow.
-    cfg.ODAM.GROUP_NORM = "frozen"
+    cfg.ODAM.GROUP_NORM = "carried"
     # Module path of the layer to explain on, e.g. "backbone.bottom_up.res4"; "" is the detection's own feature level.
     cfg.ODAM.LAYER = ""
 
@@ -67,6 +67,8 @@ def add_odam_config(cfg: CN) -> None:
     # How many times the candidates' boxes go through a two-stage detector's heads again before their maps are taken,
     # >= 0; 0, maps of the proposals, is as published.
     cfg.ODAM.NMS.REPOOL = 0
+    # Group norm in the maps that are compared, see ODAM.GROUP_NORM.
+    cfg.ODAM.NMS.GROUP_NORM = "frozen"
     # Whose maps are compared, an attribute; None for the class score, as published: "score" two-stage, and "logit"
     # one-stage, whose maps equal those of its sigmoid up to a factor.
     cfg.ODAM.NMS.ATTRIBUTE = None

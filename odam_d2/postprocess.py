@@ -91,7 +91,7 @@ class OdamNMS:
             "stride": nms.STRIDE,
             "max_candidates": nms.MAX_CANDIDATES,
             "engine": cfg.ODAM.ENGINE,
-            "group_norm": cfg.ODAM.GROUP_NORM,
+            "group_norm": nms.GROUP_NORM,
             "repool": nms.REPOOL,
         }
 

@@ -40,7 +40,7 @@ class WatchHardPairs(HookBase):
         records = (record for record in judged_dataset(cfg.DATASETS.TEST[0]) if record["annotations"])
         chosen = list(islice(records, train.WATCH_IMAGES))
         inputs = ImageInputs(chosen, InputMaker.from_config(cfg))
-        options = {"stride": train.STRIDE, "repool": train.REPOOL, "group_norm": cfg.ODAM.GROUP_NORM}
+        options = {"stride": train.STRIDE, "repool": train.REPOOL, "group_norm": cfg.ODAM.NMS.GROUP_NORM}
         return cls(chosen, inputs, train.WATCH_PERIOD, options)
 
     def after_step(self) -> None:

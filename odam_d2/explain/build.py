@@ -27,7 +27,7 @@ def build_explainer(
     engine: str = "auto",
     layer: str | None = None,
     smoothing: float = 0.0,
-    group_norm: str = "frozen",
+    group_norm: str = "carried",
     **options: Any,
 ) -> Explainer:
     """Builds what explains the detections of `model`.
@@ -85,7 +85,7 @@ def build_comparison(
     attributes: Sequence[str] | None = None,
     engine: str = "auto",
     layer: str | None = None,
-    group_norm: str = "frozen",
+    group_norm: str = "carried",
 ) -> MethodComparison:
     """Builds what explains the same detections by several methods, with one trace and one pass of gradients.
 

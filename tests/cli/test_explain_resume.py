@@ -134,7 +134,7 @@ def test_what_is_finished_is_kept_and_the_rest_is_explained(run, images, tmp_pat
 def test_other_settings_are_refused_with_both(run, weights, images, tmp_path, capsys, options, change, told):  # noqa: F811
     assert run(images / "0.png")[0] == 0
     if change.get("checkpoint"):
-        state = {name: value + 1 for name, value in torch.load(weights)["model"].items()}
+        state = {name: value + 1 for name, value in torch.load(weights, weights_only=True)["model"].items()}
         torch.save({"model": state}, tmp_path / "other.pth")
         change = {"checkpoint": tmp_path / "other.pth"}
     before = contents(tmp_path / "out")

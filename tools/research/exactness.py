@@ -9,9 +9,9 @@ A detector with bundled weights looks at a synthetic scene; others get random we
 outputs are finite, and a random image. Differences are relative to each map's maximum. Group norm is taken as
 ODAM.GROUP_NORM says, while autograd is always exact.
 
-With --group-norm the maps with group norm at its frozen statistics are compared with exact ones instead, for what is
-detected, by level: the L2 norm of the difference relative to that of the exact map, and its maximum relative to that
-map's.
+With --group-norm the maps with group norm carried, and at its frozen statistics, are compared with exact ones
+instead, for what is detected, by level: the L2 norm of the difference relative to that of the exact map, and its
+maximum relative to that map's.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from odam_d2.cli.arguments import add_config, add_seed, count, failure, script_p
 from odam_d2.cli.config import build_bundled_or_random, read_config
 from odam_d2.data.synthetic.scenes import SyntheticScenes
 from odam_d2.explain import TARGETS
+from odam_d2.explain.engines.dense import GROUP_NORMS
 from odam_d2.loading import DetectorConfig
 from odam_d2.model_zoo.addresses import PREFIX
 from odam_d2.modeling.provenance import UnreachedBoxError
@@ -50,7 +51,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="boxes over all sizes and borders (default: %(default)s)")  # fmt: skip
     add("--size", type=count, nargs=2, default=(480, 640), metavar=("H", "W"),
         help="height and width of the random image (default: 480 640)")  # fmt: skip
-    add("--group-norm", action="store_true", help="compare group norm at its frozen statistics with group norm in full")
+    add("--group-norm", action="store_true", help="compare group norm carried and frozen with group norm in full")
     add("--images", type=count, default=1, metavar="N", help="synthetic scenes for --group-norm (default: %(default)s)")
     return parser
 
@@ -103,26 +104,31 @@ def differences(fast: HeatMaps, plain: HeatMaps, attribute: str) -> torch.Tensor
 
 
 def group_norm_table(model: torch.nn.Module, config: DetectorConfig, inputs: list[dict], attributes: list[str]) -> str:
-    """How far frozen group norm is from exact, by the stride of the level, for what is detected in the images."""
-    explainers = [
-        config.explainer(model, method="odam", attributes=attributes, group_norm=name) for name in ("frozen", "exact")
-    ]
-    rows: dict[int, list[tuple[float, float]]] = {}
+    """How far group norm carried and frozen are from exact, by the level's stride, for what is detected."""
+    explainers = {
+        kind: config.explainer(model, method="odam", attributes=attributes, group_norm=kind) for kind in GROUP_NORMS
+    }
+    rows: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for entry in tqdm(inputs, desc="images"):
-        frozen, exact = (explain([entry])[0]["instances"].heatmaps for explain in explainers)
-        for name in attributes if len(exact) else ():
-            found, expected = (m.to_image(name, normalize=False, size=m.image_size).flatten(1) for m in (frozen, exact))
-            distance = (found - expected).norm(dim=1) / expected.norm(dim=1).clamp(min=TINY)
-            largest = (found - expected).abs().amax(1) / expected.amax(1).clamp(min=TINY)
-            for stride, *pair in zip(exact.strides[:, 0].tolist(), distance.tolist(), largest.tolist(), strict=True):
-                rows.setdefault(int(stride), []).append(tuple(pair))
+        made = {kind: explain([entry])[0]["instances"].heatmaps for kind, explain in explainers.items()}
+        exact = made.pop("exact")
+        strides = exact.strides[:, 0].int().tolist()
+        for kind, maps in made.items():
+            for name in attributes if len(exact) else ():
+                found, expected = (
+                    one.to_image(name, normalize=False, size=one.image_size).flatten(1) for one in (maps, exact)
+                )
+                distance = (found - expected).norm(dim=1) / expected.norm(dim=1).clamp(min=TINY)
+                largest = (found - expected).abs().amax(1) / expected.amax(1).clamp(min=TINY)
+                for stride, *pair in zip(strides, distance.tolist(), largest.tolist(), strict=True):
+                    rows.setdefault((kind, stride), []).append(tuple(pair))
     body = []
-    for stride in sorted(rows):
-        distance, largest = torch.tensor(rows[stride]).unbind(1)
+    for kind, stride in sorted(rows):
+        distance, largest = torch.tensor(rows[kind, stride]).unbind(1)
         figures = [f(v) for v in (distance, largest) for f in (torch.median, lambda v: v.quantile(0.9), torch.max)]
-        body.append([stride, len(distance), *(f"{float(v):.1e}" for v in figures)])
+        body.append([kind, stride, len(distance), *(f"{float(v):.1e}" for v in figures)])
     names = [f"{what} {of}" for what in ("L2", "largest:") for of in ("median", "90 %", "max")]
-    return tabulate(body, ["stride", "maps", *names], tablefmt="github", disable_numparse=True)
+    return tabulate(body, ["group norm", "stride", "maps", *names], tablefmt="github", disable_numparse=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -54,7 +54,7 @@ class DenseEngine(SmoothingEngine):
         ValueError: if `group_norm` is none.
     """
 
-    def __init__(self, model: nn.Module, layer: str | None = None, *, group_norm: str = "frozen"):
+    def __init__(self, model: nn.Module, layer: str | None = None, *, group_norm: str = "carried"):
         super().__init__(model, layer)
         if group_norm not in GROUP_NORMS:
             raise ValueError(
