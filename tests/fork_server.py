@@ -33,7 +33,8 @@ if (request := next_request()) is not None:
     signal.alarm(request["seconds"])
     sys.path[:1] = request["path"]  # the first is the folder of this file
     os.chdir(request["cwd"])
-    sys.argv = [request["module"] or request["script"]]
+    os.environ.update(request["variables"])
+    sys.argv = [request["module"] or request["script"], *request["arguments"]]
     if request["module"]:
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
     else:

@@ -1,4 +1,4 @@
-"""Programs in fresh processes, for tests of what an import does.
+"""Programs in fresh processes, for tests of what an import does and of commands that are killed or begin others.
 
 Half a dozen seconds of such a process go into importing torch and torchvision, which no such test is about. So they
 are forked from one that has imported these two, and neither Detectron2 nor this package.
@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -19,7 +20,7 @@ SECONDS = 300  # after which a program is killed
 
 
 class Fresh:
-    """Runs programs one after the other, each in its own process.
+    """Runs programs one after the other, each in its own process, which has one thread as the tests have.
 
     Args:
         server: the process that forks.
@@ -36,6 +37,8 @@ class Fresh:
         *,
         module: str = "",
         script: Path | None = None,
+        arguments: Sequence[object] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
         path: Sequence[Path] = (),
         check: bool = True,
     ) -> subprocess.CompletedProcess:
@@ -45,6 +48,8 @@ class Fresh:
             program: its text, which may be indented.
             module: instead, what ``python -m`` would run.
             script: instead, a file.
+            arguments: of the program, module or script.
+            variables: what its environment has besides that of the tests.
             path: folders to import from before all others; the repository comes after them.
             check: whether a program that fails, fails the test.
         """
@@ -55,7 +60,8 @@ class Fresh:
             script.write_text(textwrap.dedent(program), encoding="utf-8")
         out, err = stem.with_suffix(".out"), stem.with_suffix(".err")
         request = {
-            "script": str(script), "module": module, "path": [str(folder) for folder in (*path, ROOT)],
+            "script": str(script), "module": module, "arguments": [str(one) for one in arguments],
+            "variables": dict(variables), "path": [str(folder) for folder in (*path, ROOT)],
             "cwd": str(ROOT), "stdout": str(out), "stderr": str(err), "seconds": SECONDS,
         }  # fmt: skip
         self.server.stdin.write(json.dumps(request) + "\n")
