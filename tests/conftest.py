@@ -11,6 +11,7 @@ import torch
 
 from odam_d2.data import register_datasets
 from odam_d2.utils.foreign_warnings import IGNORED
+from tests.fresh import fresh  # noqa: F401  a fixture
 from tests.wants import pytest_sessionfinish  # noqa: F401  pytest finds this hook here
 
 # Each process takes a gigabyte, so that many cores don't mean as many of them.

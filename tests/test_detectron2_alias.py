@@ -4,7 +4,6 @@ import importlib
 import io
 import os
 import pickle
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -14,25 +13,12 @@ import pytest
 
 from tests.wants import needs
 
-ROOT = Path(__file__).resolve().parents[1]
+# As it stands in the repository, which need not be the installed one.
+ALIAS = Path(__file__).resolve().parents[1] / "packaging" / "detectron2_alias"
 OFFICIAL_REMEDY = "python -m pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
 
 # The official package leaves no alias to check.
 needs_alias = needs("LabGym's copy of Detectron2", detectron2.__name__ != "detectron2")
-
-
-def run_python(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Runs a fresh interpreter on the alias as it stands in the repository, which need not be the installed one."""
-    path = os.pathsep.join([str(ROOT / "packaging" / "detectron2_alias"), str(ROOT)])
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", *arguments],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert not check or result.returncode == 0, result.stderr
-    return result
 
 
 @needs_alias
@@ -91,7 +77,7 @@ def test_attributes_are_reached_by_every_form_of_import():
         "from detectron2.structures import boxes; import detectron2.structures.boxes, LabGym.detectron2",
     ],
 )
-def test_import_order_does_not_matter(order):
+def test_import_order_does_not_matter(fresh, order):
     check = """
     import sys
     names = [name for name in sys.modules if name.split(".")[0] == "detectron2"]
@@ -100,11 +86,11 @@ def test_import_order_does_not_matter(order):
     files = [module.__file__ for name, module in sys.modules.items() if name.startswith("LabGym.detectron2")]
     assert len(files) == len(set(files))  # nothing was loaded twice
     """
-    run_python("-c", order + textwrap.dedent(check))
+    fresh(order + textwrap.dedent(check), path=[ALIAS])
 
 
 @needs_alias
-def test_spawned_worker_shares_classes_with_its_parent(tmp_path):
+def test_spawned_worker_shares_classes_with_its_parent(fresh, tmp_path):
     script = tmp_path / "spawn.py"
     script.write_text(
         textwrap.dedent(
@@ -128,7 +114,7 @@ def test_spawned_worker_shares_classes_with_its_parent(tmp_path):
             """
         )
     )
-    assert run_python(str(script)).stdout.strip() == "[[1.0, 1.0, 1.0, 1.0]]"
+    assert fresh(script=script, path=[ALIAS]).stdout.strip() == "[[1.0, 1.0, 1.0, 1.0]]"
 
 
 @needs_alias
@@ -157,15 +143,15 @@ def test_objects_survive_pickling():
 
 
 @needs_alias
-def test_module_runs_as_a_script():
-    output = run_python("-m", "detectron2.utils.collect_env").stdout
+def test_module_runs_as_a_script(fresh):
+    output = fresh(module="detectron2.utils.collect_env", path=[ALIAS]).stdout
     assert f"{detectron2.__version__} @{os.path.dirname(detectron2.__file__)}" in output
 
 
 @needs_alias
 @pytest.mark.parametrize("first", ["", "from LabGym.detectron2.utils.logger import setup_logger"])
 @pytest.mark.parametrize("arguments", ["", "name='detectron2'"])
-def test_logs_say_detectron2(tmp_path, first, arguments):
+def test_logs_say_detectron2(fresh, tmp_path, first, arguments):
     """Also where the name is the stock default, which the copy changed; and never twice."""
     program = f"""
     import logging, detectron2
@@ -183,7 +169,7 @@ def test_logs_say_detectron2(tmp_path, first, arguments):
     logging.getLogger("detectron2").setLevel(logging.ERROR)
     logging.getLogger("LabGym.detectron2.data").warning("not wanted")
     """
-    told = run_python("-c", textwrap.dedent(program))
+    told = fresh(program, path=[ALIAS])
     expected = [
         "detectron2.data WARNING: by the copy's name",
         "detectron2.engine WARNING: by its child's",
@@ -289,8 +275,8 @@ def blocking(package: str) -> str:
         ("detectron2", "import odam_d2"),
     ],
 )
-def test_one_error_names_both_remedies(missing, program):
-    result = run_python("-c", blocking(missing) + program, check=False)
+def test_one_error_names_both_remedies(fresh, missing, program):
+    result = fresh(blocking(missing) + program, path=[ALIAS], check=False)
     message = result.stderr.strip().splitlines()[-1]
 
     assert result.returncode == 1
@@ -300,7 +286,7 @@ def test_one_error_names_both_remedies(missing, program):
 
 
 @needs_alias
-def test_the_model_zoo_does_without_pkg_resources():
+def test_the_model_zoo_does_without_pkg_resources(fresh):
     """It is neither imported, where it is there, nor missed where it isn't; who wants it gets the real one."""
     program = """
     import sys
@@ -322,4 +308,4 @@ def test_the_model_zoo_does_without_pkg_resources():
     except ModuleNotFoundError:
         print("still missing")
     """
-    assert run_python("-c", textwrap.dedent(program)).stdout.strip() == "still missing"
+    assert fresh(program, path=[ALIAS]).stdout.strip() == "still missing"

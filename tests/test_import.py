@@ -3,23 +3,11 @@
 import ast
 import inspect
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import odam_d2
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(program):
-    """Runs a program in a fresh process; its output."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_names_are_plain_imports():
@@ -92,12 +80,12 @@ PREDICT = """
 """
 
 
-def test_everything_public_works_without_opencv():
+def test_everything_public_works_without_opencv(fresh):
     """Detectron2 asks for it and does without; of this package only `env` asks, which tells the version."""
-    assert json.loads(run(PREDICT)) == ["odam_d2.env"]
+    assert json.loads(fresh(PREDICT).stdout) == ["odam_d2.env"]
 
 
-def test_what_needs_opencv_says_so_where_it_is_missing():
+def test_what_needs_opencv_says_so_where_it_is_missing(fresh):
     program = """
     import sys
     sys.modules["cv2"] = None
@@ -109,19 +97,19 @@ def test_what_needs_opencv_says_so_where_it_is_missing():
     except ModuleNotFoundError as error:
         print(error.name)
     """
-    assert run(program).strip() == "cv2"
+    assert fresh(program).stdout.strip() == "cv2"
 
 
-def test_the_import_brings_nothing_heavy():
+def test_the_import_brings_nothing_heavy(fresh):
     """What draws, trains or needs a query detector is imported when somebody does so."""
     heavy = ("matplotlib", "transformers", "timm", "pandas", "scipy", "tensorboard", "IPython")
     heavy += ("detectron2.engine", "detectron2.evaluation", "odam_d2.evaluation", "odam_d2.engine", "odam_d2.cli")
     heavy += ("odam_d2.data.synthetic.scenes",)
     program = f"import odam_d2, sys; print([name for name in {heavy!r} if name in sys.modules])"
-    assert run(program).strip() == "[]"
+    assert fresh(program).stdout.strip() == "[]"
 
 
-def test_data_sets_of_the_users_stay_theirs():
+def test_data_sets_of_the_users_stay_theirs(fresh):
     program = """
     from detectron2.data import DatasetCatalog, MetadataCatalog
     names = ("crowdhuman_train", "crowdhuman_visible_val", "synthetic_scene_train", "synthetic_crowd_val_odgt")
@@ -141,10 +129,10 @@ def test_data_sets_of_the_users_stay_theirs():
     others = {"crowdhuman_val", "crowdhuman_visible_train", "synthetic_scene_val", "synthetic_crowd_train"}
     assert others <= set(DatasetCatalog.list())
     """
-    run(program)
+    fresh(program)
 
 
-def test_one_name_that_is_taken_does_not_hinder_the_others():
+def test_one_name_that_is_taken_does_not_hinder_the_others(fresh):
     """What would be read from the files of a data set that is now somebody else's is left out."""
     program = """
     from detectron2.data import DatasetCatalog
@@ -155,4 +143,4 @@ def test_one_name_that_is_taken_does_not_hinder_the_others():
     assert "synthetic_crowd_train_odgt" not in DatasetCatalog.list()
     assert {"synthetic_crowd_val_odgt", "crowdhuman_train"} <= set(DatasetCatalog.list())
     """
-    run(program)
+    fresh(program)

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -430,10 +428,8 @@ def test_wrong_arguments(tool, folder, tmp_path, options, message, capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):
-    command = [sys.executable, ROOT / "tools" / "analyze.py", *arguments(folder, tmp_path, "--num-processes", "2")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_give_the_same_to_the_last_digit(fresh, folder, whole, tmp_path):
+    fresh(script=ROOT / "tools" / "analyze.py", arguments=arguments(folder, tmp_path, "--num-processes", "2"))
     assert numbers(tmp_path) == numbers(whole)
 
 

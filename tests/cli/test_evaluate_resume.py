@@ -3,11 +3,8 @@
 Among the metrics and methods are those with noise and masks of their own: they must be the same noise and masks again.
 """
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +54,7 @@ def test_an_interrupted_run_goes_on(tool, folder, whole, tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
+def test_a_killed_run_goes_on(fresh, tool, folder, whole, tmp_path):  # noqa: F811
     """Killed for good while it measures the third image: nothing of Python's own clean-up runs."""
     killer = tmp_path / "killer.py"
     killer.write_text(
@@ -69,11 +66,10 @@ def test_a_killed_run_goes_on(tool, folder, whole, tmp_path):  # noqa: F811
         "if 'KILL' in os.environ:\n"
         "    ExampleKeeper.__call__ = kill_at_the_third\n"
     )
-    threads = str(torch.get_num_threads())  # the last bits of a float depend on it
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT), "KILL": "1"}
     output = tmp_path / "out"
-    command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, output, "--import", killer)]
-    killed = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command = seeded(folder, output, "--import", killer)
+    assert torch.get_num_threads() == 1  # as there: the last bits of a float depend on it
+    killed = fresh(script=ROOT / "tools" / "evaluate.py", arguments=command, variables={"KILL": "1"}, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(RunFolder(output).finished()) == 2 and not (output / "metrics.json").exists()
     assert tool.main(seeded(folder, output, "--resume", "--import", killer)) == 0
@@ -108,11 +104,8 @@ def test_a_run_can_be_made_longer(tool, folder, whole, tmp_path, capsys):  # noq
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_to_the_last_digit(folder, whole, tmp_path):  # noqa: F811
-    command = [sys.executable, ROOT / "tools" / "evaluate.py", *seeded(folder, tmp_path, "--num-processes", "2")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert told.returncode == 0, told.stderr
+def test_two_processes_give_the_same_to_the_last_digit(fresh, folder, whole, tmp_path):  # noqa: F811
+    fresh(script=ROOT / "tools" / "evaluate.py", arguments=seeded(folder, tmp_path, "--num-processes", "2"))
     assert numbers(tmp_path) == numbers(whole)
 
 

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,7 +63,7 @@ def explained(monkeypatch):  # noqa: F811
     return seen
 
 
-def test_a_killed_run_goes_on(run, weights, images, tmp_path, explained):  # noqa: F811
+def test_a_killed_run_goes_on(fresh, run, weights, images, tmp_path, explained):  # noqa: F811
     """Killed for good while it writes the fourth image's files: nothing of Python's own clean-up runs."""
     killer = tmp_path / "explain_killer.py"
     killer.write_text(
@@ -82,13 +80,11 @@ def test_a_killed_run_goes_on(run, weights, images, tmp_path, explained):  # noq
     options = ("--import", str(killer))
     assert run(images, *options)[0] == 0
     whole = shutil.move(tmp_path / "out", tmp_path / "whole")
-    command = [sys.executable, ROOT / "tools" / "explain.py", "--config-file", ZOO_NAME, "--input", images, "--output",
+    command = ["--config-file", ZOO_NAME, "--input", images, "--output",
                tmp_path / "out", "--max-detections", "2", "--score-threshold", "0.1", *options, *TINY, "MODEL.WEIGHTS",
                weights]  # fmt: skip
-    # The last bits of a float depend on the number of threads.
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    environment = {**os.environ, **threads, "PYTHONPATH": str(ROOT), "KILL": "1"}
-    killed = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+    assert torch.get_num_threads() == 1  # as there: the last bits of a float depend on it
+    killed = fresh(script=ROOT / "tools" / "explain.py", arguments=command, variables={"KILL": "1"}, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     output = tmp_path / "out"
     assert len(list(output.rglob("*.tmp"))) == 1 and not (output / "report" / "index.html").exists()

@@ -4,9 +4,10 @@ import csv
 
 import pytest
 
+from odam_d2.engine.watching import WatchExplanations
 from odam_d2.explain.base import ENGINES, SmoothingEngine
 from tests.cli.test_evaluate import arguments, folder, tool  # noqa: F401  fixtures
-from tests.helpers import load_tool
+from tests.helpers import load_tool, synthetic_dataset, zoo_config
 
 # An engine for dense detectors that none but it would choose; group norm in full is its other option.
 KEYS = ["ODAM.SMOOTHING", "0.3", "ODAM.GROUP_NORM", "exact", "ODAM.ENGINE", "dense", "MODEL.DEVICE", "cpu"]
@@ -51,13 +52,11 @@ def test_exactness_heeds_them(used, capsys):
     assert set(used) == {("DenseEngine", "exact", 0.3), ("AutogradEngine", None, 0.3)}
 
 
-def test_watching_heeds_them():
-    from odam_d2.engine.watching import WatchExplanations
-    from tests.helpers import zoo_config
-
-    cfg = zoo_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "DATASETS.TEST", ("synthetic_scene_val",), *KEYS)
-    cfg.ODAM.TRAIN.WATCH_IMAGES = 0
-    hook = WatchExplanations.from_config(cfg)
+def test_watching_heeds_them(tmp_path):
+    with synthetic_dataset("watched", "scene", "val", tmp_path, num_images=1) as name:
+        cfg = zoo_config("COCO-Detection/retinanet_R_50_FPN_1x.yaml", "DATASETS.TEST", (name,), *KEYS)
+        cfg.ODAM.TRAIN.WATCH_IMAGES = 0
+        hook = WatchExplanations.from_config(cfg)
     assert hook.options == {
         "method": "odam", "attributes": ("score",), "engine": "dense", "layer": "", "group_norm": "exact",
         "smoothing": 0.3,

@@ -1,9 +1,6 @@
 """The CrowdHuman recipes with data laid out as CrowdHuman is, here synthetic images in its format."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,17 +46,16 @@ def datasets(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "odam_nms"), [("faster_rcnn", False), ("faster_rcnn", True), ("fcos", True)])
-def test_eval_only_prints_the_table(family, odam_nms, datasets, tmp_path):
+def test_eval_only_prints_the_table(family, odam_nms, datasets, tmp_path, fresh):
     weights = model_zoo.get_checkpoint_path(f"synthetic/{family}_compact_FPN")
     command = [
-        sys.executable, str(ROOT / "tools" / "train_net.py"), "--eval-only",
+        "--eval-only",
         "--config-file", str(ROOT / "configs" / "crowdhuman" / f"{family}_R_50_FPN.yaml"),
         "OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", weights, "ODAM.NMS.ENABLED", str(odam_nms),
         *FAST, *COMPACT[family],
     ]  # fmt: skip
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
+    variables = {"DETECTRON2_DATASETS": str(datasets)}
+    done = fresh(script=ROOT / "tools" / "train_net.py", arguments=command, variables=variables)
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"]
     table = {row[0]: row[1:] for row in cells if len(row) == 7}
     assert table["people"] == ["number", "AP", "recall", "MR^-2", "JI", "JI at score"]

@@ -12,7 +12,7 @@ from tests.families import FAMILIES, QUERY_FAMILIES
 from tests.helpers import random_input
 from tests.wants import require_package
 
-THREADS, CALLS = 4, 20
+THREADS, CALLS = 4, 8
 # Images of several sizes: whatever a call took of another one's would be of another shape, or off by far more.
 SIZES = [(64, 96), (96, 64), (64, 64), (96, 96)]
 BY_NAME = {family.name: family for family in (*FAMILIES, *QUERY_FAMILIES)}

@@ -31,9 +31,16 @@ GIVEN = given(
 )  # fmt: skip
 
 
+# Narrow layers after the backbone, and few proposals: the oracle's time is in these.
+NARROW = (
+    "MODEL.FPN.OUT_CHANNELS", 64, "MODEL.ROI_BOX_HEAD.FC_DIM", 128, "MODEL.RPN.POST_NMS_TOPK_TEST", 40,
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def zoo():
-    return random_detector(zoo_config(ZOO, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 6))
+    return random_detector(zoo_config(ZOO, *NARROW, "TEST.DETECTIONS_PER_IMAGE", 6))
 
 
 def assert_engines_agree(model, inputs, instances=None, attributes=ATTRIBUTES, smoothing=0.0, bound=1e-4):
@@ -88,7 +95,7 @@ def test_one_detection_and_none(zoo):
         assert results[0]["instances"].heatmaps.attributes == ("score", "left")
 
 
-@pytest.mark.parametrize("chunk", [1, 300_000])
+@pytest.mark.parametrize("chunk", [1, 75_000])
 def test_chunks_do_not_matter(zoo, chunk, monkeypatch):
     whole = build_explainer(zoo)(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
     monkeypatch.setattr("odam_d2.explain.engines.roi.CHUNK_FLOATS", chunk)
@@ -98,6 +105,7 @@ def test_chunks_do_not_matter(zoo, chunk, monkeypatch):
 
 def test_bundled_detector():
     model = model_zoo.get("synthetic/faster_rcnn_compact_FPN", device="cpu")
+    model.proposal_generator.post_nms_topk = {True: 100, False: 100}
     image = SyntheticScenes("scene", "val")[0][0]
     inputs = [{"image": torch.as_tensor(image.transpose(2, 0, 1).astype("float32")), "height": 480, "width": 640}]
     fast, _ = assert_engines_agree(model, inputs)
@@ -109,7 +117,7 @@ def test_bundled_detector():
 )
 def test_other_standard_roi_heads(name):
     some = given((512, 640), GIVEN.pred_boxes.tensor[[0, 1, 4]].tolist(), [0, 1, 2])
-    model = random_detector(zoo_config(name, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0, "TEST.DETECTIONS_PER_IMAGE", 3))
+    model = random_detector(zoo_config(name, *NARROW, "TEST.DETECTIONS_PER_IMAGE", 3))
     fast, _ = assert_engines_agree(model, INPUTS[:1], [some], ("score", "left"))
     assert all(bool(m.any()) for m in fast[0]["instances"].heatmaps.to_image("left", False))
     found = build_explainer(model)(INPUTS[:1])[0]["instances"]
@@ -118,7 +126,7 @@ def test_other_standard_roi_heads(name):
 
 def test_class_agnostic_boxes_and_sigmoid_scores():
     cfg = zoo_config(
-        ZOO, "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True,
+        ZOO, *NARROW, "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True,
         "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64,
     )  # fmt: skip
     some = given((512, 640), GIVEN.pred_boxes.tensor[:4].tolist(), [0, 1, 2, 3])
@@ -224,7 +232,6 @@ def fallback(zoo, reason):
 def test_unknown_head_hands_over_with_one_warning(zoo, monkeypatch):
     assert Coupled not in INSTANCE_WISE_MODULES
     monkeypatch.setitem(zoo.roi_heads._modules, "box_head", Coupled(zoo.roi_heads.box_head))
-    monkeypatch.setattr(zoo.proposal_generator, "post_nms_topk", {True: 40, False: 40})
     found = fallback(zoo, "each RoI on its own")
     # The right map needs all the proposals of detection: the one of a plain gradient through all of them.
     trace = zoo.trace(INPUTS[:1])
