@@ -152,7 +152,7 @@ def test_what_is_given_goes_before_the_config():
 def test_a_method_takes_of_the_config_what_concerns_it():
     cfg = config(SMOOTHING=0.2, ENGINE="dense", LAYER="backbone")
     assert explainer_options(cfg, method="drise", num_masks=3) == {
-        "method": "drise", "attributes": ("score",), "group_norm": "frozen", "num_masks": 3,
+        "method": "drise", "attributes": ("score",), "group_norm": "carried", "num_masks": 3,
     }  # fmt: skip
     assert "smoothing" not in explainer_options(cfg, method="gradcam")
 

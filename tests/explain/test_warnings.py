@@ -29,22 +29,26 @@ class Evaluator:
         return {}
 
 
+# An approximation of which is told: group norm at frozen statistics.
+TOLD = {"attributes": ("score",), "group_norm": "frozen"}
+
+
 def predictor(model):
-    return OdamPredictor.of(model, min_size=0, attributes=("score",))
+    return OdamPredictor.of(model, min_size=0, **TOLD)
 
 
 # Each makes, from a detector with group norm, what the user calls.
 CALLS = {
-    "explainer": lambda model: (build_explainer(model, attributes=("score",)), (INPUTS,)),
+    "explainer": lambda model: (build_explainer(model, **TOLD), (INPUTS,)),
     "explainer of given boxes": lambda model: (
-        build_explainer(model, attributes=("score",)), (INPUTS, [given((64, 96), [[8, 8, 56, 56]], [0])])
+        build_explainer(model, **TOLD), (INPUTS, [given((64, 96), [[8, 8, 56, 56]], [0])])
     ),
-    "gradcam": lambda model: (build_explainer(model, "gradcam", attributes=("score",)), (INPUTS,)),
-    "comparison": lambda model: (build_comparison(model, ["odam", "gradcam"], ("score",)), (INPUTS,)),
-    "timed comparison": lambda model: (TimedComparison.of(build_comparison(model, ["odam"], ("score",))), (INPUTS,)),
-    "guarded comparison": lambda model: (GuardedComparison(build_comparison(model, ["odam"], ("score",))), (INPUTS,)),
+    "gradcam": lambda model: (build_explainer(model, "gradcam", **TOLD), (INPUTS,)),
+    "comparison": lambda model: (build_comparison(model, ["odam", "gradcam"], **TOLD), (INPUTS,)),
+    "timed comparison": lambda model: (TimedComparison.of(build_comparison(model, ["odam"], **TOLD)), (INPUTS,)),
+    "guarded comparison": lambda model: (GuardedComparison(build_comparison(model, ["odam"], **TOLD)), (INPUTS,)),
     "evaluation loop": lambda model: (
-        inference_on_dataset, (build_comparison(model, ["odam"], ("score",)), [INPUTS], Evaluator())
+        inference_on_dataset, (build_comparison(model, ["odam"], **TOLD), [INPUTS], Evaluator())
     ),
     "predictor": lambda model: (predictor(model), (IMAGE,)),
     "predictor of a batch": lambda model: (predictor(model), ([IMAGE],)),

@@ -118,11 +118,11 @@ class FrozenGroupNorm(nn.GroupNorm):
         return (x - mean) / deviation * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-def test_group_norm_is_taken_at_its_frozen_statistics():
+def test_group_norm_can_be_taken_at_its_frozen_statistics():
     model = trained_like(dense_detector("OdamFCOS", "GN"))
     norms = [module for module in model.head.modules() if type(module) is nn.GroupNorm]
     assert len(norms) == 8
-    explainer = build_explainer(model, attributes=("score", "left"))
+    explainer = build_explainer(model, attributes=("score", "left"), group_norm="frozen")
     with pytest.warns(UserWarning, match="approximate, since group norm"):
         fast = explainer(INPUTS[:1], [GIVEN])[0]["instances"].heatmaps
     for norm in norms:
@@ -154,7 +154,7 @@ def test_what_group_norm_spreads_is_carried(settings, monkeypatch):
     """With nothing left out it is exact, over two images of which one has no box; else it is near, and nearer."""
     model = trained_like(dense_detector("OdamFCOS", "GN"))
     some, none = GIVEN[torch.tensor([0, 3, 4, 8])], given((256, 192), [], [])
-    near = errors(model, INPUTS, [some, none], ("score", "left"), group_norm="carried", **settings)
+    near = errors(model, INPUTS, [some, none], ("score", "left"), **settings)  # the default
     with pytest.warns(UserWarning, match="frozen statistics"):
         frozen = errors(model, INPUTS, [some, none], ("score", "left"), group_norm="frozen", **settings)
     assert max(near) < 0.1 and max(near) < max(frozen)
