@@ -10,7 +10,7 @@ pytestmark = needs_chromium
 SMALL = ["--images", "3", "--detections", "4", "--listed", "200", "--visited", "3", "--frames", "20", "--repeats", "2"]
 
 
-def test_the_page_is_opened_used_and_measured(tmp_path, capsys):
+def test_the_page_is_opened_used_and_measured(tmp_path, capsys, monkeypatch):
     path = tmp_path / "figures.json"
     tool = load_tool("benchmarks/report_page")
     assert tool.main([*SMALL, "--threads", "1", "--keep", str(tmp_path / "runs"), "--output", str(path)]) == 0
@@ -24,8 +24,11 @@ def test_the_page_is_opened_used_and_measured(tmp_path, capsys):
     assert 0 < maps["rows"]["megabytes of the heap"]["seconds"] < maps["rows"]["megabytes of the process"]["seconds"]
     opened = 1000 * statistics.median(maps["rows"]["first image"]["all_seconds"])
     assert "| first image " in printed and f" {opened:.1f} " in printed and figures["versions"]["torch"]
-    # What was made is taken again.
-    assert (
-        tool.measure(tool.argument_parser().parse_args([*SMALL, "--keep", str(tmp_path / "runs")]))["maps"]["boxes"]
-        == 12
-    )
+    # What was made is taken again, and shown to the browser again.
+    pages = []
+    monkeypatch.setattr(tool, "make_run", None)
+    monkeypatch.setattr(tool, "opened", lambda page, _times: pages.append(page) or {})
+    monkeypatch.setattr(tool, "used", lambda page, _args, _maps: pages.append(page) or {"any filter": [0.5]})
+    again = tool.measure(tool.argument_parser().parse_args([*SMALL, "--keep", str(tmp_path / "runs")]))
+    assert again["maps"]["boxes"] == 12 and again["listed"]["rows"]["any filter"]["seconds"] == 0.5
+    assert len(pages) == 4 and all(page.is_file() for page in pages)
