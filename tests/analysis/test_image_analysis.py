@@ -16,12 +16,16 @@ from tests.analysis.scenes import annotation, record_of
 from tests.families import QUERY_FAMILIES
 from tests.helpers import compact_detector, random_input
 from tests.meta_arch.test_callable import tiny, tiny_input
+from tests.wants import needs_package
 
 SIZE = (96, 128)
 NAMES = ("person", "dog", "car", "bus", "cow")
 ATTRIBUTES = ("score", "left", "top", "right", "bottom")
 QUERIES = {family.name: family for family in QUERY_FAMILIES}
-FAMILIES = ["faster_rcnn", "retinanet", "fcos", "RTDetrForObjectDetection"]
+FAMILIES = [
+    "faster_rcnn", "retinanet", "fcos",
+    pytest.param("RTDetrForObjectDetection", marks=needs_package("transformers")),
+]  # fmt: skip
 
 
 def detector_of(name):

@@ -26,6 +26,7 @@ from odam_d2.cli.config import build_bundled_or_random, read_config
 from odam_d2.evaluation import faithfulness_curves, object_scorer
 from odam_d2.evaluation.metrics.faithfulness import FaithfulnessCurves
 from odam_d2.modeling import inference_copy
+from odam_d2.utils.devices import device_of
 
 LOOP, TOGETHER, SIDE_BY_SIDE = "one by one", "together", "together, side by side"
 MIXED = "side by side, mixed precision"
@@ -101,7 +102,7 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
             "all_times_faster": ratios,
             "largest_difference": max(float(difference.amax()) for difference in apart),
         }
-    return {"rows": rows, "device": str(next(subject.model.parameters()).device)}
+    return {"rows": rows, "device": str(device_of(subject.model))}
 
 
 def table(figures: dict[str, Any]) -> str:

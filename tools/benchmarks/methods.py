@@ -22,6 +22,7 @@ from tabulate import tabulate
 from odam_d2.cli.arguments import count, whole
 from odam_d2.cli.config import build_bundled_or_random, read_config
 from odam_d2.explain import METHODS
+from odam_d2.utils.devices import device_of
 
 TOGETHER = "all gradient methods together"
 ATTRIBUTES = ("score",)
@@ -67,7 +68,7 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
         masks = {"num_masks": args.masks, "batch_size": args.batch_size}
         drise = config.explainer(model, method="drise", attributes=ATTRIBUTES, **masks)
         rows |= benchmarking.timed_in_turns({"drise": lambda: drise(inputs, given)}, 1, 0)
-    return {"rows": rows, "device": str(next(model.parameters()).device)}
+    return {"rows": rows, "device": str(device_of(model))}
 
 
 def table(figures: dict[str, Any]) -> str:

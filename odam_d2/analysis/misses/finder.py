@@ -14,6 +14,7 @@ from ...evaluation.ground_truth import TrueObjects
 from ...explain import Explainer, build_explainer
 from ...explain.adoption import as_traced
 from ...explain.checks import unwrap_detector, without_inference_tensors
+from ...utils.devices import device_of
 from ...utils.threads import model_lock
 from ...utils.untyped import UntypedModule
 from . import words
@@ -89,11 +90,10 @@ class MissFinder:
             raise RuntimeError("the detector must be in eval mode to be replayed; got training mode: call model.eval()")
         if not batched_inputs:
             return Replayed([])
-        device = next(self.model.parameters()).device
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.autocast(device.type, enabled=False))
+            stack.enter_context(torch.autocast(device_of(self.model).type, enabled=False))
             stack.enter_context(model_lock(self.model))
             return replay(self.model, without_inference_tensors(batched_inputs))
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 # has them.
 TOOLKIT_FPPI = (0.0100, 0.0178, 0.0316, 0.0562, 0.1000, 0.1778, 0.3162, 0.5623, 1.000)
 # The same, not rounded.
-REFERENCE_FPPI = np.logspace(-2, 0, 9)
+REFERENCE_FPPI = np.array([0.01, 10**-1.75, 10**-1.5, 10**-1.25, 0.1, 10**-0.75, 10**-0.5, 10**-0.25, 1.0])
 _LEAST_MISS_RATE = 1e-10  # in place of 0, which has no logarithm
 
 

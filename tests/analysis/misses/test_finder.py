@@ -10,6 +10,7 @@ from odam_d2.analysis.misses import MECHANISMS, MissFinder, MissRules, replay
 from odam_d2.analysis.misses.replay import Replayed
 from tests.analysis.misses.detectors import BLACK, objects, one_stage, two_stage
 from tests.helpers import random_input
+from tests.meta_arch.test_callable import tiny, tiny_input
 from tests.stand_ins import forms
 
 PLACE, FAR = [20, 20, 60, 60], [80, 40, 120, 80]
@@ -198,3 +199,17 @@ def test_objects_of_the_same_place_do_not_meet():
     # The dog is there: of two objects at one place the box speaks for both.
     ((found,),) = MissFinder(build(), compare_maps=False)([BLACK], [objects([place, place], [0, 1])], [[0]])
     assert found.mechanism == "other_class"
+
+
+def test_a_network_without_parameters():
+    """Frozen weights may all be buffers."""
+    model = tiny()
+    for module in model.modules():
+        for name in list(module._parameters):
+            weight = module._parameters.pop(name)
+            module.register_buffer(name, None if weight is None else weight.detach())
+    assert not list(model.parameters())
+    ((miss,),) = MissFinder(model)(
+        [tiny_input(0.8, 0.4, 0.2, 3.0, size=(96, 128))], [objects([[16, 12, 112, 84]], [2])], [[0]]
+    )
+    assert miss.mechanism == "unknown" and miss.object_id == "a"

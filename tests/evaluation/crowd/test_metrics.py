@@ -57,6 +57,14 @@ def test_somebody_in_front_does_not_find_somebody_behind():
 def test_reference_points():
     assert REFERENCE_FPPI == pytest.approx([0.01, 0.0178, 0.0316, 0.0562, 0.1, 0.1778, 0.3162, 0.5623, 1], abs=1e-4)
     assert REFERENCE_FPPI == pytest.approx(TOOLKIT_FPPI, abs=5e-5)
+    assert [REFERENCE_FPPI[k] for k in (0, 4, 8)] == [0.01, 0.1, 1.0]  # to the last bit, on any machine
+
+
+@pytest.mark.parametrize("images, missed", [(100, 0), (10, 4), (11, 4), (9, 5), (1, 8)])
+def test_as_many_false_positives_as_a_reference_point_has_are_not_too_many(images, missed):
+    """One false positive before the only person: below 1 / images, at so many of the nine points, nobody is found."""
+    rate = log_average_miss_rate([0.9, 0.8], [False, True], 1, images)
+    assert rate == pytest.approx(1e-10 ** ((9 - missed) / 9))
 
 
 def test_false_positives_a_image_are_of_all_images():
