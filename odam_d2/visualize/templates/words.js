@@ -63,7 +63,7 @@ const OdamWords = (() => {
     if (truth) pairs.push(["judged against", `annotated ${truth.label}`]);
     if (detection.iou !== null) pairs.push(["IoU", detection.iou.toFixed(2)]);
     if (detection.mechanism && detection.sentence) pairs.push(["mechanism", spaced(detection.mechanism)]);
-    if (detection.occlusion !== null) pairs.push(["hidden of the object", percent(detection.occlusion)]);
+    if (detection.occlusion !== null) pairs.push(["occlusion of the object", percent(detection.occlusion)]);
     if (detection.outside !== null) pairs.push(["heat outside the box", percent(detection.outside)]);
     return pairs;
   }
