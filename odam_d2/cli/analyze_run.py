@@ -137,7 +137,8 @@ class AnalysisRun(DataRun):
         finder = None
         if self.is_annotated:
             of_misses = MissRules(args.iou_threshold, score_threshold=args.score_threshold)
-            finder = MissFinder(self.model, of_misses, self.shown_names)
+            alike = self.config.explainer(self.model, method="odam", attributes=("score",))
+            finder = MissFinder(self.model, of_misses, self.shown_names, explainer=alike)
         made = (self.explainers, finder, self.shown_names, rules)
         return ImageAnalyst(*made, score_threshold=args.score_threshold, most=args.max_detections, classes=self.classes)
 

@@ -41,6 +41,7 @@ class MissFinder:
         class_names: by class number, for sentences.
         compare_maps: whether suppressed boxes and what suppressed them are explained, all of a batch together, to tell
             how alike their score maps are. Costs about as much as explaining as many detections.
+        explainer: makes these maps, of this model and with the attribute ``score``; default ODAM with default options.
 
     Examples:
         ::
@@ -58,12 +59,13 @@ class MissFinder:
         rules: MissRules | None = None,
         class_names: Sequence[str] = (),
         compare_maps: bool = True,
+        explainer: Explainer | None = None,
     ):
         self.model: UntypedModule = as_traced(unwrap_detector(model))
         self.rules = rules or MissRules()
         self.class_names = tuple(class_names)
         self.compare_maps = compare_maps
-        self._explainer: Explainer | None = None
+        self._explainer = explainer
 
     def __call__(
         self,
