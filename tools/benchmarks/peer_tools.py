@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from peer_subject import Scene, Subject
 from torch import Tensor
@@ -117,10 +118,14 @@ class PytorchGradCam(BoxByBox):
         """See :meth:`BoxByBox.heat`."""
         return self.run(scene, self.subject.modules)
 
+    def boxes(self, scene: Scene) -> np.ndarray:
+        """(1, 4) box as the target takes it; just as found, where the gradient of the IoU is zero."""
+        return scene.boxes.numpy()
+
     def run(self, scene: Scene, target_layers: list[Any], **options: Any) -> Tensor:
         """(H, W): the class on these layers, with the package's target for the box."""
         target = _submodule(self.home, "utils.model_targets").FasterRCNNBoxScoreTarget(
-            labels=scene.labels.tolist(), bounding_boxes=list(scene.boxes.numpy())
+            labels=scene.labels.tolist(), bounding_boxes=list(self.boxes(scene))
         )
         cam = getattr(self.home, self.cam)(model=self.subject.net, target_layers=target_layers, **options)
         try:
@@ -139,6 +144,16 @@ class HiResCam(PytorchGradCam):
     """HiResCAM: gradient times features, which is ODAM's formula."""
 
     name, cam = "grad-cam HiResCAM", "HiResCAM"
+
+
+class WholePixelHiResCam(HiResCam):
+    """The same for a box in whole pixels, as in the package's tutorial: then the IoU has a gradient too."""
+
+    name = "grad-cam HiResCAM, whole pixels"
+
+    def boxes(self, scene: Scene) -> np.ndarray:
+        """See :meth:`PytorchGradCam.boxes`."""
+        return np.int32(scene.boxes.numpy())
 
 
 class ReshapedGradCam(PytorchGradCam):
@@ -214,6 +229,7 @@ TOOLS: tuple[type[Tool], ...] = (
     OwnGradCam,
     GradCam,
     HiResCam,
+    WholePixelHiResCam,
     ReshapedGradCam,
     ReshapedEigenCam,
     CaptumGradCam,
