@@ -1,7 +1,7 @@
 """What tools are compared on: one detector of torchvision's form, and the objects that it finds in annotated images.
 
-Shape letters: R objects of an image, (h, w) the image, (H, W) the canvas: the image resized and padded, which every tool
-gives to the detector.
+Shape letters: R objects of an image, (h, w) the image, (H, W) the canvas: the image resized and padded, which every
+tool gives to the detector.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Subject:
         modules = dict(net.named_modules())
         if lost := [path for path in layers if path not in modules]:
             raise ValueError(
-                f"`--layers` must be modules of the detector; got {lost}, which it doesn't have: print(model) names them"
+                f"`--layers` must be modules of the detector; got {lost}, which it lacks: print(model) names them"
             )
         self.net: Any = net.eval().requires_grad_(False)
         self.layers = list(layers)
@@ -116,8 +116,8 @@ class Subject:
     def cut(self) -> Iterator[list[Tensor]]:
         """Ends graphs at the layers while it is entered; yields the list of their maps, in the order of the calls.
 
-        Without, nothing would have a gradient in a frozen detector, and in one that isn't the backbone behind the layers
-        would take a part of the time.
+        Without, nothing would have a gradient in a frozen detector, and in another the backbone behind the layers would
+        take a part of the time.
         """
         leaves: list[Tensor] = []
 

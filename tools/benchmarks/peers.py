@@ -6,18 +6,18 @@
     tools/benchmarks/peers.py --model my.py:build --labels ids --annotations my.json --images images/
 
 The detector is torchvision's: what a function of a file builds, or a Detectron2 Faster R-CNN's twin with the same
-weights (torchvision_twin.py). Detections above --score-threshold, one-to-one with an annotated object of their class that
-has a mask, are explained by all tools, from the image to maps in its frame. Time is processor time for a map, the median
-over images; tools take turns on each image, and its ratio to ODAM's is that of the image. A tool whose package is missing
-is left out and told; so is what fails, box by box. Pointing and energy have 95 % intervals over images, and differences
-from ODAM are judged object by object; where this project is behind, that is printed too. `my.py` may be as short as
+weights (torchvision_twin.py). Detections above --score-threshold, one-to-one with an annotated object of their class
+that has a mask, are explained by all tools, from the image to maps in its frame. Time is processor time for a map, the
+median over images; tools take turns on each image, and its ratio to ODAM's is that of the image. A tool whose package
+is missing is left out and told; so is what fails, box by box. Pointing and energy have 95 % intervals over images, and
+differences from ODAM are judged object by object; where this project is behind, that is printed too. `my.py` may be as
+short as
 
     from torchvision.models.detection import fasterrcnn_resnet50_fpn
     build = lambda: fasterrcnn_resnet50_fpn(weights="DEFAULT")
 """
 
 import argparse
-import importlib.metadata
 import sys
 import time
 from collections.abc import Sequence
@@ -25,27 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import benchmarking
-import numpy as np
 import torch
+from peer_figures import summarise, table
 from peer_subject import Scene, Subject
 from peer_tools import TOOLS, Odam, Tool
-from tabulate import tabulate
 from torch import Tensor, nn
-from torchvision_twin import POOL, twin_of
+from torchvision_twin import twin_of
 from tqdm import tqdm
 
 from odam_d2.cli.arguments import add_config, add_output_json, count, overlap, script_parser, share
 from odam_d2.cli.config import read_run_config
 from odam_d2.data.coco import CocoFile
-from odam_d2.evaluation.bootstrap import bootstrap_interval
 from odam_d2.evaluation.metrics.localization import energy_inside, pointing_game
-from odam_d2.evaluation.runs.paired import paired_differences
 from odam_d2.utils.imports import import_file_or_module
-
-METRICS = ("pointing_mask", "energy_mask", "pointing_box", "energy_box")
-QUARTILES = (0.5, 0.25, 0.75, 0.0, 1.0)
-# A smaller difference of means is that of two ways to interpolate.
-SMALLEST = 0.0005
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -61,10 +53,10 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--annotations", required=True, metavar="JSON", help="COCO file with masks")
     add("--images", required=True, metavar="DIR", help="folder of its images")
     add("--labels", choices=["ids", "order"], default="order",
-        help="what the detector's labels are: categories' ids, as with torchvision's weights, or their places by rising "
-        "id, from 1 on (default: order)")  # fmt: skip
+        help="what the detector's labels are: categories' ids, as with torchvision's weights, or their places by "
+        "rising id, from 1 on (default: order)")  # fmt: skip
     add("--layers", nargs="+", metavar="PATH",
-        help="modules whose maps are explained (default: all levels of the FPN that boxes are pooled from)")  # fmt: skip
+        help="modules whose maps are explained (default: the FPN's levels that boxes are pooled from)")  # fmt: skip
     add("--score-threshold", type=share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
     add("--iou-threshold", type=overlap, default=0.5, metavar="T",
         help="an object and its detection must overlap by more (default: 0.5)")  # fmt: skip
@@ -214,40 +206,6 @@ def time_in_turns(
     return {name: (row["seconds"] / len(scene), row["seconds"] / base) for name, row in taken.items()}
 
 
-def summarise(tool: Tool, rows: Sequence[dict[str, Any]], times: Sequence[tuple[float, float]]) -> benchmarking.Figures:
-    """The figures of a tool: means with intervals over images, differences of ODAM from it, quartiles of times."""
-    own = [row for row in rows if row["method"] == tool.name]
-    good = [row for row in own if row["error"] is None]
-    images = np.array([row["image_id"] for row in good])
-    metrics = {}
-    for name in (*METRICS, "likeness"):
-        values = np.array([row[name] for row in good])
-        if len(values):
-            metrics[name] = {"mean": float(values.mean()), "interval": bootstrap_interval(values, images)}
-    as_text = [row | {name: "" if row[name] is None else repr(row[name]) for name in METRICS} for row in rows]
-    differences = {
-        one.metric: {"mean": one.mean, "interval": one.interval, "objects": one.objects, "odam_is": one.verdict}
-        for one in paired_differences(as_text, METRICS, Odam.name, tool.name)
-        if one.objects and tool.name != Odam.name
-    }
-    figures = {"package": tool.package, "version": _version(tool.package), "boxes": len(own), "explained": len(good)}
-    if len(good) < len(own):
-        figures["first_error"] = next(row["error"] for row in own if row["error"])
-    if times:
-        seconds, ratios = zip(*times, strict=True)
-        figures["timed_images"] = len(times)
-        figures["seconds_a_map"] = np.quantile(seconds, QUARTILES).tolist()
-        figures["times_odam"] = np.quantile(ratios, QUARTILES).tolist()
-    return {**figures, "metrics": metrics, "odam_less_this": differences}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def measure(args: argparse.Namespace) -> benchmarking.Figures:
     """All rows of the comparison, as they go to JSON."""
     subject = build_subject(args)
@@ -274,65 +232,6 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
         "rows": {tool.name: summarise(tool, rows, times[tool.name]) for tool in tools},
         "per_box": [{**row, "image_id": Path(row["image_id"]).name} for row in rows],
     }
-
-
-def verdicts(figures: benchmarking.Figures) -> list[str]:
-    """Sentences on where ODAM is behind another package and where ahead, object by object and in time.
-
-    A difference counts if its interval excludes zero and it doesn't vanish in three decimals; time, if the quartiles of
-    the ratio lie on one side of 1.
-    """
-    found: dict[str, list[str]] = {"worse": [], "better": []}
-    for name, row in figures["rows"].items():
-        if row["package"] == Odam.package:
-            continue
-        for metric, one in row["odam_less_this"].items():
-            if one["odam_is"] in found and abs(one["mean"]) >= SMALLEST:
-                found[one["odam_is"]].append(f"{metric} against {name} ({one['mean']:+.3f})")
-        if "times_odam" in row:
-            middle, low, high, *_ = row["times_odam"]
-            if high < 1 or low > 1:
-                found["worse" if high < 1 else "better"].append(f"time against {name} (x {middle:.2f})")
-    return [
-        f"ODAM is {word} in: {'; '.join(found[kind]) or 'nothing'}."
-        for word, kind in (("behind", "worse"), ("ahead", "better"))
-    ]
-
-
-def table(figures: benchmarking.Figures) -> str:
-    """The figures as two Markdown tables, then what is missing, what failed, and who is ahead."""
-    rows, settings = figures["rows"], figures["settings"]
-    quality, speed, told = [], [], list(figures["missing"].values())
-    for name, row in rows.items():
-        if row["metrics"]:
-            cells = [
-                f"{m['mean']:.3f} [{m['interval'][0]:.3f}, {m['interval'][1]:.3f}]" for m in row["metrics"].values()
-            ]
-            quality.append([name, row["explained"], *cells])
-        if "seconds_a_map" in row:
-            ms, times = ([scale * q for q in row[key]] for key, scale in (("seconds_a_map", 1e3), ("times_odam", 1)))
-            speed.append([name, f"{ms[0]:.0f} [{ms[1]:.0f}, {ms[2]:.0f}]", f"{times[0]:.2f} [{times[1]:.2f}, {times[2]:.2f}]",
-                          f"{times[3]:.2f} - {times[4]:.2f}"])  # fmt: skip
-        if "first_error" in row:
-            told.append(
-                f"{name} failed on {row['boxes'] - row['explained']} of {row['boxes']} boxes: {row['first_error']}"
-            )
-    heads = (
-        ["tool", "boxes", *(metric.replace("_", ", ") for metric in METRICS), "cosine with ODAM's"],
-        ["tool", "ms a map [quartiles]", "of ODAM's on the same image", "range"],
-    )
-    packages = sorted({f"{row['package']} {row['version']}" for row in rows.values()})
-    lines = [
-        tabulate(quality, heads[0], tablefmt="github", disable_numparse=True),
-        "",
-        tabulate(speed, heads[1], tablefmt="github", disable_numparse=True),
-        "",
-        *told,
-        *verdicts(figures),
-        f"{figures['boxes']} boxes in {figures['images_with_boxes']} of {figures['images']} images; {figures['detector']}, "
-        f"layers {', '.join(figures['layers'])}; {settings['threads']} threads; {', '.join(packages)}.",
-    ]
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

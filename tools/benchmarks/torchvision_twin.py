@@ -1,8 +1,8 @@
 """A torchvision FasterRCNN with the weights of a Detectron2 one, for tools that know torchvision's alone.
 
-The backbone is Detectron2's; proposals, heads, suppression and transform are torchvision's. What torchvision rounds in
-another way is kept as Detectron2 has it: anchors (not rounded, at fixed strides) and RoIAlign (`aligned`). Both find the
-same boxes and scores up to rounding, in an image that is resized already.
+The backbone is Detectron2's; proposals, heads, suppression and transform are torchvision's. Two parts are kept as
+Detectron2 has them: anchors (torchvision rounds them) and RoIAlign (torchvision's isn't `aligned`). In an image that is
+resized already, both find the same boxes and scores up to rounding.
 """
 
 from collections import OrderedDict
@@ -37,8 +37,8 @@ def twin_of(model: nn.Module, min_size: int, max_size: int) -> FasterRCNN:
         max_size: what the longer side must not exceed, in pixels.
 
     Returns:
-        The detector in eval mode. It takes (3, h, w) RGB in [0, 1], as all of torchvision's; label k + 1 is Detectron2's
-        class k. ``backbone.levels.0`` and so on are the levels that boxes are pooled from, finest first.
+        The detector in eval mode. It takes (3, h, w) RGB in [0, 1], as all of torchvision's; label k + 1 is
+        Detectron2's class k. ``backbone.levels.0`` and so on are the levels that boxes are pooled from, finest first.
 
     Raises:
         ValueError: if a part has no counterpart in torchvision.
