@@ -99,8 +99,9 @@ class Subject:
         self.layers = list(layers)
         self.modules = [modules[path] for path in self.layers]
         self.transform = transform
-        # Kept, since `canvas` changes them.
+        # Kept, since the hook changes them.
         self.min_size, self.max_size = int(transform.min_size[-1]), int(transform.max_size)
+        net.register_forward_pre_hook(self._leave_size)
 
     def canvas(self, pixels: Tensor) -> Tensor:
         """(3, H, W) of a resized image (3, h', w'), RGB in [0, 1]: padded with what becomes zero when normalised."""
@@ -108,9 +109,12 @@ class Subject:
         height, width = (-(-side // step) * step for side in pixels.shape[-2:])
         canvas = pixels.new_tensor(self.transform.image_mean)[:, None, None].repeat(1, height, width)
         canvas[:, : pixels.shape[1], : pixels.shape[2]] = pixels
-        # What is of its size already mustn't be scaled again.
-        self.transform.min_size, self.transform.max_size = (min(height, width),), max(height, width)
         return canvas
+
+    def _leave_size(self, _net: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """Before each call: what is of its size already mustn't be scaled again."""
+        sides = inputs[0][0].shape[-2:]
+        self.transform.min_size, self.transform.max_size = (min(sides),), max(sides)
 
     @contextmanager
     def cut(self) -> Iterator[list[Tensor]]:

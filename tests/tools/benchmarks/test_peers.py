@@ -241,6 +241,16 @@ def test_who_is_behind_is_said_where_it_is_sure(tool):
     ]
 
 
+def test_a_canvas_is_not_scaled_again(tool, folder):
+    subject, scene, _ = parts(tool, folder)
+    # The transform brings shorter sides to 24: canvases of 16 and of 64 would be resized.
+    for height, width in ((64, 96), (16, 32), (32, 32)):
+        canvas = subject.canvas(torch.rand(3, height - 3, width))
+        assert canvas.shape == (3, height, width) and bool((canvas[:, -3:] == 0.5).all())
+        assert subject.strides(canvas) == [4.0, 8.0]
+    assert (subject.min_size, subject.max_size) == (24, 32)
+
+
 def test_maps_lose_the_padding_and_nothing_else(tool, folder):
     _, scene, _ = parts(tool, folder)
     maps = torch.arange(32.0)[None, :, None].expand(2, 32, 32)
