@@ -18,8 +18,14 @@ QUARTILES = (0.5, 0.25, 0.75, 0.0, 1.0)
 SMALLEST = 0.0005
 
 
-def summarise(tool: Tool, rows: Sequence[dict[str, Any]], times: Sequence[tuple[float, float]]) -> benchmarking.Figures:
-    """The figures of a tool: means with intervals over images, differences of ODAM from it, quartiles of times."""
+def summarise(tool: Tool, rows: Sequence[dict[str, Any]], per_image: Sequence[dict[str, Any]]) -> benchmarking.Figures:
+    """The figures of a tool: means with intervals over images, differences of ODAM from it, quartiles of times.
+
+    Args:
+        tool: which.
+        rows: of all tools, one a box.
+        per_image: of each timed image how many ``boxes`` it has, and ``seconds_a_map`` of the tools.
+    """
     own = [row for row in rows if row["method"] == tool.name]
     good = [row for row in own if row["error"] is None]
     images = np.array([row["image_id"] for row in good])
@@ -37,11 +43,16 @@ def summarise(tool: Tool, rows: Sequence[dict[str, Any]], times: Sequence[tuple[
     figures = {"package": tool.package, "version": _version(tool.package), "boxes": len(own), "explained": len(good)}
     if len(good) < len(own):
         figures["first_error"] = next(row["error"] for row in own if row["error"])
-    if times:
-        seconds, ratios = zip(*times, strict=True)
-        figures["timed_images"] = len(times)
+    timed = [one for one in per_image if tool.name in one["seconds_a_map"]]
+    if timed:
+        seconds = np.array([one["seconds_a_map"][tool.name] for one in timed])
+        ratios = seconds / [one["seconds_a_map"][Odam.name] for one in timed]
+        alone = np.array([one["boxes"] == 1 for one in timed])
+        figures |= {"timed_images": len(timed), "timed_images_of_one_box": int(alone.sum())}
         figures["seconds_a_map"] = np.quantile(seconds, QUARTILES).tolist()
         figures["times_odam"] = np.quantile(ratios, QUARTILES).tolist()
+        if alone.any():
+            figures["times_odam_of_one_box"] = np.quantile(ratios[alone], QUARTILES).tolist()
     return {**figures, "metrics": metrics, "odam_less_this": differences}
 
 
@@ -69,6 +80,10 @@ def verdicts(figures: benchmarking.Figures) -> list[str]:
             middle, low, high, *_ = row["times_odam"]
             if high < 1 or low > 1:
                 found["worse" if high < 1 else "better"].append(f"time against {name} (x {middle:.2f})")
+        if "times_odam_of_one_box" in row:
+            middle, low, high, *_ = row["times_odam_of_one_box"]
+            if high < 1 or low > 1:
+                found["worse" if high < 1 else "better"].append(f"time of a box alone against {name} (x {middle:.2f})")
     return [
         f"ODAM is {word} in: {'; '.join(found[kind]) or 'nothing'}."
         for word, kind in (("behind", "worse"), ("ahead", "better"))
@@ -88,7 +103,11 @@ def table(figures: benchmarking.Figures) -> str:
         if "seconds_a_map" in row:
             middle, low, high, *_ = (1000 * seconds for seconds in row["seconds_a_map"])
             ratio = row["times_odam"]
-            about = f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]", f"{ratio[3]:.2f} - {ratio[4]:.2f}"
+            about = [f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]", f"{ratio[3]:.2f} - {ratio[4]:.2f}"]
+            if "times_odam_of_one_box" in row:
+                middle_of_one, low_of_one, high_of_one, *_ = row["times_odam_of_one_box"]
+                of_one = f"{middle_of_one:.2f} [{low_of_one:.2f}, {high_of_one:.2f}]"
+                about.append(f"{of_one}, {row['timed_images_of_one_box']} images")
             speed.append([name, row["timed_images"], f"{middle:.0f} [{low:.0f}, {high:.0f}]", *about])
         if "first_error" in row:
             told.append(
@@ -96,7 +115,7 @@ def table(figures: benchmarking.Figures) -> str:
             )
     heads = (
         ["tool", "boxes", *(metric.replace("_", ", ") for metric in METRICS), "cosine with ODAM's"],
-        ["tool", "images", "ms a map [quartiles]", "of ODAM's on the same image", "range"],
+        ["tool", "images", "ms a map [quartiles]", "of ODAM's on the same image", "range", "with one box"],
     )
     packages = sorted({f"{row['package']} {row['version']}" for row in rows.values()})
     lines = [

@@ -196,14 +196,11 @@ def explain_by_all(tools: Sequence[Tool], scene: Scene) -> list[dict[str, Any]]:
     return rows
 
 
-def time_in_turns(
-    tools: Sequence[Tool], scene: Scene, failed: set[str], repeats: int
-) -> dict[str, tuple[float, float]]:
-    """For each tool that doesn't fail on an image: seconds a map, and their ratio to ODAM's."""
+def time_in_turns(tools: Sequence[Tool], scene: Scene, failed: set[str], repeats: int) -> dict[str, float]:
+    """Seconds a map, for each tool that doesn't fail on an image."""
     works = {tool.name: (lambda tool=tool: tool.explain(scene)) for tool in tools if tool.name not in failed}
     taken = benchmarking.timed_in_turns(works, repeats, 0, time.process_time)
-    base = taken[Odam.name]["seconds"]
-    return {name: (row["seconds"] / len(scene), row["seconds"] / base) for name, row in taken.items()}
+    return {name: row["seconds"] / len(scene) for name, row in taken.items()}
 
 
 def measure(args: argparse.Namespace) -> benchmarking.Figures:
@@ -213,15 +210,15 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
     strides = subject.strides(scenes[0].canvas)
     tools, missing = build_tools(subject, strides)
     rows: list[dict[str, Any]] = []
-    times: dict[str, list[tuple[float, float]]] = {tool.name: [] for tool in tools}
+    per_image: list[dict[str, Any]] = []
     for number, scene in enumerate(tqdm(scenes, desc="images")):
         # Its maps are measured; for the clock it is the warm-up.
         first = explain_by_all(tools, scene)
         rows += first
         if number < (args.timed_images or len(scenes)):
             failed = {row["method"] for row in first if row["error"]}
-            for name, pair in time_in_turns(tools, scene, failed, args.repeats).items():
-                times[name].append(pair)
+            seconds = time_in_turns(tools, scene, failed, args.repeats)
+            per_image.append({"image": Path(scene.name).name, "boxes": len(scene), "seconds_a_map": seconds})
     return {
         "images": images,
         "images_with_boxes": len(scenes),
@@ -229,7 +226,8 @@ def measure(args: argparse.Namespace) -> benchmarking.Figures:
         "detector": type(subject.net).__name__,
         "layers": dict(zip(subject.layers, strides, strict=True)),
         "missing": missing,
-        "rows": {tool.name: summarise(tool, rows, times[tool.name]) for tool in tools},
+        "rows": {tool.name: summarise(tool, rows, per_image) for tool in tools},
+        "per_image": per_image,
         "per_box": [{**row, "image_id": Path(row["image_id"]).name} for row in rows],
     }
 

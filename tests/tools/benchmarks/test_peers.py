@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.helpers import load_tool
 
+METRICS = ("pointing_mask", "energy_mask", "pointing_box", "energy_box", "likeness")
 PACKAGES = ("pytorch_grad_cam", "captum", "captum.attr")
 # Two levels of average colour. The score of the first box is the mean of red over the cells under it, of the second
 # the mean of green, on the coarser level; what the third says never changes. Boxes are in pixels of the canvas.
@@ -151,6 +152,9 @@ def test_a_missing_package_is_told_and_left_out(tool, folder, capsys):
     odam = figures["rows"]["odam_d2 odam"]
     assert odam["times_odam"] == [1.0] * 5 and odam["odam_less_this"] == {}
     assert odam["metrics"]["likeness"]["mean"] == pytest.approx(1)
+    (timed,) = figures["per_image"]
+    assert (timed["image"], timed["boxes"]) == ("one.png", 2)
+    assert [timed["seconds_a_map"]["odam_d2 odam"]] * 5 == odam["seconds_a_map"]
     # Where several pixels have the maximum, the first counts, which is in the mask of either.
     assert odam["metrics"]["pointing_mask"]["mean"] == 1 and figures["boxes"] == 2
     assert "detectron2_path" not in figures["versions"] and figures["versions"]["torch"]
@@ -212,7 +216,16 @@ def test_times_are_by_map_and_beside_odams(tool, folder, monkeypatch):
     names = {"odam_d2 odam": 3.0, "other": 1.5, "failing": 9.0}
     found = tool.time_in_turns([taking(*one) for one in names.items()], scene, {"failing"}, repeats=2)
     # Two boxes: 3 s for both are 1.5 s a map.
-    assert found == {"odam_d2 odam": (1.5, 1.0), "other": (0.75, 0.5)}
+    assert found == {"odam_d2 odam": 1.5, "other": 0.75}
+    row = {"method": "other", "image_id": "a", "annotation_id": "0", "error": "broken", **dict.fromkeys(METRICS)}
+    rows = [row, row | {"method": "odam_d2 odam"}]
+    timed = [{"boxes": 2, "seconds_a_map": found}, {"boxes": 1, "seconds_a_map": {"odam_d2 odam": 1.0, "other": 4.0}}]
+    kind = SimpleNamespace(name="other", package="nowhere")
+    figures = tool.summarise(kind, rows, timed)
+    # Ratios .5 and 4: the median of two is their mean, and one image has a single box.
+    assert figures["times_odam"][0] == 2.25 and figures["times_odam"][3:] == [0.5, 4.0]
+    assert figures["times_odam_of_one_box"] == [4.0] * 5 and figures["timed_images_of_one_box"] == 1
+    assert figures["seconds_a_map"][3:] == [0.75, 4.0] and figures["version"] == "unknown"
 
 
 def test_who_is_behind_is_said_where_it_is_sure(tool):
