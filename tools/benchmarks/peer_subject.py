@@ -103,6 +103,11 @@ class Subject:
         self.min_size, self.max_size = int(transform.min_size[-1]), int(transform.max_size)
         net.register_forward_pre_hook(self._leave_size)
 
+    def enter(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
+        """The canvas of an image (h, w, 3) uint8 BGR, and height and width of the part that shows the image."""
+        pixels = InputMaker(self.min_size, self.max_size, "RGB")(image)["image"] / 255
+        return self.canvas(pixels), (pixels.shape[1], pixels.shape[2])
+
     def canvas(self, pixels: Tensor) -> Tensor:
         """(3, H, W) of a resized image (3, h', w'), RGB in [0, 1]: padded with what becomes zero when normalised."""
         step = self.transform.size_divisible
@@ -149,8 +154,7 @@ class Subject:
             iou_threshold: a pair must overlap by more than this.
         """
         image, objects = read_image_bgr(record["file_name"]), TrueObjects.of(record)
-        entry = InputMaker(self.min_size, self.max_size, "RGB")(image)["image"] / 255
-        inner, canvas = (entry.shape[1], entry.shape[2]), self.canvas(entry)
+        canvas, inner = self.enter(image)
         with torch.enable_grad(), self.cut() as leaves:
             (found,) = self.net([canvas])
             sizes = image.shape[0] / inner[0], image.shape[1] / inner[1]
