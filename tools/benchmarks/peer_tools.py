@@ -150,7 +150,7 @@ class HiResCam(PytorchGradCam):
 
 
 class WholePixelHiResCam(HiResCam):
-    """The same for a box in whole pixels, as in the package's tutorial: then the IoU has a gradient too."""
+    """The same for a box in whole pixels, as boxes are that somebody drew: then the IoU has a gradient too."""
 
     name = "grad-cam HiResCAM, whole pixels"
 
