@@ -83,4 +83,8 @@ def fresh(tmp_path_factory) -> Iterator[Fresh]:
         stdout=subprocess.PIPE,
         text=True,
     ) as server:
-        yield Fresh(server, tmp_path_factory.mktemp("fresh"))
+        try:
+            yield Fresh(server, tmp_path_factory.mktemp("fresh"))
+        finally:
+            # Its input may not end: processes that were forked from this one have the other end of the pipe, too.
+            server.terminate()
