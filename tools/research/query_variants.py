@@ -119,8 +119,15 @@ class Pass:
         def keep(name, _module, _inputs, output):
             found.layers.setdefault(name, []).append(output)
 
-        def keep_maps(name, _module, _inputs, output):
-            found.layers[name] = list(output[0])
+        # Where maps are made of each other (an encoder's, a ResNet's), only what reads them behind their layer counts.
+        def copied_input(name, _module, args):
+            copy = args[0].clone()
+            keep(name, _module, args, copy)
+            return copy, *args[1:]
+
+        def copied_maps(name, _module, _inputs, output):
+            found.layers[name] = [one.clone() for one in output[0]]
+            return model.architecture.encoder_output(output, found.layers[name])
 
         def own_copy(name, _module, args, kwargs):
             copy = kwargs["encoder_hidden_states"].clone()
@@ -140,9 +147,9 @@ class Pass:
                 if hasattr(bottom_up, name):
                     hook(getattr(bottom_up, name).register_forward_hook(partial(keep, name)))
             for one in model.architecture.projections(model.network):
-                hook(one.register_forward_pre_hook(lambda _m, args: keep("backbone", None, None, args[0])))
+                hook(one.register_forward_pre_hook(partial(copied_input, "backbone")))
                 hook(one.register_forward_hook(partial(keep, "projection")))
-            hook(model.architecture.encoder(model.network).register_forward_hook(partial(keep_maps, "encoder")))
+            hook(model.architecture.encoder(model.network).register_forward_hook(partial(copied_maps, "encoder")))
             for one in network.decoder_input_proj:
                 hook(one.register_forward_hook(partial(keep, "memory")))
             for number, one in enumerate(network.decoder.layers, 1):
