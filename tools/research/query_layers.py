@@ -6,8 +6,8 @@
     tools/research/query_layers.py --config-file synthetic/rtdetr_compact_FPN --dataset synthetic_scene_val \\
         --variants encoder "encoder, own query" box --drise 300 --metrics deletion insertion
 
-A variant is a layer and, behind commas, what is changed: see query_variants.py. "box" is a control that knows nothing
-but the detected box: a Gaussian in it.
+A variant is a layer and, behind commas, what is changed: see query_variants.py. "box", a Gaussian in the detected
+box, and "occlusion of encoder" (or of another stage, or of pixels) are references without gradients.
 """
 
 import argparse
@@ -23,7 +23,8 @@ import odam_d2  # noqa: F401  before Detectron2, whose import warns of itself
 
 # isort: split
 import torch
-from query_variants import CONTROL, Pass, gradients, levels_of, read_variant, variant_name
+from query_occlusion import occluded_maps
+from query_variants import BOX, OCCLUSION, Pass, gradients, levels_of, read_variant, variant_name
 from torch import Tensor
 from tqdm import tqdm
 
@@ -91,7 +92,7 @@ def explain(model: OdamDETR, entry: dict, wanted: Any, names: Sequence[str], dri
         trace = model.trace([entry])
     chosen = wanted(trace.instances[0])
     instances, boxes, maps = trace.instances[0][chosen], trace.boxes[chosen], {}
-    variants = {name: read_variant(name) for name in names if name != CONTROL}
+    variants = {name: read_variant(name) for name in names if name != BOX and name not in OCCLUSION}
     sizes = (trace.image_sizes[0], trace.output_sizes[0])
     for cuts in dict.fromkeys(variant.cuts for variant in variants.values()) if len(chosen) else ():
         alike = {name: variant for name, variant in variants.items() if variant.cuts == cuts}
@@ -107,8 +108,12 @@ def explain(model: OdamDETR, entry: dict, wanted: Any, names: Sequence[str], dri
         for name, variant in alike.items():
             levels = levels_of(variant, run, black, found[variant.layer], boxes)
             maps[name] = as_heat_maps(levels, run.padded, *sizes)
-    if CONTROL in names and len(chosen):
-        maps[CONTROL] = as_heat_maps([box_maps(boxes, *trace.padded_size)], trace.padded_size, *sizes)
+    if BOX in names and len(chosen):
+        maps[BOX] = as_heat_maps([box_maps(boxes, *trace.padded_size)], trace.padded_size, *sizes)
+    for name in names if len(chosen) else ():
+        if name in OCCLUSION:
+            level = occluded_maps(model, entry["image"], boxes, trace.classes[chosen], OCCLUSION[name])
+            maps[name] = as_heat_maps([level], trace.padded_size, *sizes)
     if drise is not None and len(chosen):
         maps["drise"] = drise([entry])[0]["instances"].heatmaps[chosen]
     order = [*names, *(["drise"] if drise is not None else [])]

@@ -16,13 +16,15 @@ from torch import Tensor
 from odam_d2.explain.engines.norm_gradients import contiguous_norm_gradients
 from odam_d2.meta_arch.detr import OdamDETR, pixel_mask
 from odam_d2.modeling.graph_modes import WholeGraph
+from odam_d2.modeling.query_architecture import STAGES
 from odam_d2.ops.smoothing import gaussian_weights
 
 # Where gradients are taken. `memory` is what the decoder samples; with a number, as its layer of that number reads it.
 LAYERS = ("pixels", "stem", "res2", "res3", "res4", "res5", "backbone", "projection", "encoder", "memory")
 LAYERS += tuple(f"memory {number}" for number in (1, 2, 3))
-# Knows nothing but the detected box: a Gaussian in it.
-CONTROL = "box"
+# Without gradients: a Gaussian in the detected box, which knows nothing else; and what occlusion of a stage's maps says.
+BOX = "box"
+OCCLUSION = {f"occlusion of {stage}": stage for stage in ("pixels", *STAGES)}
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def read_variant(name: str) -> Variant:
 
 
 def variant_name(text: str) -> str:
-    """An argument that is a variant's name, or the control's."""
-    if text != CONTROL:
+    """An argument that is a variant's name, or that of a reference."""
+    if text != BOX and text not in OCCLUSION:
         read_variant(text)
     return text
 

@@ -120,3 +120,28 @@ def test_other_detectors_are_refused(tool, monkeypatch, capsys):
     monkeypatch.setattr(tool, "DataRun", lambda args: run)
     assert tool.main([]) == 1
     assert "must be of an RT-DETR; got OdamDETR" in capsys.readouterr().err
+
+
+def test_occlusion_shows_the_one_block_that_a_score_depends_on(tool, monkeypatch):
+    occlusion = __import__("query_occlusion")
+    blocks = torch.cat(list(occlusion.blocks_of(32, 48)))
+    # Around centres at 8, 24 (y) and 8, 24, 40 (x), cut at the border.
+    assert blocks.tolist()[:3] == [[0, 0, 24, 24], [8, 0, 40, 24], [24, 0, 48, 24]] and len(blocks) == 6
+    own, other = torch.zeros(1, 1, 4, 6), torch.ones(1, 1, 4, 6)  # stride 8
+    mixed = occlusion.put(own, other, blocks[:2], 32)
+    assert mixed[0, 0, :3, :3].eq(1).all() and int(mixed[0].sum()) == 9
+    assert mixed[1, 0, :3, 1:5].eq(1).all() and int(mixed[1].sum()) == 12
+    # At stride 32, where a block holds no centre, the cell that it touches.
+    assert occlusion.put(torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1, 2), blocks[:1], 32).flatten().tolist() == [1, 0]
+
+
+def test_occlusion_by_the_image_itself_changes_nothing(tool, model, monkeypatch):
+    occlusion = __import__("query_occlusion")
+    found = model.trace([ENTRY])
+    for stage in ("pixels", "backbone", "encoder"):
+        heat = occlusion.occluded_maps(model, ENTRY["image"], found.boxes, found.classes, stage)
+        assert heat.shape == (2, 6, 8) and bool(heat.any())
+        monkeypatch.setattr(occlusion, "put", lambda own, other, blocks, height: own.repeat(len(blocks), 1, 1, 1))
+        same = occlusion.occluded_maps(model, ENTRY["image"], found.boxes, found.classes, stage)
+        assert float(same.abs().amax()) < 1e-5
+        monkeypatch.undo()
