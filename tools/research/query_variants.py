@@ -22,7 +22,7 @@ from odam_d2.ops.smoothing import gaussian_weights
 # Where gradients are taken. `memory` is what the decoder samples; with a number, as its layer of that number reads it.
 LAYERS = ("pixels", "stem", "res2", "res3", "res4", "res5", "backbone", "projection", "encoder", "memory")
 LAYERS += tuple(f"memory {number}" for number in (1, 2, 3))
-# Without gradients: a Gaussian in the detected box, which knows nothing else; and what occlusion of a stage's maps says.
+# Without gradients: a Gaussian in the detected box, which knows nothing else, and what occlusion says.
 BOX = "box"
 OCCLUSION = {f"occlusion of {stage}": stage for stage in ("pixels", *STAGES)}
 

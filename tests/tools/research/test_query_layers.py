@@ -97,10 +97,11 @@ def test_the_control_is_highest_in_the_middle_of_the_box(tool):
 
 def test_prints_a_table_and_differences_from_the_first(tool, model, monkeypatch, tmp_path, capsys):
     found = model([ENTRY])[0]["instances"]
+    objects = zip(found.pred_boxes.tensor.tolist(), found.pred_classes.tolist(), strict=True)
     annotations = [
         {"id": k, "bbox": box, "bbox_mode": 0, "category_id": label, "iscrowd": 0}
-        for k, (box, label) in enumerate(zip(found.pred_boxes.tensor.tolist(), found.pred_classes.tolist(), strict=True))
-    ]  # fmt: skip
+        for k, (box, label) in enumerate(objects)
+    ]
     record = {"image_id": 1, "file_name": "1.png", "height": 192, "width": 256, "annotations": annotations}
     run = types.SimpleNamespace(model=model, records=[record], inputs=lambda records: [ENTRY] * len(records))
     monkeypatch.setattr(tool, "DataRun", lambda args: run)
