@@ -159,12 +159,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     methods = [*names, *(["drise"] if drise is not None else [])]
     summary = summarise(results, methods, args.metrics, args.seed)
     rows = list(csv.DictReader(io.StringIO(objects_csv(results, methods, args.metrics))))
+    rivals = [
+        (name, rival) for rival in (methods[0], "drise") for name in methods if rival in methods and name != rival
+    ]
     differences = {
-        name: [asdict(one) | {"verdict": one.verdict} for one in
-               paired_differences(rows, args.metrics, name, methods[0], args.seed)]
-        for name in methods[1:]
+        f"{name} less {rival}": [asdict(one) | {"verdict": one.verdict} for one in
+               paired_differences(rows, args.metrics, name, rival, args.seed)]
+        for name, rival in rivals
     }  # fmt: skip
-    return {**summary, "methods": methods, f"less {methods[0]}": differences}
+    return {**summary, "methods": methods, "differences": differences}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,10 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     methods = figures["methods"]
     print(format_summary(figures, methods))
     print(format_counts(figures["counts"]))
-    for name, differences in figures[f"less {methods[0]}"].items():
+    for pair, differences in figures["differences"].items():
         told = (f"{d['metric']} {d['mean']:+.3f} [{d['interval'][0]:+.3f}, {d['interval'][1]:+.3f}] {d['verdict']}"
                 for d in differences)  # fmt: skip
-        print(f"{name} less {methods[0]}: {', '.join(told)}")
+        print(f"{pair}: {', '.join(told)}")
     if args.output:
         versions = {name: value for name, value in collect_versions().items() if name != "detectron2_path"}
         settings = {name: value for name, value in vars(args).items() if name != "output"}
