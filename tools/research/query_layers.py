@@ -136,6 +136,7 @@ def argument_parser() -> argparse.ArgumentParser:
         help="IoU that a detection and its object must exceed (default: %(default)s)")  # fmt: skip
     add("--score-threshold", type=share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
     add("--max-detections", type=count, default=100, metavar="N", help="most of an image (default: %(default)s)")
+    add("--amp", action="store_true", help="score changed images in mixed precision, see odam evaluate")
     add_seed(parser, "noise, masks and error bars")
     add_output_json(parser)
     return parser
@@ -148,10 +149,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     model = run.model.eval()
     if not isinstance(model, OdamDETR) or not isinstance(model.architecture, RTDetr):
         raise ValueError(f"`--config-file` must be of an RT-DETR; got {type(model).__name__}: choose one of those")
-    score = object_scorer(inference_copy(model)) if any(METRICS[n].needs_detector for n in args.metrics) else None
+    score = (
+        object_scorer(inference_copy(model), amp=args.amp)
+        if any(METRICS[n].needs_detector for n in args.metrics)
+        else None
+    )
     measuring = Measuring(tuple(args.metrics), args.iou_threshold, score=score, seed=args.seed)
     drise = build_explainer(model, method="drise", attributes=("score",), num_masks=args.drise, seed=args.seed,
-                            progress=False) if args.drise else None  # fmt: skip
+                            amp=args.amp, progress=False) if args.drise else None  # fmt: skip
     records, results, names = run.records[: args.max_images], [], list(args.variants)
     for record, entry in zip(tqdm(records, desc="measuring", unit="image"), run.inputs(records), strict=True):
         output = explain(model, entry, partial(matched, record, args.iou_threshold), names, drise)
