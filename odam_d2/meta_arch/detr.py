@@ -21,9 +21,9 @@ from ..modeling.provenance import (
     take_field,
     write_scores,
 )
-from ..modeling.query_architecture import STAGES, NetworkSize, QueryArchitecture, find_architecture
+from ..modeling.query_architecture import NetworkSize, QueryArchitecture, find_architecture
 from ..modeling.query_backbone import Detectron2Backbone
-from ..modeling.query_head import TracedQueryHead, recording
+from ..modeling.query_head import LAYERS, recording
 from ..modeling.query_rules import best_query
 from ..structures import DetectionTrace
 from ..utils.untyped import UntypedModule
@@ -42,7 +42,7 @@ class OdamDETR(nn.Module):
         score_threshold: only detections above it are reported, in [0, 1].
         max_detections: that are reported of one image.
         labels: the network's label of each class; empty where they are the same.
-        layer: the stage to explain on, one of :data:`odam_d2.modeling.query_architecture.STAGES`.
+        layer: what to explain on, a key of :data:`odam_d2.modeling.query_head.LAYERS`.
     """
 
     # Batched, it is what these detectors are explained by: there is nothing quicker to look for.
@@ -65,8 +65,8 @@ class OdamDETR(nn.Module):
         layer: str,
     ):
         super().__init__()
-        if layer not in STAGES:
-            raise ValueError(f"`layer` must be one of {list(STAGES)}; got {layer!r}: choose one of these")
+        if layer not in LAYERS:
+            raise ValueError(f"`layer` must be one of {list(LAYERS)}; got {layer!r}: choose one of these")
         self.network = network
         self.architecture = architecture
         if backbone is not None:
@@ -162,7 +162,7 @@ class OdamDETR(nn.Module):
                 it most; results name it in ``query_index``.
 
         Returns:
-            The trace. ``features`` are the maps that come out of the stage :attr:`layer`, every detection has all of
+            The trace. ``features`` are the maps that come out of the stage of :attr:`layer`, every detection has all of
             them as sources, and ``rows`` are queries; its ``instances`` are bit for bit what :meth:`forward` gives, or,
             for given boxes, these boxes with the detector's ``scores`` for their classes.
 
@@ -191,10 +191,11 @@ class OdamDETR(nn.Module):
                     result.query_index = row
             image_index = image_index_of([len(row) for row in rows], self.device)
             query = torch.cat(rows)
-            maps = record.maps(self.layer, self.architecture)
-            names = tuple(f"{self.layer}{k}" for k in range(len(maps)))
+            stage, head_class = LAYERS[self.layer]
+            maps = record.maps(stage, self.architecture)
+            names = tuple(f"{stage}{k}" for k in range(len(maps)))
             padded = tuple(images.tensor.shape[-2:])
-            head = TracedQueryHead(self.network, self.architecture, self.layer, record, pixels, decode)
+            head = head_class(self.network, self.architecture, stage, record, pixels, decode)
             trace = DetectionTrace(
                 instances=results,
                 features=dict(zip(names, maps, strict=True)),
@@ -234,7 +235,7 @@ class OdamDETR(nn.Module):
         """The stage's maps once more, from (N, 3, H, W) pixels and their mask."""
         with recording(self.network, self.architecture) as record:
             self.network(pixel_values=pixels[0], pixel_mask=pixels[1])
-        return dict(zip(names, record.maps(self.layer, self.architecture), strict=True))
+        return dict(zip(names, record.maps(LAYERS[self.layer][0], self.architecture), strict=True))
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """The network's own losses, weighted, each under its own name."""

@@ -39,6 +39,11 @@ class ConditionalDetr(QueryArchitecture):
 
     config_name = "ConditionalDetrConfig"
 
+    def keys_and_values(self, network: UntypedModule) -> list[nn.Module]:
+        """See :meth:`QueryArchitecture.keys_and_values`; what positions add to keys is learned."""
+        layers = network.model.decoder.layers
+        return [module for layer in layers for module in (layer.sa_kcontent_proj, layer.sa_v_proj)]
+
 
 @register_architecture("RTDetrForObjectDetection")
 class RTDetr(QueryArchitecture):

@@ -257,6 +257,11 @@ class QueryArchitecture:
         """The encoder."""
         return network.model.encoder
 
+    def keys_and_values(self, network: UntypedModule) -> list[nn.Module]:
+        """Modules through which the decoder's queries see each other: what makes keys and values of them."""
+        attentions = [layer.self_attn for layer in network.model.decoder.layers]
+        return [module for attention in attentions for module in (attention.k_proj, attention.v_proj)]
+
     def encoder_maps(self, output: Any, projected: list[Tensor]) -> list[Tensor]:
         """What the encoder gave, as maps (N, C, H, W); here it gives tokens (N, H W, C)."""
         return [output[0].transpose(1, 2).unflatten(2, projected[0].shape[-2:])]

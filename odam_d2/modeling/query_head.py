@@ -114,6 +114,21 @@ def _answer_here(answer: Any, forward: Callable[..., Any]) -> Callable[..., Any]
     return give
 
 
+@contextmanager
+def outputs_fixed(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """What modules give in the block, in this thread, is a constant: no gradient goes through it."""
+
+    def fixed(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return output.data  # detach() has no effect within WholeGraph
+
+    handles = [module.register_forward_hook(in_this_thread(fixed)) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class TracedQueryHead:
     """Re-computes the predictions of the traced queries.
 
@@ -162,3 +177,24 @@ class TracedQueryHead:
             logits=self.architecture.of_classes(logits).gather(1, classes)[:, 0],
             boxes=boxes[trace.image_index, trace.rows],
         )
+
+
+class OwnQueryHead(TracedQueryHead):
+    """Predictions whose graph reaches the features through the traced queries alone.
+
+    In the decoder queries read each other, so that what an object's neighbours see is in its gradient, too. Here all
+    keys and values of the decoder's self-attention are constants, also those that a query makes of itself: derivatives
+    are those of the network with these held fast, and what is predicted is the same.
+    """
+
+    def predict(self, features: Mapping[str, Tensor], trace: DetectionTrace) -> Predictions:
+        """See :meth:`TracedQueryHead.predict`."""
+        with outputs_fixed(self.architecture.keys_and_values(self.network)):
+            return super().predict(features, trace)
+
+
+# What ODAM.DETR.LAYER can be: the stage whose maps are explained, and what predicts from them.
+LAYERS: dict[str, tuple[str, type[TracedQueryHead]]] = {
+    **{stage: (stage, TracedQueryHead) for stage in STAGES},
+    **{f"{stage}_own_query": (stage, OwnQueryHead) for stage in STAGES},
+}

@@ -47,7 +47,7 @@ def test_without_transformers_building_says_what_to_install(monkeypatch):
 
 def test_an_unknown_layer_is_answered_with_the_known_ones():
     require_package("transformers")
-    with pytest.raises(ValueError, match=r"\['backbone', 'projection', 'encoder'\]; got 'decoder'"):
+    with pytest.raises(ValueError, match=r"\['backbone', 'projection', 'encoder', .*\]; got 'decoder'"):
         build_model(query_config("DetrForObjectDetection", "LAYER", "decoder"))
 
 
@@ -126,12 +126,12 @@ def test_traced_detections_are_those_of_inference_bit_for_bit(model):
         assert torch.equal(found.scores, wanted.scores) and torch.equal(found.pred_classes, wanted.pred_classes)
 
 
-@pytest.mark.parametrize("layer", ["backbone", "projection", "encoder"])
+@pytest.mark.parametrize("layer", ["backbone", "projection", "encoder", "backbone_own_query", "encoder_own_query"])
 def test_predictions_said_again_are_those_of_detection(model, layer, monkeypatch):
     monkeypatch.setattr(model, "layer", layer)
     trace = model.trace(INPUTS)
     sources = 3 if model.architecture.backbone_maps == 3 else 1
-    assert trace.level_names == tuple(f"{layer}{k}" for k in range(sources))
+    assert trace.level_names == tuple(f"{layer.removesuffix('_own_query')}{k}" for k in range(sources))
     assert list(trace.strides.values()) == ([8.0, 16.0, 32.0] if sources == 3 else [32.0])
     assert trace.level_index.tolist() == [list(range(sources))] * len(trace)
     with torch.no_grad():
