@@ -39,7 +39,7 @@ const OdamFilters = (() => {
       }));
       bounds[0].id = `least-${name}`;
       ranges[name] = bounds;
-      const pair = element("span", { class: "range" }, bounds[0], "to", bounds[1]);
+      const pair = element("span", { class: name in ALL ? "range long" : "range" }, bounds[0], "to", bounds[1]);
       more.append(element("label", { for: bounds[0].id, text: RANGE_NAMES[name] }), pair);
     }
 
