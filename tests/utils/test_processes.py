@@ -1,7 +1,5 @@
 """Processes that find each other."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,12 +19,11 @@ def report(folder):
 
 
 @pytest.mark.slow
-def test_processes_gather_and_leave_nothing(tmp_path):
+def test_processes_gather_and_leave_nothing(tmp_path, fresh):
     # What is left behind is told when the process that began them ends.
     imports = f"from odam_d2.utils.processes import launch_on_cpu; from {__name__} import report"
-    call = f"{imports}; launch_on_cpu(report, 2, ({str(tmp_path)!r},))"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", call], cwd=root, capture_output=True, text=True, check=True)
+    begin = f"launch_on_cpu(report, 2, ({str(tmp_path)!r},))"
+    done = fresh(f"{imports}\nif __name__ == '__main__':\n    {begin}")
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"0": "[0, 1] 2", "1": "[0, 1] 2"}
     assert "100%" in done.stderr and "leaked" not in done.stderr
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +51,7 @@ def test_images_are_as_promised(samples):
             assert image.std() > 15  # not a flat image
 
 
-def test_same_seed_same_bytes_in_another_process_and_order(samples):
+def test_same_seed_same_bytes_in_another_process_and_order(samples, fresh):
     code = (
         "import hashlib, json\n"
         "from odam_d2.data.synthetic.scenes import SyntheticScenes\n"
@@ -64,8 +62,9 @@ def test_same_seed_same_bytes_in_another_process_and_order(samples):
         "        data = image.tobytes() + json.dumps(record, default=int).encode()\n"
         "        print(hashlib.sha256(data).hexdigest())\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [digest(samples[profile][index]) for profile in ("scene", "crowd") for index in (2, 0)]
+    assert fresh(code).stdout.split() == [
+        digest(samples[profile][index]) for profile in ("scene", "crowd") for index in (2, 0)
+    ]
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"split": "train"}, {"profile": "crowd"}])

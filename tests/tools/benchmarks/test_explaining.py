@@ -1,6 +1,7 @@
 """tools/benchmarks/explaining.py, end to end on a detector that is small enough."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,11 @@ def tool():
     return load_tool("benchmarks/explaining")
 
 
-def test_prints_a_table_and_writes_the_figures(tool, tmp_path, capsys):
+def test_prints_a_table_and_writes_the_figures(tool, tmp_path, capsys, fresh, monkeypatch):
+    def run(command, **_options):
+        return fresh(script=command[1], arguments=command[2:], path=[Path(command[1]).parent])
+
+    monkeypatch.setattr(tool.benchmarking.subprocess, "run", run)
     output = tmp_path / "figures.json"
     small = ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.FPN.OUT_CHANNELS", "16"]
     arguments = ["--size", "96", "128", "--boxes", "4", "--candidates", "6", "--repeats", "2", "--warmup", "1"]
