@@ -122,8 +122,12 @@ class AnalysisRun(DataRun):
             ) from error
 
     def require_sizes(self) -> None:
-        """Raises WrongOptionError where a range is none, or --single-file is asked for too many images."""
+        """Raises WrongOptionError where a range is none or of nothing, or --single-file is for too many images."""
         for name in ("area", "occlusion"):
+            if getattr(self.args, name) is not None and not self.is_annotated:
+                raise WrongOptionError(
+                    f"--{name} must be of annotated objects; got no annotations: give --annotations, or leave it out"
+                )
             low, high = getattr(self.args, name) or (0.0, 0.0)
             if low > high:
                 raise WrongOptionError(f"--{name} must be MIN and MAX; got {low:g} and {high:g}: exchange them")

@@ -311,6 +311,16 @@ def test_objects_that_others_hide_are_ignored(tool, folder, whole, tmp_path, cap
     assert "--occlusion must be MIN and MAX; got 0.5 and 0.25: exchange them" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name, values", [("area", ("0", "9")), ("occlusion", ("0", "1"))])
+def test_objects_are_chosen_among_annotated_ones(tool, folder, tmp_path, capsys, name, values):
+    found = arguments(folder, tmp_path / "out", f"--{name}", *values)
+    at = found.index("--annotations")
+    del found[at : at + 2]
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(found)
+    assert f"--{name} must be of annotated objects; got no annotations" in capsys.readouterr().err
+
+
 def area(box):
     x1, y1, x2, y2 = box
     return (x2 - x1) * (y2 - y1)
