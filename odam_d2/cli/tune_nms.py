@@ -17,51 +17,38 @@ Exit code: 0; 1 if an image can't be read, or the set-up failed; 2 if an argumen
 """
 
 import argparse
-import copy
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
-from ..data.account import Account
 from ..data.inputs import ImageInputs
-from ..data.records import judged_records, load_dataset
-from ..engine.evaluators import ALL_IMAGES, BOXES, CROWDS, EVALUATORS
 from ..env import collect_versions
-from ..evaluation.crowd.protocol import PROTOCOLS
+from ..evaluation.crowd.objects import CrowdObjects
+from ..evaluation.crowd.protocol import DEFAULT_PROTOCOL, PROTOCOLS
 from ..evaluation.ground_truth import TrueObjects
 from ..evaluation.nms_tuning.candidates import Candidates, CandidateStore
+from ..evaluation.nms_tuning.differences import compare_settings, differences_in_words, differences_table
 from ..evaluation.nms_tuning.hard_pairs import find_hard_pairs, summarize_hard_pairs
 from ..evaluation.nms_tuning.likeness import pair_similarities, summarize_likeness
 from ..evaluation.nms_tuning.suppression import SUPPRESSIONS
 from ..evaluation.nms_tuning.table import hard_pairs_in_words, likeness_in_words, table
 from ..evaluation.nms_tuning.tuning import (
     LESS_IS_BETTER,
-    EvaluatorScore,
-    Score,
     Setting,
     best_rows,
-    grid,
     score_best_choice,
     score_settings,
 )
-from ..loading import DetectorConfig
-from ..model_zoo.addresses import weights_checksum
-from ..modeling.num_classes import count_classes
 from ..store import RunFolder
 from ..utils.clock import now
 from ..utils.files import remove_unfinished, write_json, write_text
-from ..utils.untyped import UntypedModule
 from ..utils.words import markdown_text, printable
 from ..visualize.tuning_chart import write_tuning_chart
-from .annotated import add_strict, for_json, tell
+from .annotated import add_strict, for_json
 from .arguments import (
     add_config,
     add_output_folder,
@@ -73,7 +60,7 @@ from .arguments import (
     typed_command,
     whole,
 )
-from .config import read_run_config
+from .tuning_setup import Setup
 
 # Thresholds are chosen by the first of these that the evaluator gives; the table and the chart show all of them.
 METRICS = ("JI", "AP", "MR", "AP50", "recall", "JI-heavy", "recall-heavy", "recall-crowd_heavy")
@@ -106,9 +93,11 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--highs", type=finite, nargs="+", default=(0.7, 0.8, 0.9, 2.0), metavar="T",
         help="for Odam-NMS; with 2 no box is dropped for its map alone (default: .7 .8 .9 2)")  # fmt: skip
     add("--weights", type=finite, nargs="+", default=(0.25, 0.5, 1.0), metavar="W",
-        help="for odam_sum, which adds the weighted similarity of maps to the IoU (default: .25 .5 1)")  # fmt: skip
+        help="for odam_sum and odam_soft, which add so much similarity of maps to the IoU (default: .25 .5 1)")  # fmt: skip
     add("--limits", type=finite, nargs="+", default=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), metavar="L",
         help="for odam_sum (default: .6 .7 .8 .9 1 1.1 1.2)")  # fmt: skip
+    add("--odam-sigmas", type=finite, nargs="+", default=(0.5, 1.0, 1.5, 2.0, 3.0), metavar="S",
+        help="for odam_soft, Soft-NMS by the same sum (default: .5 1 1.5 2 3)")  # fmt: skip
     add("--protocol", choices=sorted(PROTOCOLS),
         help="the rules of crowds' figures (default: ODAM.TEST.CROWD_PROTOCOL of the config, toolkit)")  # fmt: skip
     add("--thresholds", metavar="JSON", help="thresholds.json of another run: report these, without a grid")
@@ -117,159 +106,6 @@ def argument_parser() -> argparse.ArgumentParser:
     add_output_folder(parser)
     add("--resume", action="store_true", help="use the candidates that --output holds already")
     return parser
-
-
-@dataclass
-class Setup:
-    """What a run works with.
-
-    Raises:
-        ValueError: by the first attribute that can't be made.
-    """
-
-    args: argparse.Namespace
-
-    @cached_property
-    def config(self) -> DetectorConfig:
-        """The detector's config, with Odam-NMS."""
-        config = read_run_config(self.args, self.args.score_threshold, self.args.max_detections)
-        config.odam.NMS.ENABLED = True
-        if self.args.protocol:
-            config.odam.TEST.CROWD_PROTOCOL = self.args.protocol
-        return config
-
-    @cached_property
-    def model(self) -> UntypedModule:
-        """The detector with its weights."""
-        model = self.config.build()
-        self.config.load_weights(model)
-        return model
-
-    @property
-    def most_detections(self) -> int:
-        """The most detections of an image."""
-        limit = self.config.most_detections if self.model is not None else None
-        return self.args.max_detections if limit is None else min(limit, self.args.max_detections)
-
-    @cached_property
-    def account(self) -> Account:
-        """What becomes of the annotations."""
-        return Account(self.args.dataset)
-
-    @cached_property
-    def records(self) -> list[dict]:
-        """Records of the images of this run."""
-        args = self.args
-        everything = judged_records(load_dataset(args.dataset), self.account)
-        tell(self.account, args.strict)
-        self._require_classes_of_the_data_set()
-        end = None if args.max_images is None else args.skip_images + args.max_images
-        if not everything[args.skip_images : end]:
-            raise ValueError(
-                f"`skip_images` must leave images; got {args.skip_images} of {len(everything)}: skip fewer"
-            )
-        return everything[args.skip_images : end]
-
-    def _require_classes_of_the_data_set(self) -> None:
-        """Raises ValueError where the evaluator would take the detector's classes for others."""
-        catalogued = MetadataCatalog.get(self.args.dataset)
-        own = catalogued.get("thing_classes")
-        if own is None or catalogued.get("evaluator_type") == "crowdhuman":  # which looks at class 0, people, alone
-            return
-        names, number = self.config.class_names(self.model), count_classes(self.model)
-        if number != len(own) or (names is not None and list(names) != list(own)):
-            raise ValueError(
-                f"`dataset` must have the detector's classes; got {self.args.dataset!r} with {list(own)}, and the "
-                f"detector has {list(names) if names else f'{number} classes without names'}: name a data set that it "
-                "can be trained on"
-            )
-
-    @cached_property
-    def protocol(self) -> str | None:
-        """The rules of the crowd's figures; None where the data set has none."""
-        kind = MetadataCatalog.get(self.args.dataset).get("evaluator_type")
-        return self.config.odam.TEST.CROWD_PROTOCOL if kind in CROWDS else None
-
-    @cached_property
-    def score(self) -> Score:
-        """The data set's own evaluator.
-
-        Raises:
-            ValueError: if boxes are not enough for it, or it needs more images.
-            ImportError: if its package is not installed.
-        """
-        kind = MetadataCatalog.get(self.args.dataset).get("evaluator_type")
-        if kind in EVALUATORS and kind not in BOXES:
-            raise ValueError(
-                f"`dataset` must be scored by boxes; got {self.args.dataset!r} with evaluator_type {kind!r}: name one "
-                f"of types {sorted(BOXES)}"
-            )
-        if kind in ALL_IMAGES and (self.args.skip_images or self.args.max_images is not None):
-            raise ValueError(
-                f"`max_images` must be left out for {self.args.dataset!r}, whose evaluator_type {kind!r} judges all "
-                f"images; got {self.args.max_images}, and {self.args.skip_images} skipped: take them all"
-            )
-        folder = str(Path(self.args.output) / "evaluator")
-        return EvaluatorScore(self.config.evaluator(self.args.dataset, folder))
-
-    def stock_threshold(self) -> float:
-        """The IoU threshold that the detector's config has for NMS."""
-        if not hasattr(self.model, "roi_heads"):
-            return float(self.model.test_nms_thresh)
-        predictor: UntypedModule = self.model.roi_heads.box_predictor
-        last: UntypedModule = predictor[-1] if isinstance(predictor, torch.nn.ModuleList) else predictor
-        return float(last.test_nms_thresh)
-
-    def settings(self) -> list[Setting]:
-        """The settings to try: the published ones, and a grid or the choice of another run."""
-        args = self.args
-        iou, low, high = self.model.odam_nms.thresholds
-        published = {
-            **{name: way.published for name, way in SUPPRESSIONS.items() if way.published is not None},
-            "nms": {"iou_threshold": self.stock_threshold()},
-            "odam_nms": {"iou_threshold": iou, "low": low, "high": high},
-        }
-        known = [Setting(way, published[way], "published") for way in args.ways if way in published]
-        if args.thresholds:
-            chosen = read_thresholds(args.thresholds)
-            return [*known, *(Setting(way, chosen[way], "chosen") for way in args.ways if way in chosen)]
-        values = {
-            "iou_threshold": args.iou_thresholds,
-            "sigma": args.sigmas,
-            "decay": args.decays,
-            "weight": args.weights,
-            "limit": args.limits,
-            "odam_nms.iou_threshold": args.odam_iou_thresholds,
-            "low": args.lows,
-            "high": args.highs,
-        }
-        return [*known, *grid(args.ways, values)]
-
-    def dependencies(self) -> dict[str, Any]:
-        """Everything that the candidates of an image depend on: neither the other images nor the thresholds."""
-        config = copy.deepcopy(self.config)
-        config.odam.NMS.IOU_THRESH = config.odam.NMS.LOW = config.odam.NMS.HIGH = None
-        del config.odam["TEST"]
-        return {
-            "config": config.text(),
-            "weights": weights_checksum(self.config.weights),
-            "dataset": self.args.dataset,
-        }
-
-
-def read_thresholds(path: str) -> dict[str, dict[str, float]]:
-    """Way -> thresholds, as another run wrote them.
-
-    Raises:
-        ValueError: if the file is not such a one.
-    """
-    try:
-        chosen = json.loads(Path(path).read_text(encoding="utf-8"))["thresholds"]
-        return {way: {name: float(value) for name, value in one.items()} for way, one in chosen.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"`thresholds` must be a file that odam tune-nms wrote; got {path!r} ({error}): name a thresholds.json"
-        ) from error
 
 
 def find_candidates(setup: Setup) -> list[Candidates]:
@@ -316,6 +152,7 @@ def run(setup: Setup, command: str) -> None:
     begin = now()
     rows = score_settings(settings, records, candidates, score, setup.most_detections)
     seconds = now() - begin
+    differences = compare(setup, settings, candidates) if args.thresholds and setup.protocol else []
     truths = [TrueObjects.of(record) for record in records]
     rows.append(score_best_choice(records, truths, candidates, score, setup.most_detections))
     metric = choose_metric(args.metric, rows)
@@ -340,13 +177,15 @@ def run(setup: Setup, command: str) -> None:
         **for_json(setup.account),
         "versions": {k: v for k, v in collect_versions().items() if k != "detectron2_path"},
     }
-    write_json(output / "grid.json", {**about, "rows": rows})
+    write_json(output / "grid.json", {**about, "rows": rows, "differences": differences})
     rules = f", crowds scored by the protocol {setup.protocol!r}" if setup.protocol else ""
     note = (
         f"{len(candidates)} images of {markdown_text(args.dataset)}, chosen by {markdown_text(metric)}, in percent"
         f"{rules}. "
         f"{likeness_in_words(likeness)} {hard_pairs_in_words(hard_pairs)}"
     )
+    if differences:
+        text = f"{text}\n\n{differences_in_words(len(candidates))}\n\n{differences_table(differences)}"
     write_text(output / "table.md", f"{text}\n\n{note}\n")
     if not args.thresholds:
         chosen = {way: row["thresholds"] for way, row in best.items()}
@@ -355,6 +194,13 @@ def run(setup: Setup, command: str) -> None:
     write_tuning_chart(output / "tune.png", rows, shown[:4], less)
     print(text)
     print(f"\n{note} {len(rows)} settings took {seconds:.1f} s. Files: {printable(output.resolve())}")
+
+
+def compare(setup: Setup, settings: Sequence[Setting], candidates: Sequence[Candidates]) -> list[dict[str, Any]]:
+    """Ways by maps less those without, for the data of a crowd."""
+    box = MetadataCatalog.get(setup.args.dataset).get("box", "full")
+    people = [CrowdObjects.of(record, box) for record in setup.records]
+    return compare_settings(settings, candidates, people, setup.most_detections, setup.protocol or DEFAULT_PROTOCOL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

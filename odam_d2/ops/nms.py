@@ -182,20 +182,30 @@ def soft_nms(
     if method not in SOFT_METHODS:
         raise ValueError(f"`method` must be one of {list(SOFT_METHODS)}; got {method!r}: choose one of these")
     check_range("iou_threshold", iou_threshold, 0.0, 1.0)
-    if not 0.0 < sigma < float("inf"):
-        raise ValueError(f"`sigma` must be a number > 0; got {sigma}: .5 is usual")
-    check_range("min_score", min_score, 0.0, 1.0)
-    check_boxes(boxes, scores, classes)
-    if bool((scores < 0).any()):
-        raise ValueError(f"`scores` must be at least 0; got {float(scores.min())}: give probabilities, not logits")
+    check_soft(boxes, scores, classes, sigma, min_score)
     iou, same = class_overlaps(boxes.detach().cpu().double(), classes.cpu())
     iou = torch.where(same, iou, 0.0).nan_to_num(0.0)
     linear = torch.where(iou > iou_threshold, 1.0 - iou, 1.0)
     decay = linear if method == "linear" else torch.exp(-iou.square() / sigma)
+    return decaying_walk(decay, scores, min_score, most)
+
+
+def decaying_walk(decay: Tensor, scores: Tensor, min_score: float, most: int | None) -> tuple[Tensor, Tensor]:
+    """Takes the best box, multiplies the scores of the others, takes the best that is left, and so on.
+
+    Args:
+        decay: (R, R) float64 in [0, 1], what the box of the row, once taken, multiplies the score of the column's by.
+        scores: (R,) >= 0.
+        min_score: boxes whose score falls to it or below are dropped.
+        most: stop when so many are taken; None for no bound.
+
+    Returns:
+        (K,) int64 indices in the order in which they were taken, and (K,) their scores then, on the device of `scores`.
+    """
     current = scores.detach().cpu().double()
     kept: list[int] = []
     decayed: list[float] = []
-    while len(kept) < (len(boxes) if most is None else min(most, len(boxes))):
+    while len(kept) < (len(scores) if most is None else min(most, len(scores))):
         best = int(current.argmax())
         value = float(current[best])
         if value <= min_score:
@@ -204,7 +214,7 @@ def soft_nms(
         decayed.append(value)
         current = current * decay[best]
         current[best] = -1.0  # below every score, and so it stays
-    indices = torch.tensor(kept, dtype=torch.int64, device=boxes.device)
+    indices = torch.tensor(kept, dtype=torch.int64, device=scores.device)
     return indices, torch.tensor(decayed, dtype=scores.dtype, device=scores.device)
 
 
@@ -215,6 +225,16 @@ def check_thresholds(iou_threshold: float, low: float, high: float) -> None:
     check_range("high", high, -1.0, 2.0)
     if low > high:
         raise ValueError(f"`low` must be at most `high`; got low={low} and high={high}: exchange them")
+
+
+def check_soft(boxes: Tensor, scores: Tensor, classes: Tensor, sigma: float, min_score: float) -> None:
+    """Raises ValueError where the arguments of a way that decays scores are out of range."""
+    if not 0.0 < sigma < float("inf"):
+        raise ValueError(f"`sigma` must be a number > 0; got {sigma}: .5 is usual")
+    check_range("min_score", min_score, 0.0, 1.0)
+    check_boxes(boxes, scores, classes)
+    if bool((scores < 0).any()):
+        raise ValueError(f"`scores` must be at least 0; got {float(scores.min())}: give probabilities, not logits")
 
 
 def _moves_apart(boxes: Tensor) -> bool:

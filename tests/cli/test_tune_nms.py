@@ -20,6 +20,7 @@ CONFIG = "synthetic/faster_rcnn_compact_FPN"
 OPTIONS = ["INPUT.MIN_SIZE_TEST", "200", "MODEL.DEVICE", "cpu"]
 GRID = ["--iou-thresholds", "0.3", "0.6", "--sigmas", "0.5", "--odam-iou-thresholds", "0.5"]
 GRID += ["--lows", "0.2", "0.8", "--highs", "0.7", "2", "--decays", "1", "--weights", "0.5", "--limits", "0.9"]
+GRID += ["--odam-sigmas", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,9 @@ def test_published_settings_have_the_figures_of_the_detector_itself(tuned):
 def test_every_setting_is_there_and_the_best_is_chosen(tuned, capsys):
     rows = rows_of(tuned)
     # Six published; NMS, linear Soft-NMS and DIoU-NMS at two, gaussian Soft-NMS at one, Odam-NMS at three (low .8 has
-    # no high of .7), gaussian Matrix-NMS and odam_sum at one each, linear Matrix-NMS as it is; and the best possible.
-    assert len(rows) == 6 + 2 + 2 + 2 + 1 + 3 + 1 + 1 + 1 + 1
+    # no high of .7), gaussian Matrix-NMS, odam_sum and odam_soft at one each, linear Matrix-NMS as it is; and the
+    # best possible.
+    assert len(rows) == 6 + 2 + 2 + 2 + 1 + 3 + 1 + 1 + 1 + 1 + 1
     assert {row["way"] for row in rows} == {*SUPPRESSIONS, "best_possible"}
     assert set(found_ways := json.loads((tuned / "thresholds.json").read_text())["thresholds"]) == set(SUPPRESSIONS)
     assert all(len(names) == len(SUPPRESSIONS[way].thresholds) for way, names in found_ways.items())

@@ -28,12 +28,23 @@ def pool_matches(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) 
     """
     scores, found = [np.zeros(0)], [np.zeros(0, dtype=bool)]
     for one, members in zip(matches, within, strict=True):
-        true = one.taken >= 0
-        true[true] = members[one.taken[true]]
-        counts = true | (one.taken == FALSE)
+        true, counts = _judged(one, members)
         scores.append(one.scores[counts])
         found.append(true[counts])
     return np.concatenate(scores), np.concatenate(found)
+
+
+def pool_images(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> np.ndarray:
+    """(N,) int64: the place in `matches` of the image of each detection of :func:`pool_matches`."""
+    numbers = [int(_judged(one, members)[1].sum()) for one, members in zip(matches, within, strict=True)]
+    return np.repeat(np.arange(len(numbers)), numbers)
+
+
+def _judged(one: CrowdMatches, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) bool twice: which detections found somebody of a subset, and which count for it."""
+    true = one.taken >= 0
+    true[true] = members[one.taken[true]]
+    return true, true | (one.taken == FALSE)
 
 
 def average_precision(scores: ArrayLike, found: ArrayLike, num_objects: int, protocol: str = DEFAULT_PROTOCOL) -> float:
@@ -100,14 +111,28 @@ def jaccard_index(
     if not sum(int(members.sum()) for members in within):
         return float("nan"), None
     means = []
-    for step in range(len(SCORE_THRESHOLDS)):
-        shares = [_share(one, members, step) for one, members in zip(matches, within, strict=True)]
-        defined = [share for share in shares if share is not None]
+    for shares in jaccard_shares(matches, within).T.tolist():
+        defined = [share for share in shares if share == share]
         means.append(sum(defined) / len(defined) if defined else float("nan"))
     if np.isnan(means).all():  # all of them are excused
         return float("nan"), None
     best = int(np.nanargmax(means))
     return means[best], SCORE_THRESHOLDS[best]
+
+
+def jaccard_shares(matches: Sequence[CrowdMatches], within: Sequence[np.ndarray]) -> np.ndarray:
+    """The index of each image at each threshold.
+
+    Args:
+        matches: of P images, by one protocol.
+        within: P times (G,) bool, a subset of the people.
+
+    Returns:
+        (P, number of thresholds) float64 in [0, 1]; NaN where nobody and nothing counts.
+    """
+    steps = range(len(SCORE_THRESHOLDS))
+    shares = [[_share(one, members, step) for step in steps] for one, members in zip(matches, within, strict=True)]
+    return np.array(shares, dtype=np.float64).reshape(len(matches), len(SCORE_THRESHOLDS))
 
 
 def _share(one: CrowdMatches, members: np.ndarray, step: int) -> float | None:

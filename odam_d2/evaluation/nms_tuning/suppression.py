@@ -15,6 +15,7 @@ from torch import Tensor
 from ...ops.diou_nms import diou_nms
 from ...ops.matrix_nms import matrix_nms
 from ...ops.nms import duplicates, greedy_walk, soft_nms
+from ...ops.soft_odam_nms import soft_odam_nms
 from ...utils.registry import NamedRegistry
 from .candidates import Candidates
 
@@ -26,21 +27,25 @@ class Suppression:
     Attributes:
         thresholds: their names.
         published: their values as published; None where these are the detector's own, or the way isn't published.
+        by_maps: whether it looks at heat maps.
         function: from candidates, how many to keep at most and the thresholds by name to (K,) int64 indices by falling
             score, and (K,) scores.
     """
 
     thresholds: tuple[str, ...]
     published: Mapping[str, float] | None
+    by_maps: bool
     function: Callable[..., tuple[Tensor, Tensor]]
 
 
 SUPPRESSIONS: NamedRegistry[Suppression] = NamedRegistry("SUPPRESSION")
 
 
-def register(name: str, thresholds: tuple[str, ...], published: Mapping[str, float] | None) -> Callable[[Any], Any]:
+def register(
+    name: str, thresholds: tuple[str, ...], published: Mapping[str, float] | None, by_maps: bool = False
+) -> Callable[[Any], Any]:
     """Decorator that makes a function a way to remove duplicates; arguments as of :class:`Suppression`."""
-    return SUPPRESSIONS.register_as(name, lambda function: Suppression(thresholds, published, function))
+    return SUPPRESSIONS.register_as(name, lambda function: Suppression(thresholds, published, by_maps, function))
 
 
 def suppress(candidates: Candidates, way: str, thresholds: Mapping[str, float], most: int) -> Instances:
@@ -103,14 +108,14 @@ def _matrix_linear(candidates: Candidates, most: int) -> tuple[Tensor, Tensor]:
     return order[:most], scores[:most]
 
 
-@register("odam_nms", ("iou_threshold", "low", "high"), None)
+@register("odam_nms", ("iou_threshold", "low", "high"), None, by_maps=True)
 def _odam_nms(candidates: Candidates, most: int, iou_threshold: float, low: float, high: float) -> Any:
     """Zhao and Chan, 2023."""
     iou, _ = candidates.overlaps
     return _walk(candidates, duplicates(iou, candidates.similarity, iou_threshold, low, high), most)
 
 
-@register("odam_sum", ("weight", "limit"), None)
+@register("odam_sum", ("weight", "limit"), None, by_maps=True)
 def _odam_sum(candidates: Candidates, most: int, weight: float, limit: float) -> tuple[Tensor, Tensor]:
     """Ours: a box goes if its IoU with a better one plus `weight` times the likeness of their maps is above `limit`.
 
@@ -120,3 +125,11 @@ def _odam_sum(candidates: Candidates, most: int, weight: float, limit: float) ->
     iou = candidates.overlaps[0].nan_to_num(0.0).double()
     together = iou + weight * candidates.similarity.double()
     return _walk(candidates, (together > limit) & (iou > 0), most)
+
+
+@register("odam_soft", ("weight", "sigma"), None, by_maps=True)
+def _odam_soft(candidates: Candidates, most: int, weight: float, sigma: float) -> tuple[Tensor, Tensor]:
+    """Ours, see :func:`odam_d2.ops.soft_odam_nms.soft_odam_nms`."""
+    upper = candidates.similarity.triu(1)
+    about = (candidates.boxes, candidates.scores, candidates.classes)
+    return soft_odam_nms(*about, upper + upper.T, weight, sigma, most=most)

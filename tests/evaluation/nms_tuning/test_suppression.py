@@ -11,6 +11,7 @@ from odam_d2.evaluation.nms_tuning.suppression import SUPPRESSIONS, suppress
 from odam_d2.ops.diou_nms import diou_nms
 from odam_d2.ops.matrix_nms import matrix_nms
 from odam_d2.ops.nms import odam_nms, soft_nms
+from odam_d2.ops.soft_odam_nms import soft_odam_nms
 from tests.helpers import ROUNDING
 from tests.ops.test_nms import plain_iou
 
@@ -38,6 +39,7 @@ THRESHOLDS = {
     "matrix_linear": {},
     "odam_nms": {"iou_threshold": 0.3, "low": 0.7, "high": 0.97},
     "odam_sum": {"weight": 0.5, "limit": 0.6},
+    "odam_soft": {"weight": 0.5, "sigma": 0.7},
 }
 
 
@@ -62,6 +64,8 @@ def directly(way, found, similarity):
         kept = odam_nms(*about, similarity, 0.3, 0.7, 0.97)
     elif way == "odam_sum":
         kept = plain_odam_sum(*about, similarity, 0.5, 0.6)
+    elif way == "odam_soft":
+        return soft_odam_nms(*about, similarity, 0.5, 0.7)
     elif way == "diou_nms":
         kept = diou_nms(*about, 0.2)
     elif way.startswith("matrix"):
@@ -82,7 +86,7 @@ def test_detections_are_those_of_the_function_itself(way, stored, tmp_path):
         candidates = store.read(3)
     kept, scores = directly(way, found, similarity)
     result = suppress(candidates, way, THRESHOLDS[way], most=12)
-    assert 12 < len(kept) and (len(kept) < len(found) or way.startswith(("soft", "matrix")))
+    assert 12 < len(kept) and (len(kept) < len(found) or way.startswith(("soft", "matrix", "odam_soft")))
     # Twice as large in the original; boxes reach to 60 of 80 pixels, so none is clipped.
     assert torch.equal(result.pred_boxes.tensor, found.pred_boxes.tensor[kept[:12]] * 2)
     # Soft-NMS decays them here in the order of their scores, there in that of the boxes.
