@@ -51,6 +51,12 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.NMS = CN()
     # Whether Odam-NMS is used.
     cfg.ODAM.NMS.ENABLED = False
+    # "hard": boxes are dropped, as published. "soft": scores of duplicates decay, by IoU + WEIGHT * likeness of maps.
+    cfg.ODAM.NMS.METHOD = "hard"
+    # Of "soft": the weight of likeness, >= 0.
+    cfg.ODAM.NMS.WEIGHT = 0.75
+    # Of "soft": a score is multiplied by exp(-(IoU + WEIGHT * likeness)^2 / SIGMA), > 0.
+    cfg.ODAM.NMS.SIGMA = 2.0
     # IoU above which two boxes overlap, T in the paper, in [0, 1]; replaces the detector's NMS_THRESH_TEST. None
     # for the published value: .6 two-stage (Faster R-CNN), .5 one-stage (FCOS; none was published for RetinaNet).
     cfg.ODAM.NMS.IOU_THRESH = None

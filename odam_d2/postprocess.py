@@ -16,14 +16,20 @@ from torch import Tensor, nn
 from .explain import Explainer, build_explainer
 from .explain.checks import require_ordinary_tensors
 from .ops.nms import check_thresholds, odam_nms
+from .ops.soft_odam_nms import check_decay, soft_odam_nms
 from .structures import DetectionTrace
+from .utils.registry import NamedRegistry
 
 # As published: of Faster R-CNN and of FCOS. The maps are of the class score; that of a sigmoid has the same map as its
 # logit but for a factor, which the cosine doesn't see, and FCOS's confidence, unlike it, also holds centerness.
 TWO_STAGE = {"iou_threshold": 0.6, "low": 0.3, "high": 0.7, "attribute": "score"}
 ONE_STAGE = {"iou_threshold": 0.5, "low": 0.2, "high": 0.8, "attribute": "logit"}
 
+# What ODAM.NMS.METHOD can name.
+ODAM_NMS: NamedRegistry[type[OdamNMS]] = NamedRegistry("ODAM_NMS")
 
+
+@ODAM_NMS.register_as("hard")
 class OdamNMS:
     """Chooses among a detector's candidates by the overlap of their boxes and the likeness of their maps.
 
@@ -49,6 +55,9 @@ class OdamNMS:
     Raises:
         ValueError: if an argument is out of range.
     """
+
+    # Whether detections are reported with other scores than the detector gave.
+    decays = False
 
     @configurable
     def __init__(
@@ -122,7 +131,7 @@ class OdamNMS:
             maps = self._explainer.heat_maps(trace)
         return [one.similarity(self.attribute, self.stride).detach() for one in maps]
 
-    def keep(self, model: nn.Module, trace: DetectionTrace) -> list[Tensor]:
+    def keep(self, model: nn.Module, trace: DetectionTrace) -> list[tuple[Tensor, Tensor]]:
         """Which candidates are detections.
 
         Args:
@@ -130,12 +139,68 @@ class OdamNMS:
             trace: of its candidates, whose ``instances`` are in the model-input frame.
 
         Returns:
-            N times (K,) int64 indices by falling score.
+            N times (K,) int64 indices by falling score, and (K,) the scores that they are reported with.
         """
         return [
-            odam_nms(found.pred_boxes.tensor, found.scores, found.pred_classes, similarity, *self.thresholds)
+            self.choose(found, similarity)
             for found, similarity in zip(trace.instances, self.similarities(model, trace), strict=True)
         ]
+
+    def choose(self, found: Instances, similarity: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of one image.
+
+        Args:
+            found: R candidates with ``pred_boxes``, ``scores`` and ``pred_classes``.
+            similarity: (R, R) how alike their maps are.
+        """
+        about = (found.pred_boxes.tensor, found.scores, found.pred_classes)
+        kept = odam_nms(*about, similarity, *self.thresholds)
+        return kept, found.scores[kept]
+
+    def detections(self, model: nn.Module, trace: DetectionTrace, most: int) -> list[Instances]:
+        """N Instances, the `most` best of what :meth:`keep` keeps; all of it where `most` is negative."""
+        results = []
+        for found, (rows, scores) in zip(trace.instances, self.keep(model, trace), strict=True):
+            shown = slice(None if most < 0 else most)
+            result = found[rows[shown]]
+            result.scores = scores[shown]
+            results.append(result)
+        return results
+
+
+@ODAM_NMS.register_as("soft")
+class SoftOdamNMS(OdamNMS):
+    """Drops no candidate outright: scores decay by overlap and likeness, see :func:`.ops.soft_odam_nms.soft_odam_nms`.
+
+    Detections are reported with the decayed scores. Their heat maps explain the scores that the detector gave.
+
+    Args:
+        weight: of the likeness of maps beside the IoU, >= 0.
+        sigma: how slowly scores decay, > 0.
+        options: arguments of :class:`OdamNMS`, whose thresholds are not used.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    decays = True
+
+    @configurable
+    def __init__(self, *, weight: float, sigma: float, **options: Any):
+        super().__init__(**options)
+        check_decay(weight, sigma)
+        self.weight, self.sigma = float(weight), float(sigma)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments from ``cfg.ODAM``; see :meth:`OdamNMS.from_config`."""
+        nms = cfg.ODAM.NMS
+        return {**super().from_config(cfg, published), "weight": nms.WEIGHT, "sigma": nms.SIGMA}
+
+    def choose(self, found: Instances, similarity: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`OdamNMS.choose`."""
+        about = (found.pred_boxes.tensor, found.scores, found.pred_classes)
+        return soft_odam_nms(*about, similarity, self.weight, self.sigma)
 
 
 def odam_nms_arguments(cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, OdamNMS]:
@@ -146,7 +211,13 @@ def odam_nms_arguments(cfg: CfgNode, published: Mapping[str, Any]) -> dict[str, 
         published: thresholds and attribute for this kind of detector, where the config names none.
     """
     odam = cfg.get("ODAM")
-    return {"odam_nms": OdamNMS(cfg, published=published)} if odam is not None and odam.NMS.ENABLED else {}
+    if odam is None or not odam.NMS.ENABLED:
+        return {}
+    if odam.NMS.METHOD not in ODAM_NMS:
+        raise ValueError(
+            f"`ODAM.NMS.METHOD` must be one of {sorted(ODAM_NMS)}; got {odam.NMS.METHOD!r}: change it in the config"
+        )
+    return {"odam_nms": ODAM_NMS[odam.NMS.METHOD](cfg, published=published)}
 
 
 def require_heeded(odam: CfgNode, model: nn.Module) -> None:

@@ -93,7 +93,7 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--highs", type=finite, nargs="+", default=(0.7, 0.8, 0.9, 2.0), metavar="T",
         help="for Odam-NMS; with 2 no box is dropped for its map alone (default: .7 .8 .9 2)")  # fmt: skip
     add("--weights", type=finite, nargs="+", default=(0.25, 0.5, 1.0), metavar="W",
-        help="for odam_sum and odam_soft, which add so much similarity of maps to the IoU (default: .25 .5 1)")  # fmt: skip
+        help="for odam_sum and odam_soft, which add the weighted likeness to the IoU (default: .25 .5 1)")  # fmt: skip
     add("--limits", type=finite, nargs="+", default=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2), metavar="L",
         help="for odam_sum (default: .6 .7 .8 .9 1 1.1 1.2)")  # fmt: skip
     add("--odam-sigmas", type=finite, nargs="+", default=(0.5, 1.0, 1.5, 2.0, 3.0), metavar="S",

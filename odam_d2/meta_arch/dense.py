@@ -118,6 +118,8 @@ class AnchorTraceMixin(StockClass):
             if instances is not None:
                 write_scores(trace, now.head.decode(now.head.gather(now.head.maps, trace), trace).scores)
                 name_anchors(trace)
+            elif self.odam_nms is not None and self.odam_nms.decays:
+                trace.reported = False
         return trace
 
     def detections(self, now: ForwardPass) -> list[Instances]:
@@ -236,8 +238,7 @@ class DenseTraceMixin(AnchorTraceMixin):
         if self.odam_nms is None:
             return super().detections(now)
         trace = self.trace_candidates(now)
-        kept = [rows[: self.max_detections_per_image] for rows in self.odam_nms.keep(self, trace)]
-        return [found[rows] for found, rows in zip(trace.instances, kept, strict=True)]
+        return self.odam_nms.detections(self, trace, self.max_detections_per_image)
 
     def why_suppresses_itself(self) -> str | None:
         """In a few words, why :meth:`above_threshold` may not be what inference chooses among; None if it is."""

@@ -128,6 +128,8 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
             trace.others = self.segments(batched_inputs, images, features, results if instances is None else None)
             if instances is not None:
                 write_scores(trace, trace.head.predict(features, trace).scores)
+            elif self.odam_nms is not None and self.odam_nms.decays:
+                trace.reported = False
         return trace
 
     def segments(
@@ -251,8 +253,7 @@ class OdamRCNN(RCNNTrainingMixin, GeneralizedRCNN):
         stages = self.roi_heads.run_box_stages(features, proposals)
         trace = self.trace_candidates(BoxStages(images, features, proposals, stages))
         most = stages[-1].predictor.test_topk_per_image
-        kept = [rows[:most] if most >= 0 else rows for rows in self.odam_nms.keep(self, trace)]
-        results = [found[rows] for found, rows in zip(trace.instances, kept, strict=True)]
+        results = self.odam_nms.detections(self, trace, most)
         return self.roi_heads.complete(features, results), stages
 
     def trace_candidates(self, now: BoxStages) -> DetectionTrace:

@@ -42,9 +42,8 @@ def soft_odam_nms(
     Raises:
         ValueError: if an argument is not usable; the message names it.
     """
+    check_decay(weight, sigma)
     check_soft(boxes, scores, classes, sigma, min_score)
-    if not 0.0 <= weight < float("inf"):
-        raise ValueError(f"`weight` must be a number >= 0; got {weight}: 0 leaves the maps out")
     if similarity.shape != (len(boxes), len(boxes)):
         raise ValueError(
             f"`similarity` must be (R, R) = ({len(boxes)}, {len(boxes)}); got {tuple(similarity.shape)}: give that of "
@@ -55,3 +54,11 @@ def soft_odam_nms(
     together = iou + weight * similarity.detach().cpu().double()
     decay = torch.where(same & (iou > 0), torch.exp(-together.square() / sigma), 1.0)
     return decaying_walk(decay, scores, min_score, most)
+
+
+def check_decay(weight: float, sigma: float) -> None:
+    """Raises ValueError where these are out of range."""
+    if not 0.0 <= weight < float("inf"):
+        raise ValueError(f"`weight` must be a number >= 0; got {weight}: 0 leaves the maps out")
+    if not 0.0 < sigma < float("inf"):
+        raise ValueError(f"`sigma` must be a number > 0; got {sigma}: 2 is usual")

@@ -71,7 +71,8 @@ class DetectionTrace:
         output_sizes: N times (h, w) of the original image.
         head: re-computes the predictions of these detections, with a graph back to the features.
         compute_features: runs the backbone again and returns its features, with a graph if gradients are on.
-        reported: whether `head` computes the scores in `instances`; False where the boxes were pooled once more.
+        reported: whether `head` computes the scores in `instances`; False where the boxes were pooled once
+            more, or where scores decayed.
         sources: attribute -> which of the S sources it depends on, for those that don't depend on all of them.
         others: N dicts of what the detector gives beside its instances, e.g. ``sem_seg``; empty where there is nothing.
     """

@@ -13,6 +13,9 @@ HARD = {"PROPOSALS": "all", "PAIRS": "every", "PAIR_IOU": (0.3, 0.8), "OWNER": "
 RANKING = {**HARD, "LOSS": "ranking"}
 REPOOLED = {**RANKING, "REPOOL": 1, "SECOND_ORDER": True}
 
+# For one-stage detectors, which explain no other views than the published ones.
+DENSE = {"PAIRS": "every", "PAIR_IOU": (0.3, 0.8), "LOSS": "ranking", "SECOND_ORDER": True}
+
 VARIANTS: dict[str, list[object]] = {
     "stock": _options(WEIGHT=0.0),
     "repooled_w1": _options(WEIGHT=1.0, **REPOOLED),
@@ -22,5 +25,7 @@ VARIANTS: dict[str, list[object]] = {
     "ranking_w1": _options(WEIGHT=1.0, SECOND_ORDER=True, **RANKING),
     "repooled_w3": _options(WEIGHT=3.0, **REPOOLED),
     "repooled_first_order_w1": _options(WEIGHT=1.0, **{**REPOOLED, "SECOND_ORDER": False}),
+    "dense_ranking_w1": _options(WEIGHT=1.0, **DENSE),
+    "dense_ranking_w3": _options(WEIGHT=3.0, **DENSE),
     "repooled_log_w1": _options(WEIGHT=1.0, **{**REPOOLED, "LOSS": "log"}),
 }

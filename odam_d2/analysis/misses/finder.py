@@ -66,6 +66,12 @@ class MissFinder:
         self.class_names = tuple(class_names)
         self.compare_maps = compare_maps
         self._explainer = explainer
+        nms = getattr(self.model, "odam_nms", None)
+        if nms is not None and nms.decays:
+            raise ValueError(
+                "`model` must keep or drop each candidate for a miss to have a reason; got one with ODAM.NMS.METHOD "
+                "'soft', whose scores decay: set it to 'hard'"
+            )
 
     def __call__(
         self,
