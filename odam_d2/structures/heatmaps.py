@@ -386,5 +386,10 @@ class HeatMaps:
             )
 
     def _row(self, attribute: str) -> int:
+        if attribute == "combined" and attribute in self.names:
+            raise ValueError(
+                f"`attribute` must be one of {list(self.attributes)}; got 'combined', which is put together of images: "
+                "take one of its parts"
+            )
         self._require((attribute,), attribute)
         return self.attributes.index(attribute)

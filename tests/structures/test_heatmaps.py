@@ -61,6 +61,8 @@ def test_combined_is_the_maximum_of_the_normalised_parts():
     assert maps.names == (*ATTRIBUTES, "combined")
     with pytest.raises(ValueError, match="normalize"):
         maps.to_image("combined", normalize=False)
+    with pytest.raises(ValueError, match=r"`attribute` must be one of \['score', .*\]; got 'combined', which is put"):
+        maps.similarity("combined")
 
 
 @pytest.mark.parametrize("region", [(0, 0, 120, 88), (10, 20, 70, 60), (100, 0, 120, 8), (33, 87, 34, 88)])
