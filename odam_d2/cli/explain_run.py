@@ -57,6 +57,9 @@ class ExplainRun:
     @cached_property
     def options(self) -> dict[str, Any]:
         """How it is explained."""
+        return self._options()
+
+    def _options(self) -> dict[str, Any]:
         given = {name: getattr(self.args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
         return self.config.explainer_options(**given) | dict(self.args.method_options)
 
