@@ -37,7 +37,8 @@ class ExplainRun:
     """
 
     def __init__(self, args: argparse.Namespace, quiet: bool = False):
-        self.args, self.quiet, self.output = args, quiet, Path(args.output)
+        # What a camera sees may have no output but a window.
+        self.args, self.quiet, self.output = args, quiet, Path(args.output or "")
 
     @cached_property
     def images(self) -> FoundImages:

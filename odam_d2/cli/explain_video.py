@@ -45,7 +45,8 @@ class VideoRun(FramesRun):
         require_suffix(args.output)
         self.target = Path(args.output)
         self.output = self.target.with_name(f"{self.target.name}.run")
-        if self.target.exists() and self.target.samefile(self.video.path):
+        video = self.video.path  # what is wrong with it is told before the detector is built
+        if self.target.exists() and self.target.samefile(video):
             raise ValueError(f"`--output` must be another file than --video-input; got {args.output!r} for both")
 
     @cached_property

@@ -83,6 +83,7 @@ def _draw_chart(
     if len(chart.curves) > 1:
         _draw_legend(pen, (left, top), right, small, chart.curves)
         top += 1.4 * small
+    top += 0.6 * small  # half of the number at the axis' end
     left, bottom = left + text_width("0.5 ", small), bottom - 1.4 * small
     bottom, right = max(bottom, top + 1), max(right, left + 1)
     for value in (0.0, 0.5, 1.0):
@@ -97,7 +98,7 @@ def _draw_chart(
     for curve in chart.curves:
         ys = [bottom - value * (bottom - top) for value in curve.values]
         faint = tuple(round(_FAINT * c + (1 - _FAINT) * b) for c, b in zip(curve.color, BACKGROUND))
-        _draw_line(pen, xs[now:], ys[now:], faint, small)
+        _draw_line(pen, xs, ys, faint, small)
         _draw_line(pen, xs[: now + 1], ys[: now + 1], curve.color, small)
     pen.line((xs[now], top, xs[now], bottom), fill=INK)
 
@@ -114,7 +115,7 @@ def _draw_legend(
 
 def _draw_line(pen: ImageDraw.ImageDraw, xs: Sequence[float], ys: Sequence[float], ink: tuple, font: int) -> None:
     """A line with gaps where a value is NaN; a value between two gaps is a dot."""
-    width, run = max(1, font // 6), []
+    width, run = max(1, round(font / 6)), []
     for x, y in [*zip(xs, ys, strict=True), (0.0, math.nan)]:
         if not math.isnan(y):
             run.append((x, y))

@@ -92,7 +92,7 @@ class OneObject(FrameDrawer):
         others = [k for k in range(len(boxes)) if k != row]
         if row is not None:
             rgb = self._heated(frame, row)
-        rgb = draw_boxes(rgb, boxes[others], [""] * len(others), [_OTHERS] * len(others))
+        rgb = draw_boxes(rgb, boxes[others], colors=[_OTHERS] * len(others))
         if row is not None:
             rgb = draw_boxes(rgb, boxes[[row]], [labels[row]], [instance_color(self.figures.track)])
         return self._beside(rgb, frame.place, row is not None)

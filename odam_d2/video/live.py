@@ -79,7 +79,7 @@ class LiveFile(LiveTarget):
         """Writes a frame as often as is due."""
         now = self._clock()
         self._start = now if self._start is None else self._start
-        due = int((now - self._start) * self._writer.rate) + 1
+        due = int((now - self._start) * self._writer.rate + 1e-6) + 1
         for _ in range(max(1, due - self._writer.written)):
             self._writer.write(frame)
         return True

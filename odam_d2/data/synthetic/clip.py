@@ -70,8 +70,10 @@ class PassingPeople:
     def __getitem__(self, index: int) -> tuple[np.ndarray, list[dict]]:
         if not 0 <= index < len(self):
             raise IndexError(f"`index` must be in [0, {len(self)}); got {index}")
-        items = [Item("person", sprite, x + index * pace, y) for sprite, x, y, pace in self._walks]
-        return self._paint(items), self._people(items)
+        return self._paint(self._items(index)), self.people(index)
+
+    def _items(self, index: int) -> list[Item]:
+        return [Item("person", sprite, x + index * pace, y) for sprite, x, y, pace in self._walks]
 
     def _paint(self, items: list[Item]) -> np.ndarray:
         canvas, order = Canvas(self._background), far_to_near(items)
@@ -82,7 +84,9 @@ class PassingPeople:
         # The same light, and grain, in each frame.
         return photograph(np.random.default_rng(self._light), canvas.image)
 
-    def _people(self, items: list[Item]) -> list[dict]:
+    def people(self, index: int) -> list[dict]:
+        """The people of a frame, without drawing it."""
+        items = self._items(index)
         ids = visible_ids(items, self.width, self.height)
         people = []
         for track, item in enumerate(items):
