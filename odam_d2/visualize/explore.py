@@ -31,8 +31,8 @@ class Explorer(anywidget.AnyWidget):
     :func:`odam_d2.visualize.show` draws it.
 
     Messages from the browser: ``{"ask": "box", "id": number, "box": [x1, y1, x2, y2], "label": class}``, in pixels of
-    the original image, or ``{"ask": "detections", "id": number}``. Each is answered by ``{"id", "words"}``, with ``score``
-    and ``label`` for a box, or by ``{"id", "error"}``, a sentence; the page with the maps is a trait.
+    the original image, or ``{"ask": "detections", "id": number}``. Each is answered by ``{"id", "words"}``, with
+    ``score`` and ``label`` for a box, or by ``{"id", "error"}``, a sentence; the page with the maps is a trait.
 
     Args:
         predict: an :class:`odam_d2.OdamPredictor`, or what can be called as one.

@@ -117,9 +117,11 @@ const $ = (what) => root.querySelector(what);
 $("img").onload = () => {
   const area = $(".area"), place = area.getBoundingClientRect();
   const at = (kind, x, y) => area.dispatchEvent(new PointerEvent(kind, {
-    clientX: place.left + x / 200 * place.width, clientY: place.top + y / 100 * place.height, button: 0, bubbles: true }));
+    clientX: place.left + x / 200 * place.width, clientY: place.top + y / 100 * place.height, button: 0,
+    bubbles: true }));
   const drag = (a, b) => { at("pointerdown", ...a); at("pointermove", ...b); at("pointerup", ...b); };
-  seen.first = [$(".words").textContent, $("iframe").srcdoc, $("iframe").style.height, $("iframe").getAttribute("sandbox")];
+  const frame = $("iframe");
+  seen.first = [$(".words").textContent, frame.srcdoc, frame.style.height, frame.getAttribute("sandbox")];
   seen.options = [...$("select").options].map((one) => one.textContent);
   drag([150, 80], [20, 10]); // backwards
   drag([50, 50], [51, 51]); // a click asks nothing
