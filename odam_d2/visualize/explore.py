@@ -56,6 +56,7 @@ class Explorer(anywidget.AnyWidget):
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     page = traitlets.Unicode().tag(sync=True)
     words = traitlets.Unicode().tag(sync=True)
+    asked = traitlets.Dict().tag(sync=True)
     frame_height = traitlets.Int().tag(sync=True)
 
     def __init__(
@@ -98,13 +99,14 @@ class Explorer(anywidget.AnyWidget):
         instances = self._predict(self._pixels, boxes=[corners], classes=[label])["instances"]
         score = float(instances.scores[0])
         sides = ", ".join(f"{side:g}" for side in corners)
+        self.asked = {"box": corners, "label": visible(label)}
         self._show(instances, f"{label}: {score:.3f} for the box {sides}")
         return instances
 
     def detections(self) -> Instances:
         """Shows what the detector finds by itself, and returns it."""
         instances = self._predict(self._pixels)["instances"]
-        number = len(instances)
+        self.asked, number = {}, len(instances)
         self._show(instances, f"{number} detection{'' if number == 1 else 's'}; draw a box to ask about it")
         return instances
 

@@ -49,6 +49,7 @@ def test_a_box_is_answered_as_the_predictor_does(explorer, predictor, image):
     expected = predictor(image, boxes=[[4, 5, 40, 30]], classes=["dog"])["instances"]
     score = float(expected.scores[0])
     assert answer == {"id": 7, "words": f"dog: {score:.3f} for the box 4, 5, 40, 30", "label": "dog", "score": score}
+    assert explorer.asked == {"box": [4, 5, 40, 30], "label": "dog"}
     assert explorer.words == answer["words"] and explorer.page != before and "<html" in explorer.page
     found = explorer.instances
     assert found.pred_boxes.tensor.tolist() == [[4, 5, 40, 30]] and found.pred_classes.tolist() == [1]
@@ -56,7 +57,7 @@ def test_a_box_is_answered_as_the_predictor_does(explorer, predictor, image):
         assert np.array_equal(found.heatmaps.to_image(name).numpy(), expected.heatmaps.to_image(name).numpy())
     assert explorer.ask([4, 5, 40, 30], "dog").scores.tolist() == [score]  # from Python
     assert say(explorer, {"ask": "detections", "id": 8})["words"] == "3 detections; draw a box to ask about it"
-    assert len(explorer.instances) == 3
+    assert len(explorer.instances) == 3 and explorer.asked == {}
 
 
 @needs_package("anywidget")
@@ -108,7 +109,7 @@ def test_without_anywidget_that_is_told(predictor, image, monkeypatch):
 # What somebody does in the widget, with a stub in place of Python; the image is shown as wide as it is.
 VISIT = """
 const state = { photo: PHOTO, size: [200, 100], labels: ["person", "<b>dog</b>"], page: "<p>first</p>", words: "hello",
-  frame_height: 123 };
+  frame_height: 123, asked: { box: [1, 2, 30, 40], label: "<b>dog</b>" } };
 const sent = [], heard = {}, seen = {};
 const model = { get: (name) => state[name], send: (one) => sent.push(one), on: (name, what) => { heard[name] = what; },
   off: (name) => { delete heard[name]; } };
@@ -121,6 +122,10 @@ $("img").onload = () => {
     bubbles: true }));
   const drag = (a, b) => { at("pointerdown", ...a); at("pointermove", ...b); at("pointerup", ...b); };
   const frame = $("iframe");
+  seen.asked = [$("select").value, $("rect").getAttribute("width"), root.querySelectorAll("input")[3].value];
+  state.asked = { box: [5, 5, 9, 9], label: "person" };
+  heard["change:asked"]();
+  seen.again = [$("select").value, $("rect").getAttribute("width"), root.querySelectorAll("input")[3].value];
   seen.first = [$(".words").textContent, frame.srcdoc, frame.style.height, frame.getAttribute("sandbox")];
   seen.options = [...$("select").options].map((one) => one.textContent);
   drag([150, 80], [20, 10]); // backwards
@@ -167,6 +172,7 @@ def test_a_box_is_drawn_and_asked_about(tmp_path):
     assert console == []
     seen = json.loads(element(dom, "seen").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
     assert seen["first"] == ["hello", "<p>first</p>", "123px", "allow-scripts"]
+    assert seen["asked"] == ["<b>dog</b>", "29", "40"] and seen["again"] == ["person", "4", "9"]
     assert seen["options"] == ["person", "<b>dog</b>"] and seen["sides"] == ["20", "10", "150", "80"]
     assert seen["sent"] == [
         {"ask": "box", "box": [20, 10, 150, 80], "label": "person", "id": 1},

@@ -1,5 +1,6 @@
 /* The widget: an image to draw a box on, a class, and the answer in a frame. Boxes are XYXY in pixels of the original
-   image. The model holds what Python says: photo, size [w, h], labels, page, words, frame_height. */
+   image. The model holds what Python says: photo, size [w, h], labels, page, words, frame_height, and asked, the
+   { box, label } of the latest question, {} if none. */
 const SVG = "http://www.w3.org/2000/svg";
 const LEAST = 2; // pixels of the original image, both ways: less is a click
 
@@ -81,6 +82,15 @@ function render({ model, el }) {
     return [(event.clientX - place.left) / place.width * width, (event.clientY - place.top) / place.height * height];
   }
 
+  /** What was asked in Python, or by another view of the widget. */
+  function showAsked() {
+    const { box, label } = model.get("asked");
+    if (start) return;
+    last = box ?? null;
+    if (label !== undefined) labels.value = label;
+    restore();
+  }
+
   function showPage() {
     frame.style.height = `${model.get("frame_height")}px`;
     if (frame.srcdoc !== model.get("page")) frame.srcdoc = model.get("page");
@@ -119,12 +129,15 @@ function render({ model, el }) {
   const changed = () => say(model.get("words")); // asked in Python
   model.on("msg:custom", answered);
   model.on("change:page", showPage);
+  model.on("change:asked", showAsked);
   model.on("change:words", changed);
   showPage();
+  showAsked();
   el.append(root);
   return () => {
     model.off("msg:custom", answered);
     model.off("change:page", showPage);
+    model.off("change:asked", showAsked);
     model.off("change:words", changed);
   };
 }
