@@ -88,6 +88,8 @@ setup(
     ],
     extras_require={
         "opencv": ["opencv-python-headless>=4.6"],
+        # The widget of OdamPredictor.explore: it speaks over the notebook's kernel, without a port of its own.
+        "notebook": ["anywidget>=0.9,<1"],
         # The query detectors behind OdamDETR; version 5 rewrote them, and 4.57 is what they were tested with.
         "detr": ["transformers>=4.57,<5"],
         # The site: Sphinx as Detectron2's own docs, a theme that needs no server, and notebooks that it executes.

@@ -37,6 +37,7 @@ nb_execution_timeout = 240
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "text/html", 0)]  # the still page of a widget, which needs a kernel
 nb_ipywidgets_js = {}  # would come from a server of someone else's
 
 # --- Markdown -------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from .meta_arch.padded import with_padding
 from .modeling.num_classes import count_classes
 from .utils.checkpoint import OdamCheckpointer
 from .utils.downloads import fetch_weights
+
+if TYPE_CHECKING:
+    from .visualize.explore import Explorer
 
 
 class OdamPredictor:
@@ -191,6 +194,30 @@ class OdamPredictor:
         for result in results:
             result["instances"].heatmaps.class_names = self.class_names
         return results
+
+    def explore(self, image: ImageLike, *, rgb: bool = False, height: int | None = None) -> Explorer:
+        """A widget for a notebook that answers questions: draw a box, choose a class, get the score and the maps.
+
+        Args:
+            image: (h, w, 3) uint8 **BGR** as ``cv2.imread`` gives it, a path, or a Pillow image.
+            rgb: whether an array is RGB.
+            height: of the frame with the answer, in pixels; default by the image's shape.
+
+        Returns:
+            The last line of a notebook's cell; see :class:`odam_d2.visualize.explore.Explorer`.
+
+        Raises:
+            ImportError: without anywidget.
+            ValueError: if the image can't be read, or the detector's class names aren't known.
+        """
+        try:
+            from .visualize.explore import Explorer
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"`explore` needs anywidget; got none ({error}): pip install anywidget, or ask by calling the "
+                "predictor with boxes and classes"
+            ) from error
+        return Explorer(self, image, self.class_names, rgb=rgb, height=height)
 
     def _given(self, image: np.ndarray, boxes: Any, classes: Any) -> Instances:
         if isinstance(boxes, Boxes):

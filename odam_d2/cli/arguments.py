@@ -219,11 +219,10 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
+def add_input(parser: argparse._ActionsContainer) -> None:
     """Adds ``--input``: images, folders or patterns; :func:`opts_after_input` mends what it takes too much."""
     parser.add_argument(
         "--input",
-        required=True,
         nargs="+",
         metavar="PATH",
         help="images, a folder of images, or a quoted glob pattern such as 'folder/**/*.jpg'",
@@ -232,7 +231,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 def opts_after_input(args: argparse.Namespace) -> argparse.Namespace:
     """Gives the options at the end of the command line back that stand right behind the values of ``--input``."""
-    for place, word in enumerate(args.input[1:], 1):
+    for place, word in enumerate((args.input or [])[1:], 1):
         if _CONFIG_KEY.fullmatch(word) and not Path(word).exists():
             args.input, args.opts = args.input[:place], [*args.input[place:], *args.opts]
             break

@@ -2,6 +2,7 @@
 
     odam explain --config-file synthetic/faster_rcnn_compact_FPN --input images/ --output output/images
     odam explain --config-file my.yaml --input 'val/*.jpg' --annotations val.json --output out MODEL.WEIGHTS my.pth
+    odam explain --config-file my.yaml --video-input street.mp4 --follow 3 --output followed.mp4 MODEL.WEIGHTS my.pth
 
 Exit code: 0, also without a detection; 1 if an image or the set-up failed; 2 if an argument is wrong.
 """
@@ -17,8 +18,6 @@ from .annotated import add_strict
 from .arguments import (
     WrongOptionError,
     add_config,
-    add_input,
-    add_output_folder,
     add_processes,
     add_single_file,
     command_parser,
@@ -35,6 +34,7 @@ from .arguments import (
 from .explain_images import explain_in_process, explain_share
 from .explain_run import ExplainRun
 from .report_files import require_few
+from .sources import add_source, add_video_options, wrong_source
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -42,8 +42,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = command_parser("explain", __doc__)
     add = parser.add_argument
     add_config(parser)
-    add_input(parser)
-    add_output_folder(parser)
+    add_source(parser)
+    add_video_options(parser)
     add("--annotations", metavar="JSON", help="COCO file with annotated boxes, shown and compared in the report")
     add_strict(parser)
     add("--explain", choices=("detections", "annotations"), default="detections",
@@ -72,9 +72,25 @@ def argument_parser() -> argparse.ArgumentParser:
         help="draw all maps of the N best boxes of each image side by side, as files; the report has those of every "
         "box (default: 3)")  # fmt: skip
     add_single_file(parser)
-    add("--resume", action="store_true", help="keep the finished images in --output and explain the others")
+    add(
+        "--resume",
+        action="store_true",
+        help="keep the finished images in --output, or frames of the video, and explain the others",
+    )
     add_processes(parser)
     return parser
+
+
+def explain_moving(args: argparse.Namespace, parser: argparse.ArgumentParser, command: str) -> int:
+    """Explains a video or what a camera sees, and returns the exit code."""
+    # Here, since it needs OpenCV, which images don't.
+    from .explain_video import explain_video
+    from .explain_webcam import explain_webcam
+
+    try:
+        return explain_webcam(args) if args.webcam else explain_video(args, command)
+    except WrongOptionError as error:
+        parser.error(str(error))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = opts_after_input(parser.parse_args(argv))
     if args.explain == "annotations" and not args.annotations:
         parser.error("--explain annotations needs --annotations")
+    if wrong := wrong_source(args):
+        parser.error(wrong)
     try:
+        if not args.input:
+            return explain_moving(args, parser, typed_command("explain", argv))
         # What is wrong shows here, before processes start.
         setup = ExplainRun(args)
         setup.tell()

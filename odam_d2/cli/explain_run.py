@@ -37,7 +37,8 @@ class ExplainRun:
     """
 
     def __init__(self, args: argparse.Namespace, quiet: bool = False):
-        self.args, self.quiet, self.output = args, quiet, Path(args.output)
+        # What a camera sees may have no output but a window.
+        self.args, self.quiet, self.output = args, quiet, Path(args.output or "")
 
     @cached_property
     def images(self) -> FoundImages:
@@ -57,6 +58,9 @@ class ExplainRun:
     @cached_property
     def options(self) -> dict[str, Any]:
         """How it is explained."""
+        return self._options()
+
+    def _options(self) -> dict[str, Any]:
         given = {name: getattr(self.args, name) for name in ("method", "attributes", "engine", "layer", "smoothing")}
         return self.config.explainer_options(**given) | dict(self.args.method_options)
 

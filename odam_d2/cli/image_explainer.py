@@ -146,9 +146,7 @@ class ImageExplainer:
         if self.args.explain == "annotations":
             found, unreached = self._explain_annotated(entry, path, to_instances(truth or (), *image.shape[:2]))
             return found.to("cpu"), unreached
-        (result,) = self.explainer([entry], None)
-        instances = result["instances"]
-        return instances[instances.scores >= self.args.score_threshold][: self.args.max_detections].to("cpu"), []
+        return explained_detections(self.explainer, entry, self.args), []
 
     def _explain_annotated(self, entry: dict, path: Path, boxes: Instances) -> tuple[Instances, list[list[float]]]:
         assert self.annotations is not None  # the command line makes sure of it
@@ -163,6 +161,13 @@ class ImageExplainer:
             unreached = boxes.gt_boxes.tensor[[row for row in range(len(boxes)) if row not in rows]].tolist()
             (result,) = self.explainer([entry], [boxes[rows]])
         return result["instances"], unreached
+
+
+def explained_detections(explainer: Explainer, entry: dict, args: argparse.Namespace) -> Instances:
+    """The detections in an input that the command line asks for, on the CPU."""
+    (result,) = explainer([entry], None)
+    instances = result["instances"]
+    return instances[instances.scores >= args.score_threshold][: args.max_detections].to("cpu")
 
 
 def _save_jpeg(path: Path, image: np.ndarray) -> None:

@@ -105,10 +105,10 @@ class Explanation:
         )
 
     def _repr_html_(self) -> str:
-        page = html.escape(self._page())
+        page = html.escape(self.page())
         return (
             f'<iframe title="{html.escape(self._title)}" sandbox="allow-scripts" srcdoc="{page}" '
-            f'style="display: block; width: 100%; height: {self._frame_height()}px; border: 0"></iframe>'
+            f'style="display: block; width: 100%; height: {self.frame_height}px; border: 0"></iframe>'
         )
 
     def _repr_png_(self) -> bytes:
@@ -126,14 +126,15 @@ class Explanation:
         """
         suffix = Path(path).suffix.lower()
         if suffix in (".html", ".htm"):
-            write_text(path, self._page())
+            write_text(path, self.page())
         elif suffix in _STILL_FORMATS:
             with atomic_write(path, "wb") as handle:
                 handle.write(self._still(suffix))
         else:
             raise ValueError(f"`path` must end in .html, .jpg or .png; got {os.fspath(path)!r}: choose one of these")
 
-    def _page(self) -> str:
+    def page(self) -> str:
+        """The interactive page, HTML that needs nothing else."""
         bgr = np.ascontiguousarray(self._pixels[:, :, ::-1])
         return render_instances(bgr, self._instances, self._class_names, self._attributes, self._title)
 
@@ -143,7 +144,9 @@ class Explanation:
         Image.fromarray(sheet).save(buffer, **_STILL_FORMATS[suffix])
         return buffer.getvalue()
 
-    def _frame_height(self) -> int:
+    @property
+    def frame_height(self) -> int:
+        """Height of the frame in a notebook, in pixels."""
         if self._height is not None:
             return self._height
         height, width = self._pixels.shape[:2]

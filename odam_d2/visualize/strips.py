@@ -52,7 +52,7 @@ def attribute_panels(
     """
     box = instances.pred_boxes.tensor[index].cpu().numpy()
     maps = instances.heatmaps[index].to("cpu")
-    x1, y1, x2, y2 = region = _surroundings(box, maps, *image.shape[:2])
+    x1, y1, x2, y2 = region = surroundings(box, maps, *image.shape[:2])
     detail, zoom = resize_image(image[y1:y2, x1:x2], *panel_size(y2 - y1, x2 - x1, size))
     panels, titles = [], []
     # Drawn from the window alone: bringing each map to the whole image takes longer than all the rest.
@@ -68,7 +68,7 @@ def panel_size(height: int, width: int, largest: tuple[int, int] = PANEL_SIZE) -
     return fit_size(height, width, min(largest[0] / height, largest[1] / width))
 
 
-def _surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
+def surroundings(box: np.ndarray, maps: HeatMaps, height: int, width: int) -> tuple[int, int, int, int]:
     """The part (x1, y1, x2, y2) of a (height, width) image that holds the box and all heat, with a margin."""
     maps = maps.on_one_grid()
     top, left, rows, columns = eight_bit_maps(maps)[0].window

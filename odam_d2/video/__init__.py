@@ -1,0 +1,1 @@
+"""Videos: read, explained frame by frame, tracked, drawn and written."""
