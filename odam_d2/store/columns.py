@@ -103,6 +103,12 @@ class BoxColumns:
             rows = order[chosen[order]]
         return [(image, row) for image, row in self.places[rows[offset : offset + limit]].tolist()]
 
+    def prepare(self) -> None:
+        """Sorts by all figures, so that the first page in such an order needn't wait for it."""
+        for by in FIGURES:
+            for descending in (True, False):
+                self._order(by, descending)
+
     def images(self, chosen: np.ndarray | None, name: str = "") -> tuple[np.ndarray, np.ndarray]:
         """Images with chosen boxes, in the order of the run.
 
