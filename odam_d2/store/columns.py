@@ -143,7 +143,8 @@ class BoxColumns:
             return self._figures[by]
         column = WORDS.index(by)
         ranks = {word: rank for rank, word in enumerate(sorted({words[column] or "" for words in self._words}))}
-        known = [np.nan if words[column] is None else ranks[words[column]] for words in self._words]
+        named = (words[column] for words in self._words)
+        known = [np.nan if word is None else ranks[word] for word in named]
         return np.array(known)[self._codes]
 
 
