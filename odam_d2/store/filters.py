@@ -8,18 +8,20 @@ from .schema import DETECTION_COLUMNS, IMAGE_COLUMNS
 
 # What rows can be sorted by, as SQL.
 _AREA = "(x2 - x1) * (y2 - y1)"
-_SORTED_BY = {
+SORTED_BY = {
     "place": "image, row",
     **{name: name for name in ("score", "iou", "occlusion", "outside", "label", "verdict", "mechanism")},
     "area": _AREA,
 }
-ORDERS = tuple(_SORTED_BY)
+ORDERS = tuple(SORTED_BY)
 Range = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
 class Filter:
     """Which explained boxes are asked for; every attribute that is given must hold.
+
+    Among words None stands for boxes that have none.
 
     Attributes:
         kind: any of these, see :class:`~odam_d2.store.records.DetectionRow`, as the next four.
@@ -34,10 +36,10 @@ class Filter:
         area: of the box, in the original image's pixels.
     """
 
-    kind: Sequence[str] | None = None
-    label: Sequence[str] | None = None
-    verdict: Sequence[str] | None = None
-    mechanism: Sequence[str] | None = None
+    kind: Sequence[str | None] | None = None
+    label: Sequence[str | None] | None = None
+    verdict: Sequence[str | None] | None = None
+    mechanism: Sequence[str | None] | None = None
     image: Sequence[int] | None = None
     score: Range | None = None
     iou: Range | None = None
@@ -53,14 +55,16 @@ class Filter:
             if asked is None:
                 continue
             if one.name in ("score", "iou", "occlusion", "outside", "area"):
-                column = _SORTED_BY[one.name]
+                column = SORTED_BY[one.name]
                 for sign, bound in zip((">=", "<="), asked, strict=True):
                     if bound is not None:
                         terms.append(f"{column} {sign} ?")
                         values.append(bound)
             else:
-                terms.append(f"{one.name} IN ({', '.join('?' * len(asked))})")
-                values += asked
+                named = [value for value in asked if value is not None]
+                term = f"{one.name} IN ({', '.join('?' * len(named))})"
+                terms.append(term if len(named) == len(asked) else f"({term} OR {one.name} IS NULL)")
+                values += named
         return f"WHERE {' AND '.join(terms)}" if terms else "", values
 
 
@@ -70,12 +74,12 @@ def order_clause(by: str, descending: bool) -> str:
     Raises:
         ValueError: if `by` is not one of :data:`ORDERS`.
     """
-    if by not in _SORTED_BY:
+    if by not in SORTED_BY:
         raise ValueError(f"`order_by` must be one of {list(ORDERS)}; got {by!r}: choose one of these")
     way = "DESC" if descending else "ASC"
     if by == "place":
         return f"ORDER BY image {way}, row {way}"
-    return f"ORDER BY {_SORTED_BY[by]} {way} NULLS LAST, image, row"
+    return f"ORDER BY {SORTED_BY[by]} {way} NULLS LAST, image, row"
 
 
 def columns_of(table: dict[str, str]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..structures import HeatMaps
-from .filters import DETECTION_SELECT, IMAGE_SELECT, Filter, order_clause
+from .columns import FIGURES, WORDS, BoxColumns
+from .filters import DETECTION_SELECT, IMAGE_SELECT, SORTED_BY, Filter, order_clause
 from .index import facts_of_run, open_index
 from .packing import unpack
 from .parts import FOLDER, disk_errors, open_to_read
@@ -71,11 +72,42 @@ class RunReader:
 
     def counts(self, column: str, chosen: Filter = _ALL) -> dict[str | None, int]:
         """How many explained boxes a filter leaves, by their "kind", "label", "verdict" or "mechanism"."""
-        if column not in ("kind", "label", "verdict", "mechanism"):
+        if column not in WORDS:
             raise ValueError(f"`column` must be kind, label, verdict or mechanism; got {column!r}: choose one of these")
         where, values = chosen.where()
         rows = self._ask(f"SELECT {column}, count(*) FROM detections {where} GROUP BY {column} ORDER BY 1", *values)
         return dict(rows)
+
+    def columns(self) -> BoxColumns:
+        """All boxes as columns in memory, about 60 bytes each; a million take some seconds to read."""
+        words, figures = ", ".join(WORDS), ", ".join(SORTED_BY[name] for name in FIGURES)
+        with self._lock, disk_errors(self.folder / FOLDER):
+            images = self._index.execute("SELECT number, name FROM images ORDER BY number").fetchall()
+            rows = self._index.execute(f"SELECT image, row, {words}, {figures} FROM detections ORDER BY image, row")
+            return BoxColumns(rows, images)
+
+    def rows_at(self, places: Sequence[tuple[int, int]]) -> list[DetectionRow]:
+        """The boxes at some places, image and row of each, in the order of the places."""
+        statement = f"SELECT {DETECTION_SELECT} FROM detections WHERE image = ? AND row = ?"
+        return [_detection(self._ask(statement, *place)[0]) for place in places]
+
+    def image_row(self, number: int) -> ImageRow | None:
+        """The image of a number; None if the run has no such image."""
+        rows = self._ask(f"SELECT {IMAGE_SELECT} FROM images WHERE number = ?", number)
+        return _image(rows[0])[0] if rows else None
+
+    def has_annotations(self) -> bool:
+        """Whether annotated objects are known of an image."""
+        return bool(self._ask("SELECT 1 FROM annotations LIMIT 1"))
+
+    def methods(self) -> list[str]:
+        """The methods of the first image that has maps."""
+        rows = self._ask("SELECT image FROM detections LIMIT 1")
+        if not rows:
+            return []
+        kept = self._ask("SELECT facts FROM images WHERE number = ?", rows[0][0])
+        about = json.loads(kept[0][0])["about"] if kept else {}
+        return list(dict.fromkeys(which.partition("/")[0] for which in about.get("attributes", {})))
 
     def detections(
         self,
