@@ -6,8 +6,8 @@
         --output output/reported MODEL.WEIGHTS my.pth
 
 The first chooses on one data set, or on one part of it (--skip-images, --max-images); the second reports on another
-the chosen and the published thresholds. Detections are scored by the data set's own evaluator. On crowds the second also
-tells how much the ways that look at maps differ from those that don't, with 95 % intervals over images.
+the chosen and the published thresholds. Detections are scored by the data set's own evaluator. On crowds it
+also tells how much the ways that look at maps differ from those that don't, with 95 % intervals over images.
 
 In --output: candidates/, with the similarity of their maps; grid.json with the figures of every setting and how similar
 the maps of one object and of neighbours are; table.md with the published and the best settings, and the best choice
