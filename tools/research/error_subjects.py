@@ -95,7 +95,8 @@ def values_of(
     heatmaps: Mapping[str, HeatMaps],
     objects: TrueObjects,
     image: Tensor,
-    score: ScoreObjects,
+    score: ScoreObjects | None,
+    metrics: Sequence[str],
     seed: int,
     steps: Sequence[int],
 ) -> list[dict[str, dict[str, float | None]]]:
@@ -105,7 +106,8 @@ def values_of(
         heatmaps: method -> R maps.
         objects: see :func:`as_objects`.
         image: (3, h, w) the model input.
-        score: asks the detector.
+        score: asks the detector; None where no metric does.
+        metrics: some of :data:`MEASURED`.
         seed: of deletion's noise.
         steps: at which deletion and insertion score.
     """
@@ -113,7 +115,7 @@ def values_of(
     for method, maps in heatmaps.items():
         everyone = torch.arange(len(objects.ids))
         seen = ExplainedObjects(maps, "score", everyone, objects, image, score, seed=seed, steps=steps)
-        columns = {name: METRICS[name].measure(seen).tolist() for name in MEASURED}
+        columns = {name: METRICS[name].measure(seen).tolist() for name in metrics}
         for number, row in enumerate(rows):
             row[method] = {name: None if np.isnan(one[number]) else one[number] for name, one in columns.items()}
     return rows

@@ -60,7 +60,7 @@ DEFAULT = ["odam", *(name for name in METHODS if name not in ("odam", "hirescam"
 # What a run's values depend on.
 KEPT = (
     "config_file", "dataset", "annotations", "score_threshold", "missed_threshold", "max_detections", "methods",
-    "masks", "steps", "per_image", "seed", "amp", "opts",
+    "metrics", "masks", "steps", "per_image", "seed", "amp", "opts",
 )  # fmt: skip
 
 
@@ -74,6 +74,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--images", metavar="DIR", help="folder of its images")
     add("--methods", nargs="+", choices=sorted(METHODS), default=DEFAULT, metavar="NAME",
         help="default: all but hirescam, whose maps are ODAM's where one level produces a detection")  # fmt: skip
+    add("--metrics", nargs="+", choices=MEASURED, default=list(MEASURED), metavar="NAME",
+        help=f"default: {' '.join(MEASURED)}")  # fmt: skip
     add("--masks", type=count, default=300, metavar="N", help="of D-RISE, an image (default: %(default)s)")
     add("--score-threshold", type=share, default=0.3, metavar="S", help="lowest score of a detection (default: 0.3)")
     add("--missed-threshold", type=share, default=0.5, metavar="S",
@@ -125,7 +127,8 @@ def measured_images(args: argparse.Namespace, records: list[dict[str, Any]]) -> 
     own = {"seed": args.seed, "amp": args.amp, "progress": False, "num_masks": args.masks}
     options = {"drise": own, "random": {"seed": args.seed}}
     comparison = build_comparison(model, {name: options.get(name, {}) for name in args.methods}, ("score",))
-    score = object_scorer(inference_copy(model), amp=args.amp)
+    asks = any(METRICS[name].needs_detector for name in args.metrics)
+    score = object_scorer(inference_copy(model), amp=args.amp) if asks else None
     done, had = {line["image_id"] for line in records}, Counter()
     for line in records:
         had.update(subject["kind"] for subject in line["subjects"])
@@ -197,7 +200,9 @@ def scored_steps(number: int) -> tuple[int, ...]:
     return tuple(round(100 * k / number) for k in range(1, number + 1))
 
 
-def summarise(records: Sequence[dict[str, Any]], methods: Sequence[str], seed: int) -> dict[str, Any]:
+def summarise(
+    records: Sequence[dict[str, Any]], methods: Sequence[str], metrics: Sequence[str], seed: int
+) -> dict[str, Any]:
     """Kind -> metric -> method -> mean, 95 % interval over images and n; and the first method less each other one."""
     table: dict[str, Any] = {}
     for kind in KINDS:
@@ -205,7 +210,7 @@ def summarise(records: Sequence[dict[str, Any]], methods: Sequence[str], seed: i
             (line["image_id"], one["values"]) for line in records for one in line["subjects"] if one["kind"] == kind
         ]
         table[kind] = {}
-        for metric in MEASURED:
+        for metric in metrics:
             columns = {
                 method: np.array([np.nan if v[method][metric] is None else v[method][metric] for _, v in rows], float)
                 for method in methods
@@ -236,7 +241,7 @@ def told(values: np.ndarray, images: np.ndarray, seed: int) -> dict[str, Any]:
 def tables(summary: dict[str, Any], methods: Sequence[str]) -> str:
     """Markdown: a table for each metric, a row for each method, a column for each kind."""
     parts = []
-    for metric in MEASURED:
+    for metric in next(iter(summary.values())):
         direction = METRICS[metric].higher_is_better
         arrow = {True: " +", False: " -", None: ""}[direction]
         kinds = [kind for kind in KINDS if any(one["n"] for one in summary[kind][metric]["means"].values())]
@@ -279,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             records.append(line)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
-    summary = summarise(records, args.methods, args.seed)
+    summary = summarise(records, args.methods, args.metrics, args.seed)
     counts = Counter(one["kind"] for line in records for one in line["subjects"])
     print(tables(summary, args.methods))
     print(f"\n{len(records)} images; {dict(counts)}. Mean and 95 % interval over images, seed {args.seed};")

@@ -74,7 +74,7 @@ def test_figures_by_hand(tool):
         line(2, "missed", odam=(0.25, None), gradcam=(0.75, 0.4)),
         line(2, "background", odam=(1.0, 0.0), gradcam=(0.5, 0.0)),
     ]
-    found = tool.summarise(records, ["odam", "gradcam"], 0)
+    found = tool.summarise(records, ["odam", "gradcam"], MEASURED, 0)
     deletion = found["missed"]["deletion"]
     assert deletion["means"]["odam"] | {"interval": None} == {"mean": 0.375, "interval": None, "n": 2}
     # Two images drawn twice over: both ends are means of one image alone.
