@@ -179,7 +179,13 @@ def lines_of(
     boxes, classes = explained.pred_boxes.tensor[rows].detach().cpu(), explained.pred_classes[rows].cpu()
     objects = as_objects(boxes, classes, parts, truth)
     values = values_of(
-        {n: maps[rows] for n, maps in heatmaps.items()}, objects, image, score, args.seed, scored_steps(args.steps)
+        {n: maps[rows] for n, maps in heatmaps.items()},
+        objects,
+        image,
+        score,
+        args.metrics,
+        args.seed,
+        scored_steps(args.steps),
     )
     return [
         {
