@@ -37,6 +37,9 @@ def add_odam_config(cfg: CN) -> None:
     # Width of the Gaussian Phi that smooths the gradient, as a fraction of the box's side on the feature grid,
     # >= 0; 0 leaves the gradient as it is (Phi = identity).
     cfg.ODAM.SMOOTHING = 0.0
+    # Whether each map is divided by the mean map of predictions drawn at random, whose shape all maps of a level share;
+    # for RetinaNet, FCOS and region proposals alone.
+    cfg.ODAM.CENTER_PRIOR = False
     # Gradient engine: "auto" takes the fast one that recognises the detector, else "autograd"; or an engine's name.
     cfg.ODAM.ENGINE = "auto"
     # Group norm in a dense head (FCOS), whose statistics couple all cells of a level: "carried" takes this along to

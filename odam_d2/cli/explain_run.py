@@ -141,7 +141,7 @@ class ExplainRun:
             "architecture": self.config.architecture,
             "device": self.config.device,
             "attributes": list(self.explainer.attributes),
-            **{name: options.get(name) for name in ("engine", "layer", "group_norm", "smoothing")},
+            **{name: options.get(name) for name in ("engine", "layer", "group_norm", "smoothing", "center_prior")},
             "score_threshold": args.score_threshold,
             "max_detections": args.max_detections,
             "input": args.input,

@@ -174,7 +174,7 @@ class Run:
         ]
 
     def kept(self, method: str) -> str:
-        """JSON for :meth:`read`, without the values of single objects."""
+        """JSON for :meth:`read`, without the values of single objects and the folder of Detectron2."""
         differences = {
             rival: {
                 one.metric: {"mean": one.mean, "interval": one.interval, "objects": one.objects}
@@ -182,7 +182,9 @@ class Run:
             }
             for rival in self.rivals(method, None)
         }
-        content = {**self.measured, "differences": {method: differences}, "sanity": self.sanity}
+        about = dict(self.measured["run"])
+        about["versions"] = {k: v for k, v in about["versions"].items() if k != "detectron2_path"}
+        content = {**self.measured, "run": about, "differences": {method: differences}, "sanity": self.sanity}
         return json.dumps(content, separators=(",", ":")) + "\n"
 
 

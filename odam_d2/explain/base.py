@@ -185,9 +185,14 @@ class Explainer(GuardedExplainer[HeatMaps]):
         return MapWindows.of(chunk, self.combine(chunk), self.whole_level)
 
     def heat_maps(self, trace: DetectionTrace) -> list[HeatMaps]:
-        """N HeatMaps of the traced detections, from their gradients."""
+        """N HeatMaps of the traced detections, from their gradients; :meth:`finished` comes after it."""
         chunks = self.choose_engine(trace).gradient_windows(trace, self.attributes, **smoothing_option(self.smoothing))
         return assemble(trace, (self.map_windows(chunk) for chunk in chunks), self.attributes)
+
+    def finished(self, trace: DetectionTrace, maps: list[HeatMaps]) -> list[HeatMaps]:
+        """The last step of a gradient method, with the whole trace in view: N HeatMaps as the caller gets them."""
+        del trace
+        return maps
 
     def explain(
         self, trace: DetectionTrace, batched_inputs: list[dict], instances: list[Instances] | None
@@ -197,7 +202,7 @@ class Explainer(GuardedExplainer[HeatMaps]):
         See :meth:`GuardedExplainer.explain`.
         """
         del batched_inputs, instances
-        return self.heat_maps(trace)
+        return self.finished(trace, self.heat_maps(trace))
 
     def step_down(self) -> bool:
         """See :meth:`GuardedExplainer.step_down`; first the choice of engines leaves the fast ones out."""

@@ -48,7 +48,8 @@ def build_explainer(
             cells of a level: ``carried``, which takes this along to within some hundredths; ``frozen``, with constant
             statistics, a little faster but far off on coarse grids (docs/research/exactness.md); or ``exact``, by
             autograd through the whole grid, which is slow. Other engines ignore it.
-        options: the method's own, e.g. ``num_masks`` of ``drise``: the keyword-only arguments of its class.
+        options: the method's own, e.g. ``num_masks`` of ``drise``, ``center_prior`` of ``odam``: the keyword-only
+            arguments of its class.
 
     Returns:
         An explainer; call it with ``batched_inputs``.
@@ -75,6 +76,11 @@ def build_explainer(
         )
     expanded = _attributes_for(method, attributes, model)
     _check_options(method, options)
+    if layer and options.get("center_prior"):
+        raise ValueError(
+            f"`center_prior` must be False on a named layer; got {options['center_prior']} with layer {layer!r}: it is "
+            "measured on each detection's own level, so leave one of them out"
+        )
     choose = EngineChoice(model, engine, layer, {"group_norm": group_norm}, [method], expanded, smoothing)
     return METHODS[method](model, expanded, choose, **options)
 

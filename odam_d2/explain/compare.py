@@ -93,7 +93,7 @@ class MethodComparison(GuardedExplainer[ComparedMaps]):
                     parts[name].append(self.explainers[name].map_windows(chunk))
         return ComparedMaps.of_images(
             {
-                name: assemble(trace, parts[name], self.attributes)
+                name: one.finished(trace, assemble(trace, parts[name], self.attributes))
                 if name in parts
                 else one.explain(trace, batched_inputs, instances)
                 for name, one in self.explainers.items()

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..structures import DetectionTrace, HeatMaps
+from .weights_state import WeightsState
 
-# Model -> its tensors when they were last found finite, each with its version and its address.
-_found_finite: WeakKeyDictionary[nn.Module, list[tuple[Tensor, int, int]]] = WeakKeyDictionary()
+# Model -> its weights when they were last found finite.
+_found_finite: WeakKeyDictionary[nn.Module, WeightsState] = WeakKeyDictionary()
 
 
 def all_finite(tensor: Tensor) -> bool:
@@ -33,30 +34,17 @@ def not_finite_in(model: nn.Module) -> str | None:
 def require_finite_weights(model: nn.Module) -> None:
     """Raises FloatingPointError if a weight or buffer is not finite; looks at them only if they changed.
 
-    Changes are recognised by PyTorch's version counters and by the tensors' addresses. Writing into ``weight.data``
-    changes neither and goes unnoticed.
+    See :class:`~odam_d2.explain.weights_state.WeightsState` for how changes are recognised.
     """
-    now = _state(model)
-    before = _found_finite.get(model)
-    if now is not None and before is not None and len(now) == len(before):
-        pairs = zip(now, before, strict=True)
-        if all(one[0] is other[0] and one[1:] == other[1:] for one, other in pairs):
-            return
+    now = WeightsState.of(model)
+    if now.is_same(_found_finite.get(model)):
+        return
     broken = not_finite_in(model)
     if broken:
         raise FloatingPointError(
             f"the model's weights must be finite; got NaN or inf in {broken!r}: check MODEL.WEIGHTS"
         )
-    if now is not None:
-        _found_finite[model] = now
-
-
-def _state(model: nn.Module) -> list[tuple[Tensor, int, int]] | None:
-    """The model's tensors with their versions and addresses; None if they keep no versions."""
-    tensors = [*model.parameters(), *model.buffers()]
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return [(tensor, tensor._version, tensor.data_ptr()) for tensor in tensors]
+    _found_finite[model] = now
 
 
 def require_finite_trace(trace: DetectionTrace, model: nn.Module) -> None:

@@ -155,6 +155,36 @@ class AnchorTraceMixin(StockClass):
         boxes, scores = head.candidates(head.module(levels), Boxes.cat(generator(levels)).tensor)
         return list(zip(boxes, scores, strict=True))
 
+    def random_trace(self, batched_inputs: list[dict], each: int, generator: torch.Generator) -> DetectionTrace:
+        """Keeps what an explanation needs of predictions drawn at random, whatever their scores.
+
+        Args:
+            batched_inputs: as for the stock detector.
+            each: how many predictions of each level of each image; anchors and classes are drawn, all equally likely.
+            generator: draws them, on the CPU.
+
+        Returns:
+            The trace; its ``instances`` have the anchors for boxes.
+        """
+        with without_graph(self):
+            now = self.forward_pass(batched_inputs)
+            counts, rows, classes = [len(one) for one in now.anchors], [], []
+            for _ in now.image_sizes:
+                rows += [torch.randint(count, (each,), generator=generator) for count in counts]
+                classes.append(torch.randint(self.anchor_parts()[2], (each * len(counts),), generator=generator))
+            levels = torch.arange(len(counts)).repeat_interleave(each).repeat(len(now.image_sizes))
+            row, level = torch.cat(rows).to(self.device), levels.to(self.device)
+            first = torch.tensor(counts, device=self.device).cumsum(0).roll(1)
+            first[0] = 0
+            boxes = Boxes.cat(now.anchors).tensor[first[level] + row].split(each * len(counts))
+            results = [
+                Instances(size, pred_boxes=Boxes(box), pred_classes=label.to(self.device))
+                for size, box, label in zip(now.image_sizes, boxes, classes, strict=True)
+            ]
+            trace = now.remember(results, row, level, now.image_sizes)
+            write_scores(trace, now.head.decode(now.head.gather(now.head.maps, trace), trace).scores)
+        return trace
+
     def _anchors_of(self, boxes: list[torch.Tensor], anchors: list[Boxes]) -> tuple[torch.Tensor, torch.Tensor]:
         """Row within its level, and level, of the anchor that fits each given box best; (D,) int64 each."""
         counts = torch.tensor([len(a) for a in anchors], device=self.device)

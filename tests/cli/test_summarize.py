@@ -23,7 +23,7 @@ def run(tmp_path):
         "counts": {"images": 1, "objects": 3, "matched": 2, "detections": 5, "low_iou": 3, "crowd": 6},
         "run": {"command": "odam evaluate --seed 4", "seed": 4, "methods": {"odam": {}, "b": {}},
                 "iou_threshold": 0.5, "score_threshold": 0.3, "attribute": "score", "device": "cpu",
-                "versions": {"odam_d2": "0.9", "torch": "2.5", "detectron2": "0.6"}},
+                "versions": {"odam_d2": "0.9", "torch": "2.5", "detectron2": "0.6", "detectron2_path": "there"}},
     }  # fmt: skip
     (folder / "metrics.json").write_text(json.dumps(measured))
     lines = ["image_id,annotation_id,method,energy_box,vea", "1,1,odam,0.7,", "1,1,b,0.45,", "1,2,odam,0.8,"]
@@ -137,6 +137,8 @@ def test_what_is_kept_of_runs_prints_the_same(run, tmp_path, capsys):
     found = content["differences"]["odam"]["b"]["energy_box"]
     assert found["mean"] == pytest.approx(0.25) and found["interval"] == pytest.approx([0.25, 0.25])
     assert found["objects"] == 2
+    # A folder of the machine is no figure.
+    assert content["run"]["versions"] == {"odam_d2": "0.9", "torch": "2.5", "detectron2": "0.6"}
     assert tool.main([*files, "--method", "b"]) == 1
     assert "`method` must be 'odam' for a_run, a kept file; got 'b'" in capsys.readouterr().err
     # Kept once more, it stays what it was.

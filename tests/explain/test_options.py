@@ -9,6 +9,7 @@ from odam_d2.explain import (
     METHODS,
     build_comparison,
     build_explainer,
+    center_prior,
     comparison_from_config,
     explainer_from_config,
     explainer_options,
@@ -26,6 +27,7 @@ OTHER_VALUES = {
     ("random", "seed"): 1,
     ("random", "stride"): 16,
     ("odam", "smoothing"): 0.3,
+    ("odam", "center_prior"): True,
 }
 # Options that maps do not depend on, or by rounding alone: how many images at a time, precision, a progress bar.
 HOW = {("drise", "batch_size"): 2, ("drise", "amp"): True, ("drise", "progress"): False}
@@ -42,6 +44,14 @@ def model():
 @pytest.fixture(scope="module")
 def fcos():
     return compact_detector("fcos")
+
+
+@pytest.fixture
+def one(option, model, fcos, monkeypatch):
+    """A detector that has the option; what it measures for it, in few small images."""
+    for name, value in {"IMAGES": 1, "PREDICTIONS": 4, "CELLS": 1}.items():
+        monkeypatch.setattr(center_prior, name, value)
+    return fcos if option == "center_prior" else model
 
 
 def maps_of(explainer, method=None):
@@ -70,15 +80,15 @@ def test_every_option_of_every_method_has_another_value_here():
 
 @pytest.mark.parametrize("way", [alone, compared])
 @pytest.mark.parametrize("method, option", OTHER_VALUES)
-def test_an_option_changes_the_maps(model, method, option, way):
-    usual, changed = way(model, method), way(model, method, **{option: OTHER_VALUES[method, option]})
+def test_an_option_changes_the_maps(one, method, option, way):
+    usual, changed = way(one, method), way(one, method, **{option: OTHER_VALUES[method, option]})
     assert float((usual - changed).abs().max()) > 1e-2
 
 
 @pytest.mark.parametrize("method, option", [*OTHER_VALUES, *HOW])
-def test_an_option_does_the_same_in_a_comparison(model, method, option):
+def test_an_option_does_the_same_in_a_comparison(one, method, option):
     value = {option: {**OTHER_VALUES, **HOW}[method, option]}
-    torch.testing.assert_close(compared(model, method, **value), alone(model, method, **value), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(compared(one, method, **value), alone(one, method, **value), rtol=1e-4, atol=1e-4)
 
 
 def test_how_many_images_are_asked_about_at_a_time(model, monkeypatch):
@@ -154,7 +164,7 @@ def test_a_method_takes_of_the_config_what_concerns_it():
     assert explainer_options(cfg, method="drise", num_masks=3) == {
         "method": "drise", "attributes": ("score",), "group_norm": "carried", "num_masks": 3,
     }  # fmt: skip
-    assert "smoothing" not in explainer_options(cfg, method="gradcam")
+    assert not {"smoothing", "center_prior"} & set(explainer_options(cfg, method="gradcam"))
 
 
 def test_what_is_given_to_a_method_without_it_is_refused(fcos):
@@ -170,3 +180,10 @@ def test_explainers_of_a_config_are_those_of_its_options(fcos):
     torch.testing.assert_close(maps_of(comparison, "odam"), expected, rtol=1e-4, atol=1e-4)
     own = comparison_from_config(fcos, cfg, {"odam": {"smoothing": 0.0}}, ("score",))
     assert own.explainers["odam"].smoothing == 0.0
+
+
+def test_a_config_asks_for_the_center_prior(fcos):
+    cfg = config(CENTER_PRIOR=True)
+    assert explainer_from_config(fcos, cfg).center_prior
+    assert comparison_from_config(fcos, cfg, ["gradcam", "odam"], ("score",)).explainers["odam"].center_prior
+    assert not explainer_from_config(fcos, cfg, center_prior=False).center_prior

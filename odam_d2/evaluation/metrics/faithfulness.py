@@ -12,7 +12,7 @@ Source: Petsiuk et al., RISE, BMVC 2018, as Zhao and Chan, ICLR 2023 (arXiv 2304
 detections.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,11 +68,11 @@ def pixel_order(heat: Tensor) -> Tensor:
     return heat.flatten(1).argsort(dim=1, descending=True, stable=True)
 
 
-def pixels_at_steps(boxes: Tensor, height: int, width: int) -> Tensor:
+def pixels_at_steps(boxes: Tensor, height: int, width: int, steps: Sequence[int] = SCORED_STEPS) -> Tensor:
     """(R, S) int64: how many pixels have changed at each scored step, for XYXY boxes (R, 4) in model-input pixels."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    steps = torch.tensor(SCORED_STEPS, device=boxes.device)
-    return torch.ceil(area[:, None] * STEP_SHARE * steps).long().clamp(max=height * width)
+    scored = torch.tensor(steps, device=boxes.device)
+    return torch.ceil(area[:, None] * STEP_SHARE * scored).long().clamp(max=height * width)
 
 
 def replace_pixels(image: Tensor, other: Tensor, order: Tensor, count: int) -> Tensor:
@@ -91,6 +91,7 @@ def faithfulness_curves(
     boxes: Tensor,
     batch_size: int = 8,
     seed: int = 0,
+    steps: Sequence[int] = SCORED_STEPS,
 ) -> FaithfulnessCurves:
     """Deletion and insertion curves of the objects of one image.
 
@@ -108,6 +109,7 @@ def faithfulness_curves(
         boxes: (R, 4) XYXY of the objects in model-input pixels.
         batch_size: M.
         seed: of the uniform noise in [0, 255) that deletion puts in the place of pixels; one noise for an image.
+        steps: S numbers of steps at which objects are scored, rising evenly to the last step.
 
     Raises:
         ValueError: if heat and image have different sizes.
@@ -119,7 +121,7 @@ def faithfulness_curves(
         )
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image) * 255.0
     empty = torch.zeros_like(image)
-    order, counts = pixel_order(heat), pixels_at_steps(boxes, *image.shape[1:])
+    order, counts = pixel_order(heat), pixels_at_steps(boxes, image.shape[1], image.shape[2], steps)
     counts = torch.where(_has_order(heat)[:, None], counts, 0)
     # Deletion goes from the image to noise, insertion from nothing to the image.
     ways = ((image, noise), (empty, image))

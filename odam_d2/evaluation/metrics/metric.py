@@ -17,7 +17,7 @@ from torch import Tensor
 from ...structures import HeatMaps
 from ...utils.registry import NamedRegistry
 from ..ground_truth import TrueObjects
-from .faithfulness import FaithfulnessCurves, ScoreObjects, faithfulness_curves
+from .faithfulness import SCORED_STEPS, FaithfulnessCurves, ScoreObjects, faithfulness_curves
 
 METRICS: NamedRegistry[Metric] = NamedRegistry("METRICS")
 AnyMetric = TypeVar("AnyMetric", bound="Metric")
@@ -38,6 +38,7 @@ class ExplainedObjects:
         seed: of deletion's noise.
         around_noise: R maps of the same boxes in the image and in the noisy one, for stability; None where nobody
             wants them or the detector explains these boxes no more.
+        steps: at which deletion and insertion score the objects.
     """
 
     heatmaps: HeatMaps
@@ -49,6 +50,7 @@ class ExplainedObjects:
     seconds: float | None = None
     seed: int = 0
     around_noise: tuple[HeatMaps, HeatMaps] | None = None
+    steps: Sequence[int] = SCORED_STEPS
 
     @cached_property
     def heat(self) -> Tensor:
@@ -70,6 +72,7 @@ class ExplainedObjects:
             self.truth.classes[self.objects].to(device),
             (self.truth.boxes[self.objects] * scale).to(device),
             seed=self.seed,
+            steps=self.steps,
         )
 
 

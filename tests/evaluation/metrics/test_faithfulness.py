@@ -254,3 +254,17 @@ def test_the_same_image_is_shown_once():
         one = slice(row, row + 1)
         alone = faithfulness_curves(brightness, IMAGE, heat[one], torch.zeros(1), boxes[one])
         assert torch.equal(alone.deletion, curves.deletion[one]) and torch.equal(alone.insertion, curves.insertion[one])
+
+
+def test_fewer_steps_are_some_of_all():
+    torch.manual_seed(0)
+    image, heat = torch.rand(3, 20, 20) * 255, torch.rand(2, 20, 20)
+    boxes, classes = torch.tensor([[2.0, 2.0, 12.0, 14.0], [5.0, 5.0, 15.0, 9.0]]), torch.tensor([0, 1])
+
+    def score(images, labels, places, where):
+        return images.mean((1, 2, 3))[where] / 255 + 0.1 * labels
+
+    every = faithfulness_curves(score, image, heat, classes, boxes)
+    few = faithfulness_curves(score, image, heat, classes, boxes, steps=(50, 100))
+    assert torch.equal(few.deletion, every.deletion[:, [0, 5, 10]])
+    assert torch.equal(few.insertion, every.insertion[:, [0, 5, 10]])
