@@ -17,6 +17,7 @@ COMMANDS = {
         "odam_d2.cli.analyze",
         "list mistakes and misses on a data set, and what the maps say of them",
     ),
+    "serve": ("odam_d2.cli.serve", "show a run, and ask detectors about images, in a browser on this machine"),
     "summarize": ("odam_d2.cli.summarize", "print finished runs of evaluate as Markdown tables"),
     "export": ("odam_d2.cli.export", "write a run as COCO results, CSV, a FiftyOne dataset or sv.Detections"),
     "train": ("odam_d2.cli.train", "train or evaluate a detector, also by explanations (Odam-Train)"),

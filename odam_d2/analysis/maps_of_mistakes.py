@@ -67,7 +67,7 @@ def explain_mistakes(
         found.heatmaps,
         errors,
         regions or ObjectRegions(TrueObjects.of(record)),
-        nms or _nms_of(explainer.model),
+        nms or nms_of(explainer.model),
         tuple(class_names) or found.heatmaps.class_names,
     )
     verdicts = errors.verdicts
@@ -112,7 +112,8 @@ def _explained(
     return answers
 
 
-def _nms_of(model: Any) -> OdamNMS:
+def nms_of(model: Any) -> OdamNMS:
+    """Odam-NMS as a detector uses it, or with the thresholds that were published for its kind."""
     own = getattr(model, "odam_nms", None)
     if own is not None:
         return own

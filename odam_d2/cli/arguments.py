@@ -162,17 +162,21 @@ def option_of(owners: Collection[str]) -> Callable[[str], tuple[str, str, Any]]:
     return convert
 
 
-def add_config(parser: argparse.ArgumentParser, default: str | None = None, required: bool = True) -> None:
+def add_config(
+    parser: argparse.ArgumentParser, default: str | None = None, required: bool = True, several: bool = False
+) -> None:
     """Adds ``--config-file``, what belongs to it and the options at the end, which :mod:`odam_d2.cli.config` reads.
 
     Args:
         parser: gets them.
         default: of ``--config-file``.
         required: whether ``--config-file`` must be given where there is no default.
+        several: whether it takes several configs, so that :func:`split_opts` has to find the options at the end.
     """
     parser.add_argument(
         "--config-file",
         default=default,
+        nargs="+" if several else None,
         required=required and default is None,
         metavar="CONFIG",
         help="a yaml file or a LazyConfig (.py); a name of this project's model zoo, e.g. "
@@ -199,7 +203,7 @@ def add_config(parser: argparse.ArgumentParser, default: str | None = None, requ
     )
     parser.add_argument(
         "opts",
-        nargs=argparse.REMAINDER,
+        nargs="*" if several else argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
         help="changes to the config, at the end; KEY=VALUE for a LazyConfig; behind an option that takes several words "
@@ -228,6 +232,17 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="images, a folder of images, or a quoted glob pattern such as 'folder/**/*.jpg'",
     )
+
+
+def split_opts(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line before the options at its end, and these, where an option takes several words.
+
+    They begin at the first word that is a key of a config, with a dot in it, and no file.
+    """
+    for place, word in enumerate(argv):
+        if "." in word and _CONFIG_KEY.fullmatch(word) and not Path(word).exists():
+            return list(argv[:place]), list(argv[place:])
+    return list(argv), []
 
 
 def opts_after_input(args: argparse.Namespace) -> argparse.Namespace:

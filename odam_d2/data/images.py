@@ -33,8 +33,8 @@ _DEEP_RAW = re.compile(r";16[BLNS]?$")  # more than 8 bits a channel, as Pillow 
 _ON_ITS_SIDE = (5, 6, 7, 8)  # of these orientations
 
 
-def _formats() -> list[str]:
-    """The formats that are read, those of Pillow's plugins among them."""
+def readable_formats() -> list[str]:
+    """The formats that are read, by Pillow's names for them, those of its plugins among them."""
     Image.init()
     return [name for name in Image.OPEN if name not in _UNREAD]
 
@@ -45,7 +45,7 @@ def _suffixes() -> tuple[str, ...]:
         with contextlib.suppress(ImportError):
             importlib.import_module(package).register_heif_opener()
             break
-    formats = [*_formats(), "MPO"]  # which is read as JPEG
+    formats = [*readable_formats(), "MPO"]  # which is read as JPEG
     return tuple(sorted(suffix for suffix, name in Image.registered_extensions().items() if name in formats))
 
 
@@ -90,7 +90,7 @@ def read_with_remarks(path: str | os.PathLike) -> tuple[np.ndarray, list[str]]:
     try:
         if path.stat().st_size == 0:
             raise ValueError("the file is empty")
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             return _pixels_and_remarks(image)
     # A broken file can make a decoder fail with about anything: OSError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
@@ -137,7 +137,7 @@ def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
         ValueError: if there is no such image, or it is of no known format.
     """
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             width, height = image.size
             if image.format == "TIFF":
                 # Pillow has turned this size already, or not, depending on its version.

@@ -152,6 +152,7 @@ class Explainer(GuardedExplainer[HeatMaps]):
             sources that share a level have to be added first.
         uses_gradients: whether there is a :meth:`combine`, and an engine and a layer to choose.
         explains: the attributes that it is limited to; None for all of the detector's.
+        slow: whether the detector runs many times an image, so that it takes minutes rather than seconds.
         smoothing: width of Phi that engines are asked for, see :class:`SmoothingEngine`; 0 for methods that have no
             such option.
     """
@@ -159,6 +160,7 @@ class Explainer(GuardedExplainer[HeatMaps]):
     whole_level = False
     linear = False
     explains: tuple[str, ...] | None = None
+    slow = False
     smoothing: float = 0.0
 
     def __init__(

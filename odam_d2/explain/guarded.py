@@ -20,6 +20,7 @@ from torch import nn
 from ..modeling.instance_wise import why_norm_not_fixed
 from ..structures import DetectionTrace
 from ..utils.devices import device_of
+from ..utils.progress import tell_progress
 from ..utils.threads import model_lock
 from ..utils.untyped import UntypedModule
 from .adoption import adopted
@@ -148,6 +149,7 @@ class GuardedExplainer(ABC, Generic[Explanation]):
             with torch.set_grad_enabled(self.uses_gradients):
                 trace = self.model.trace(batched_inputs, instances)
             require_finite_trace(trace, self.model)
+            tell_progress()
             if self.uses_gradients and hasattr(trace.head, "recorded"):
                 require_attributes(self.attributes, self.model)
             try:

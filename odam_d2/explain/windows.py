@@ -6,7 +6,7 @@ C channels, (H, W) the grid of a level, h x w the largest window of a chunk, T c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..ops.ranges import ranges
 from ..structures import DetectionTrace, HeatMaps
+from ..utils.progress import tell_progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ def assemble(trace: DetectionTrace, parts: Iterable[MapWindows], attributes: Seq
         parts: at most one window for each detection and source, at least one for each detection.
         attributes: K names.
     """
-    parts = list(parts)
+    parts = list(_as_they_come(parts))
     device = trace.references.device
     if not parts:
         parts = [_no_windows(trace, len(attributes))]
@@ -151,6 +152,13 @@ def assemble(trace: DetectionTrace, parts: Iterable[MapWindows], attributes: Seq
     strides = torch.cat([part.strides.expand(len(part.windows), 2) for part in parts])
     owners = slot[order] // sources
     return split_by_image(trace, values, windows[order], grids[order], strides[order], attributes, owners)
+
+
+def _as_they_come(parts: Iterable[MapWindows]) -> Iterator[MapWindows]:
+    """The parts; whoever listens to the work may end it after each of them."""
+    for part in parts:
+        tell_progress()
+        yield part
 
 
 def _no_windows(trace: DetectionTrace, attributes: int) -> MapWindows:

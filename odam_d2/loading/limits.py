@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from detectron2.structures import Instances
@@ -11,6 +13,7 @@ from ..utils.untyped import UntypedModule
 
 # Attributes of Detectron2's heads and of those derived from them.
 _THRESHOLD = "test_score_thresh"
+_THRESHOLD_OF_QUERIES = "score_threshold"  # of OdamDETR
 _NUMBERS = ("test_topk_per_image", "max_detections_per_image")
 
 
@@ -74,3 +77,28 @@ def _best(found: Instances, score_threshold: float | None, max_detections: int |
         order = found.scores.sort(descending=True, stable=True).indices
         found = found[order[:max_detections].sort().values]
     return found
+
+
+@contextmanager
+def detecting_from(model: nn.Module, score_threshold: float) -> Iterator[None]:
+    """Lets a detector find nothing below a score inside the block; afterwards its thresholds are as before.
+
+    Where none of its parts knows a score threshold, it finds what it always does.
+
+    Args:
+        model: the detector.
+        score_threshold: lowest score of a detection, in [0, 1].
+    """
+    found = [
+        (module, name, getattr(module, name))
+        for module in model.modules()
+        for name in (_THRESHOLD, _THRESHOLD_OF_QUERIES)
+        if isinstance(getattr(module, name, None), float | int)
+    ]
+    try:
+        for module, name, _ in found:
+            setattr(module, name, score_threshold)
+        yield
+    finally:
+        for module, name, before in found:
+            setattr(module, name, before)

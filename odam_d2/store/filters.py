@@ -21,6 +21,8 @@ Range = tuple[float | None, float | None]
 class Filter:
     """Which explained boxes are asked for; every attribute that is given must hold.
 
+    Among words None stands for boxes that have none.
+
     Attributes:
         kind: any of these, see :class:`~odam_d2.store.records.DetectionRow`, as the next four.
         label: names of classes.
@@ -34,10 +36,10 @@ class Filter:
         area: of the box, in the original image's pixels.
     """
 
-    kind: Sequence[str] | None = None
-    label: Sequence[str] | None = None
-    verdict: Sequence[str] | None = None
-    mechanism: Sequence[str] | None = None
+    kind: Sequence[str | None] | None = None
+    label: Sequence[str | None] | None = None
+    verdict: Sequence[str | None] | None = None
+    mechanism: Sequence[str | None] | None = None
     image: Sequence[int] | None = None
     score: Range | None = None
     iou: Range | None = None
@@ -59,8 +61,10 @@ class Filter:
                         terms.append(f"{column} {sign} ?")
                         values.append(bound)
             else:
-                terms.append(f"{one.name} IN ({', '.join('?' * len(asked))})")
-                values += asked
+                named = [value for value in asked if value is not None]
+                term = f"{one.name} IN ({', '.join('?' * len(named))})"
+                terms.append(term if len(named) == len(asked) else f"({term} OR {one.name} IS NULL)")
+                values += named
         return f"WHERE {' AND '.join(terms)}" if terms else "", values
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from .records import AnnotationRow, DetectionRow, ImageRow, StoredImage
 from .schema import ANNOTATION_COLUMNS
 
 _ALL = Filter()
+WORDS = ("kind", "label", "verdict", "mechanism")
 
 
 class RunReader:
@@ -71,11 +74,73 @@ class RunReader:
 
     def counts(self, column: str, chosen: Filter = _ALL) -> dict[str | None, int]:
         """How many explained boxes a filter leaves, by their "kind", "label", "verdict" or "mechanism"."""
-        if column not in ("kind", "label", "verdict", "mechanism"):
+        if column not in WORDS:
             raise ValueError(f"`column` must be kind, label, verdict or mechanism; got {column!r}: choose one of these")
         where, values = chosen.where()
         rows = self._ask(f"SELECT {column}, count(*) FROM detections {where} GROUP BY {column} ORDER BY 1", *values)
         return dict(rows)
+
+    def all_counts(self, chosen: Filter = _ALL) -> dict[str, dict[str | None, int]]:
+        """:meth:`counts` by each of "kind", "label", "verdict" and "mechanism", in one pass."""
+        where, values = chosen.where()
+        columns = ", ".join(WORDS)
+        rows = self._ask(f"SELECT {columns}, count(*) FROM detections {where} GROUP BY {columns}", *values)
+        found: dict[str, Counter[str | None]] = {name: Counter() for name in WORDS}
+        for *words, number in rows:
+            for name, word in zip(WORDS, words, strict=True):
+                found[name][word] += number
+        return {name: dict(sorted(one.items(), key=lambda item: item[0] or "")) for name, one in found.items()}
+
+    def images_with(
+        self, chosen: Filter = _ALL, name: str = "", offset: int = 0, limit: int = -1
+    ) -> tuple[int, list[tuple[ImageRow, int]]]:
+        """Images with boxes that a filter leaves, and how many boxes each has of these.
+
+        Args:
+            chosen: which boxes; where it asks for nothing, images without boxes come too.
+            name: a part of the images' names, in any case.
+            offset: how many images to leave out at the beginning.
+            limit: the most to return; all where it is negative.
+
+        Returns:
+            How many images there are of these, and those asked for, in the order of the run.
+        """
+        where, values = chosen.where()
+        named, like = ("WHERE name LIKE ? ESCAPE '!'", [f"%{_literal(name)}%"]) if name else ("", [])
+        if chosen == _ALL:
+            count = self._ask(f"SELECT count(*) FROM images {named}", *like)[0][0]
+            boxes = "SELECT count(*) FROM detections WHERE image = images.number"
+            rows = self._ask(
+                f"SELECT {IMAGE_SELECT}, ({boxes}) FROM images {named} ORDER BY number LIMIT ? OFFSET ?",
+                *like, limit, offset,
+            )  # fmt: skip
+        else:
+            within = f"(SELECT image, count(*) AS boxes FROM detections {where} GROUP BY image)"
+            source = f"{within} JOIN images ON number = image {named}"
+            count = self._ask(f"SELECT count(*) FROM {source}", *values, *like)[0][0]
+            rows = self._ask(
+                f"SELECT {IMAGE_SELECT}, boxes FROM {source} ORDER BY number LIMIT ? OFFSET ?",
+                *values, *like, limit, offset,
+            )  # fmt: skip
+        return count, [(_image(row[:10])[0], row[10]) for row in rows]
+
+    def image_row(self, number: int) -> ImageRow | None:
+        """The image of a number; None if the run has no such image."""
+        rows = self._ask(f"SELECT {IMAGE_SELECT} FROM images WHERE number = ?", number)
+        return _image(rows[0])[0] if rows else None
+
+    def has_annotations(self) -> bool:
+        """Whether annotated objects are known of an image."""
+        return bool(self._ask("SELECT 1 FROM annotations LIMIT 1"))
+
+    def methods(self) -> list[str]:
+        """The methods of the first image that has maps."""
+        rows = self._ask("SELECT image FROM detections LIMIT 1")
+        if not rows:
+            return []
+        kept = self._ask("SELECT facts FROM images WHERE number = ?", rows[0][0])
+        about = json.loads(kept[0][0])["about"] if kept else {}
+        return list(dict.fromkeys(which.partition("/")[0] for which in about.get("attributes", {})))
 
     def detections(
         self,
@@ -187,6 +252,11 @@ class RunReader:
                                         image.size, self.class_names))
             for which in rows
         }  # fmt: skip
+
+
+def _literal(text: str) -> str:
+    """A text as LIKE takes it, with nothing that stands for something else."""
+    return re.sub("[!%_]", r"!\g<0>", text)
 
 
 def _image(row: Sequence) -> tuple[ImageRow, dict[str, Any]]:

@@ -13,6 +13,7 @@ from ...modeling.inference_copy import inference_copy
 from ...ops.masks import draw_masks, masks_at
 from ...structures import DetectionTrace, HeatMaps
 from ...utils.precision import low_precision
+from ...utils.progress import tell_progress
 from ...utils.untyped import UntypedModule
 from ..base import Explainer, register_method
 from ..windows import MapWindows, assemble
@@ -54,6 +55,7 @@ class DRISE(Explainer):
 
     uses_gradients = False
     explains = ("score",)
+    slow = True
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class DRISE(Explainer):
             weights = _what_is_left(trace, chosen, vectors, seen, seen_vectors)
             total += torch.einsum("db,byx->dyx", weights, masks_at(grids, shifts, *centres))
             progress.update(count)
+            tell_progress(begin + count, self.num_masks)
         windows = torch.tensor([[0, 0, *grid]], device=device).expand(len(chosen), 4)
         strides = trace.boxes.new_tensor([self.stride] * 2)
         values = total.flatten()[None] / (self.num_masks * self.probability)

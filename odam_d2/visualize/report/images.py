@@ -75,6 +75,16 @@ class ReportImages:
             self.write(image, pixels)
         return (_name(image), None) if why is None else (None, why)
 
+    def kept(self, image: ImageRow) -> tuple[bytes, bytes] | None:
+        """Both files of an image, the large and the small one; None where they are missing or old."""
+        if not self._are_current(image):
+            return None
+        try:
+            large, small = ((self.folder / folder / _name(image)).read_bytes() for folder, _, _ in (LARGE, SMALL))
+        except OSError:
+            return None
+        return large, small
+
     def _are_current(self, image: ImageRow) -> bool:
         try:
             written = min((self.folder / folder / _name(image)).stat().st_mtime for folder, _, _ in (LARGE, SMALL))

@@ -74,6 +74,17 @@ def render_instances(
     return _render([stored], words, lambda _: pixels, names=names, single=True)
 
 
+def render_stored(stored: StoredImage, pixels: np.ndarray, title: str) -> str:
+    """The page about one image of a run, with all of its maps.
+
+    Args:
+        stored: the image.
+        pixels: (h, w, 3) uint8 BGR.
+        title: heading of the page.
+    """
+    return _render([stored], PageWords(title=title, empty="No boxes in this image."), lambda _: pixels)
+
+
 def _render(images, words, read_image, **options) -> str:
     data, inline = PageData(), {}
     for stored in images:

@@ -1,0 +1,93 @@
+"""Addresses of the run."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Path as InPath
+from fastapi.responses import JSONResponse
+
+from ..store.filters import ORDERS, Filter
+from .workbench import Workbench
+
+Number = Annotated[int, InPath(ge=0, le=2**31)]
+Bound = Annotated[float | None, Query(allow_inf_nan=False, ge=-1e12, le=1e12)]
+Words = Annotated[list[Annotated[str, Query(max_length=500)]], Query(max_length=200)]
+Offset = Annotated[int, Query(ge=0, le=2**31)]
+
+
+class BoxFilter:
+    """The filter that an address names: words may be repeated, an empty one stands for boxes without."""
+
+    def __init__(
+        self,
+        kind: Words = [],  # noqa: B006  FastAPI makes it anew for each request
+        label: Words = [],  # noqa: B006
+        verdict: Words = [],  # noqa: B006
+        mechanism: Words = [],  # noqa: B006
+        image: Annotated[list[Annotated[int, Query(ge=0, le=2**31)]], Query(max_length=200)] = [],  # noqa: B006
+        score_min: Bound = None,
+        score_max: Bound = None,
+        iou_min: Bound = None,
+        iou_max: Bound = None,
+        occlusion_min: Bound = None,
+        occlusion_max: Bound = None,
+        outside_min: Bound = None,
+        outside_max: Bound = None,
+        area_min: Bound = None,
+        area_max: Bound = None,
+    ):
+        words = {"kind": kind, "label": label, "verdict": verdict, "mechanism": mechanism}
+        ranges = {
+            "score": (score_min, score_max),
+            "iou": (iou_min, iou_max),
+            "occlusion": (occlusion_min, occlusion_max),
+            "outside": (outside_min, outside_max),
+            "area": (area_min, area_max),
+        }
+        self.filter = Filter(
+            **{
+                name: tuple(sorted({word or None for word in given}, key=str)) for name, given in words.items() if given
+            },
+            **{name: bounds for name, bounds in ranges.items() if bounds != (None, None)},
+            **({"image": tuple(sorted(set(image)))} if image else {}),
+        )
+
+
+def run_routes(bench: Workbench) -> APIRouter:
+    """The addresses below ``/api/run``."""
+    router = APIRouter(prefix="/api/run")
+    asked = Annotated[BoxFilter, Depends(BoxFilter)]
+
+    @router.get("/images")
+    def images(
+        chosen: asked,  # type: ignore[valid-type]
+        offset: Offset = 0,
+        limit: Annotated[int, Query(ge=0, le=1000)] = 200,
+        name: Annotated[str, Query(max_length=500)] = "",
+    ) -> Response:
+        return JSONResponse(bench.require_run().images(chosen.filter, name, offset, limit))
+
+    @router.get("/boxes")
+    def boxes(
+        chosen: asked,  # type: ignore[valid-type]
+        offset: Offset = 0,
+        limit: Annotated[int, Query(ge=0, le=500)] = 100,
+        order_by: Literal[ORDERS] = "place",  # type: ignore[valid-type]
+        descending: bool = False,
+    ) -> Response:
+        return JSONResponse(bench.require_run().boxes(chosen.filter, order_by, descending, offset, limit))
+
+    @router.get("/image/{number}")
+    def image(number: Number) -> Response:
+        return JSONResponse(bench.require_run().record(number))
+
+    @router.get("/photo/{number}")
+    def photo(number: Number, thumb: bool = False) -> Response:
+        data = bench.require_run().photo(number, thumb)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+    @router.post("/open/{number}")
+    def open_image(number: Number) -> Response:
+        return JSONResponse(bench.images.add(bench.require_run().opened(number)).told())
+
+    return router

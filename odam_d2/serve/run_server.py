@@ -1,0 +1,73 @@
+"""Listens, and answers until it is stopped."""
+
+import socket
+from collections.abc import Collection
+from urllib.parse import quote
+
+import uvicorn
+
+from .app import create_app
+from .workbench import Workbench
+
+_PATIENCE = 3  # seconds that answers have when the server is stopped
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address; what is wrong with it shows before detectors are loaded.
+
+    Raises:
+        OSError: if it can't.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def address_of(listener: socket.socket, token: str | None = None) -> str:
+    """What to open in a browser."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+    return f"http://{shown}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
+
+
+def server_of(bench: Workbench, hosts: Collection[str], token: str | None = None) -> uvicorn.Server:
+    """The server, not yet running."""
+    config = uvicorn.Config(
+        create_app(bench, hosts, token),
+        log_level="warning",
+        # Addresses would show the token.
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=_PATIENCE,
+        timeout_keep_alive=30,
+        limit_concurrency=512,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return uvicorn.Server(config)
+
+
+def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str], token: str | None = None) -> None:
+    """Serves until Ctrl-C.
+
+    Args:
+        bench: what is served.
+        listener: see :func:`listen`.
+        hosts: names by which it may be called.
+        token: what a browser must know.
+    """
+    server = server_of(bench, hosts, token)
+    print(f"Open {address_of(listener, token)}\nCtrl-C stops it.", flush=True)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
