@@ -29,15 +29,16 @@ const OdamApi = (() => {
   }
 
   /**
-   * Asks the detector; resolves with the result. told({ queued } or { progress: [done, total] }) is called on the way.
+   * Asks the detector; resolves with the result, whose `record` is what is shown. told({ queued } or { progress: [done, total] }) is called on the way.
    * Aborting the signal stops the work on the server.
    */
   async function ask(body, told, signal) {
     const reader = (await send("/api/ask", body, signal)).body.getReader(), decoder = new TextDecoder();
-    let waiting = "", parts = [];
+    let waiting = "", parts = [], result = null; // read to its end, so that the connection is kept
     for (;;) {
       let part;
       try { part = await reader.read(); } catch (error) { throw error.name === "AbortError" ? error : new Error(SILENT); }
+      if (part.done && result) return result;
       if (part.done) throw new Error("The server stopped before it had answered.");
       parts.push(decoder.decode(part.value, { stream: true }));
       if (!parts.at(-1).includes("\n")) continue; // a long line comes in many parts
@@ -47,8 +48,8 @@ const OdamApi = (() => {
         if (!line.trim()) continue;
         const one = JSON.parse(line);
         if (one.error) throw new Error(one.error);
-        if (one.result) return one.result;
-        told(one);
+        if (one.result) result = { ...one.result, record: one.result.record ?? one.result };
+        else told(one);
       }
     }
   }

@@ -260,14 +260,14 @@ const OdamBrowse = (() => {
     l: () => chooseScope(listing.scope === "all" ? "image" : "all"), f: () => { $("more").open = !$("more").open; },
   };
 
-  function key(event) {
+  function pressed(event) {
     if (!(event.key in KEYS) || !run) return false;
     KEYS[event.key]();
     return true;
   }
 
   return Object.assign(tab, {
-    needs: "run", setUp, enter, draw, drawImages, choose, chooseRow, tell, key, step, openImage, back: () => false, tool: () => null, listen: () => {},
+    needs: "run", setUp, enter, draw, drawImages, choose, chooseRow, tell, pressed, step, openImage, back: () => false, tool: () => null, listen: () => {},
     facts: () => ({ names: run.attributes, methods: run.methods, combined: run.combined ?? null, annotated: run.annotated, noun: run.noun }),
     rows: () => rows ?? [], filters, listing, tables: () => facts.tables, query: () => query({}), press: () => {},
     showImages: () => { if (run && !started) images.reset(); },

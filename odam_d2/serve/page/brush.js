@@ -128,7 +128,7 @@ const OdamBrush = (() => {
     if (photo && !photo.complete) photo.addEventListener("load", now, { once: true });
   }
 
-  function key(event) {
+  function pressed(event) {
     if (!tab.record) return false;
     if (event.key === "u") undo();
     else if (document.activeElement === $("stage") && (event.key.startsWith("Arrow") || event.key === " ")) {
@@ -153,7 +153,7 @@ const OdamBrush = (() => {
   }
 
   return Object.assign(tab, {
-    needs: "detector", enter, draw, listen, key, painted, undo, tell, back: () => false, chooseRow: () => {},
+    needs: "detector", enter, draw, listen, pressed, painted, undo, tell, back: () => false, chooseRow: () => {},
     tool: () => "brush", facts: () => bench.factsOf(bench.detector), rows: () => [0],
     painting: (points) => { painting = [...points]; tab.cursor = null; if (tab.record) drawInk(); },
     cancelled: () => { painting = null; if (tab.record) drawInk(); },

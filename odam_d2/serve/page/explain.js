@@ -105,7 +105,7 @@ const OdamExplain = (() => {
     if (!results) return tell();
     const [{ record, why, words: sentence }] = results, [one] = record.detections;
     found ??= { ...record, detections: [] };
-    asked.push({ ...one, sentence: null, verdict: null, mechanism: null, why });
+    asked.push({ ...one, sentence: null, verdict: null, mechanism: null, why, key: record.key });
     words.set(asked.length - 1, { words: sentence, tone: why?.mechanism && why.mechanism !== "found" ? "bad" : why ? "good" : "" });
     tab.draft = null;
     merge();
@@ -190,7 +190,7 @@ const OdamExplain = (() => {
     }), ...rest.length ? [choice] : []);
   }
 
-  function key(event) {
+  function pressed(event) {
     const { draft, record } = tab;
     if (!record?.size) return false;
     if (event.key === "d") {
@@ -220,9 +220,9 @@ const OdamExplain = (() => {
   }
 
   return Object.assign(tab, {
-    needs: "detector", enter, draw, chooseRow, drawn, askWhy, panels, back, key, listen, fillClasses, tell, press: () => back(),
+    needs: "detector", enter, draw, chooseRow, drawn, askWhy, panels, back, pressed, listen, fillClasses, tell, press: () => back(),
     tool: () => "box", facts: () => bench.factsOf(bench.detector),
-    rows: () => tab.record.detections.map((_, k) => k), wordsOf: (one) => words.get(one).words,
+    rows: () => tab.record.detections.map((_, k) => k),
     asked: () => { const one = tab.record?.detections[tab.row]; return one?.asked === undefined ? null : one; },
   });
 })();

@@ -56,7 +56,7 @@ const OdamLink = (() => {
     if (facts.methods.length > 1 && viewer.state.method) link.set("method", viewer.state.method);
     for (const name of ["zoom", "truth"]) if (viewer.state[name]) link.set(name, 1);
     if (viewer.state.all) link.set("view", "all");
-    if (!viewer.state.pair) link.set("pairs", 0);
+    if (viewer.state.pair !== (tab === "run")) link.set("pairs", Number(viewer.state.pair));
     if (location.hash.slice(1) !== link.toString()) set(`#${link}`, now);
   }
 
@@ -136,12 +136,11 @@ const OdamLink = (() => {
     const { tabs, viewer, about } = bench, { state } = viewer, { explain, brush, methods, nms, two } = tabs;
     const tab = link.get("tab") in tabs ? link.get("tab") : about.run && !link.has("image") ? "run" : "explain";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
-    state.all = link.get("view") === "all";
-    state.pair = link.get("pairs") !== "0";
+    Object.assign(state, { all: link.get("view") === "all", pair: link.has("pairs") ? link.get("pairs") === "1" : tab === "run" });
     bench.wished = { attribute: link.get("attr"), method: link.get("method") };
     if (tab === "run") {
       if (about.run) readRun(link);
-      return bench.chooseTab("run");
+      return bench.chooseTab("run", "linked");
     }
     if (!bench.detector) return bench.chooseTab(tab);
     bench.useDetector(about.detectors.find(({ name }) => name === link.get("detector")) ?? bench.detector);

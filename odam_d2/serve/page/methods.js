@@ -65,7 +65,7 @@ const OdamMethods = (() => {
   }
 
   return Object.assign(tab, {
-    needs: "detector", enter, draw, panels, tell, back: () => false, key: () => false, chooseRow: () => {}, tool: () => null,
+    needs: "detector", enter, draw, panels, tell, back: () => false, pressed: () => false, chooseRow: () => {}, tool: () => null,
     facts: () => bench.factsOf(bench.detector), rows: () => [0],
     press: ({ scene }) => { bench.viewer.state.method = scene.method; bench.draw(); },
     listen: () => $("compare-methods").addEventListener("click", compare),

@@ -16,6 +16,9 @@ const OdamSave = (() => {
   const fileName = (end) => `${(record().name || "image").replace(/\.[a-z]+$/i, "").replace(/[^\w-]+/g, "_")}_${bench.tab}.${end}`;
   const record = () => bench.tabs[bench.tab].record;
 
+  /** The key by which the server knows what is shown: a box that was asked about is an answer of its own. */
+  const keyOf = () => bench.tabs.explain.compared?.record.key ?? (bench.tab === "explain" ? bench.tabs.explain.asked()?.key : null) ?? record().key;
+
   /** The stage as a canvas: the image with heat and boxes, or the maps side by side. */
   function stage() {
     if (!$("multiples").hidden) return panels();
@@ -74,15 +77,10 @@ const OdamSave = (() => {
   async function savePage() {
     tell("Writing the page…");
     try {
-      const answer = await OdamApi.send("/api/page", { record: plain(record()), title: `${record().name}: ${$("answer").textContent}`.slice(0, 200) });
+      const answer = await OdamApi.send("/api/page", { record: { key: keyOf() }, title: `${record().name}: ${$("answer").textContent}`.slice(0, 200) });
       download(await answer.blob(), fileName("html"));
       tell("The page is saved.");
     } catch ({ message }) { tell(message); }
-  }
-
-  /** The record as the server made it, with what the answers say as the boxes' sentences. */
-  function plain(one) {
-    return { ...one, detections: one.detections.map(({ asked, why, ...rest }) => ({ ...rest, sentence: asked === undefined ? rest.sentence : bench.tabs.explain.wordsOf(asked) })) };
   }
 
   async function copyLink() {

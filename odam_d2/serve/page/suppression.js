@@ -4,7 +4,7 @@ const OdamSuppression = (() => {
   const { $, element, isolated } = OdamView;
   const bench = OdamBench;
   const tab = { record: null, key: null, row: -1, pair: null, kind: "differ" };
-  let found = null, of = null, pairs = [];
+  let found = null, of = null;
 
   async function enter() {
     if (!bench.image || !bench.detector) return;
@@ -18,17 +18,16 @@ const OdamSuppression = (() => {
     if (!results) { of = null; return bench.draw(); }
     [found] = results;
     Object.assign(tab, { record: found.record, key: bench.fresh() });
-    tab.kind = found.pairs.some(({ by }) => by !== "both") ? "differ" : "all";
+    tab.kind = found.pairs.some(differs) ? "differ" : "all";
     const linked = tab.linked && found.pairs.find(({ kept, removed }) => kept === tab.linked[0] && removed === tab.linked[1]);
-    if (linked?.by === "both") tab.kind = "all";
+    if (linked && !differs(linked)) tab.kind = "all";
     choosePair(linked ?? listed()[0] ?? null);
     tab.linked = null;
   }
 
-  function listed() {
-    pairs = (found?.pairs ?? []).filter(({ by }) => tab.kind === "all" || by !== "both");
-    return pairs;
-  }
+  /** Whether one of the two rules alone keeps the box that a pair removes. */
+  const differs = ({ removed }) => found.nms.kept.includes(removed) !== found.odam_nms.kept.includes(removed);
+  const listed = () => (found?.pairs ?? []).filter((pair) => tab.kind === "all" || differs(pair));
 
   function choosePair(pair) {
     Object.assign(tab, { pair, row: pair ? pair.removed : -1 });
@@ -40,13 +39,14 @@ const OdamSuppression = (() => {
     if (!found || !tab.record) return;
     const { pair } = tab, name = (row) => `${tab.record.detections[row].label} ${bench.score(tab.record.detections[row].score)}`;
     if (!pair) {
-      const differ = found.pairs.some(({ by }) => by !== "both");
+      const differ = found.pairs.some(differs);
       return bench.say(!found.pairs.length ? "Neither removes a box: no two candidates of one class overlap enough." : differ ? "Choose a pair to see its maps." : "Both remove the same boxes.");
     }
     const overlap = `overlap with an IoU of ${bench.score(pair.iou)}`, likeness = `their maps are alike by ${bench.score(pair.similarity)}`;
     const kept = name(pair.kept), removed = name(pair.removed);
-    const who = { nms: `NMS removes ${removed} for ${kept}; Odam-NMS keeps both`, odam_nms: `Odam-NMS removes ${removed} for ${kept}; NMS keeps both`, both: `Both remove ${removed} for ${kept}` }[pair.by];
-    bench.say(`${who}: they ${overlap}, and ${likeness}.`);
+    const [rule, other] = pair.by === "odam_nms" ? ["Odam-NMS", "NMS"] : ["NMS", "Odam-NMS"];
+    const who = pair.by === "both" ? `Both remove ${removed} for ${kept}` : `${rule} removes ${removed} for ${kept}; ${other} ${differs(pair) ? "keeps it" : "removes it for another box"}`;
+    bench.say(`${who}. They ${overlap}, and ${likeness}.`);
   }
 
   function panels() {
@@ -79,7 +79,7 @@ const OdamSuppression = (() => {
   }
 
   return Object.assign(tab, {
-    needs: "detector", enter, draw, panels, tell, key: () => false, tool: () => null, linked: null,
+    needs: "detector", enter, draw, panels, tell, pressed: () => false, tool: () => null, linked: null,
     back: () => { if (!tab.pair) return false; choosePair(null); return true; },
     press: () => choosePair(null), chooseRow: (row) => { const pair = (found?.pairs ?? []).find((one) => one.removed === row || one.kept === row); if (pair) choosePair(pair); },
     facts: () => ({ ...bench.factsOf(bench.detector), names: tab.record ? namesOf(tab.record) : [] }),

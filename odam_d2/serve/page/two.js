@@ -92,7 +92,7 @@ const OdamTwo = (() => {
     if (!sides) return null;
     const scene = bench.viewer.scene();
     return sides.map((side, k) => {
-      const { detector } = side, at = tab.chosen && seen[k], facts = bench.factsOf(detector), method = detector.methods[0].name;
+      const { detector } = side, at = tab.chosen && seen[k], facts = { ...bench.facts, ...bench.factsOf(detector) }, method = detector.methods[0].name;
       const { record, key, row } = at ?? { ...side, row: -1 };
       const own = { ...scene, record, number: key, row, facts, method, role: "" }, one = record.detections[row], maps = OdamView.mapsOf(one, method, "");
       const name = [scene.attribute, maps?.attributes[0]].find((each) => each && OdamView.hasMap(facts, maps, each));
@@ -124,7 +124,7 @@ const OdamTwo = (() => {
   }
 
   return Object.assign(tab, {
-    needs: "detector", enter, draw, panels, tell, back, press: () => back(), key: () => false, tool: () => null, chooseRow: () => {},
+    needs: "detector", enter, draw, panels, tell, back, press: () => back(), pressed: () => false, tool: () => null, chooseRow: () => {},
     facts: () => bench.factsOf(bench.detector), rows: () => [], place: () => rows.indexOf(tab.chosen), linked: null,
     listen: () => $("other-detector").addEventListener("change", (e) => { tab.other = bench.about.detectors.find(({ name }) => name === e.target.value); enter(); }),
   });

@@ -47,7 +47,8 @@
     bench.stop();
     bench.complain(null);
     bench.tab = name;
-    Object.assign(bench.viewer.state, { role: "", hover: null });
+    // A run's boxes show what they are compared with, as in its report; here the image comes first.
+    Object.assign(bench.viewer.state, { role: "", hover: null, ...ask === true ? { pair: name === "run", all: false } : {} });
     useFacts();
     if (wanting()) bench.say(WANT[current().needs]);
     else if (current().needs === "detector" && !bench.image) bench.say("");
@@ -98,7 +99,8 @@
       button.tabIndex = on ? 0 : -1;
     }
     $("main").setAttribute("aria-labelledby", `tab-${bench.tab}`);
-    for (const side of document.querySelectorAll("[data-side]")) side.hidden = want || side.dataset.side !== bench.tab;
+    const empty = tab.needs === "detector" && !bench.image;
+    for (const side of document.querySelectorAll("[data-side]")) side.hidden = want || empty || side.dataset.side !== bench.tab;
     const detects = bench.detector && tab.needs === "detector";
     $("with").hidden = !detects;
     $("detector-row").hidden = bench.about.detectors.length < 2;
@@ -190,7 +192,7 @@
   function press(event, chooseFile) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.key === "Escape") {
-      if (OdamDrawing.cancel() || (bench.tab === "explain" && TABS.explain.key(event)) || back() || bench.stop()) event.preventDefault();
+      if (OdamDrawing.cancel() || (bench.tab === "explain" && TABS.explain.pressed(event)) || back() || bench.stop()) event.preventDefault();
       return;
     }
     if (event.target.matches("input:not([type=checkbox]), select, textarea")) return;
@@ -206,7 +208,7 @@
     else if (event.key === "o") chooseFile();
     else if (event.key === "/" && bench.about.run) $("image-filter").focus();
     else if (!record()) return;
-    else if (current().key(event)) { /* it was for the tab */ }
+    else if (current().pressed(event)) { /* it was for the tab */ }
     else if (step) OdamImages.step(step);
     else if (event.key === "ArrowLeft" || event.key === "ArrowRight") stepBox(event.key === "ArrowLeft" ? -1 : 1);
     else if (event.key in bench.viewer.KEYS) bench.viewer.KEYS[event.key]();
