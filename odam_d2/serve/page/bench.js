@@ -108,10 +108,10 @@ const OdamBench = (() => {
     if (!items.length && none) list.append(element("li", { class: "none", text: none }));
     if (held >= 0) list.children[Math.min(held, list.children.length - 1)]?.querySelector("button")?.focus({ preventScroll: true });
     const current = list.querySelector("[aria-current]");
-    if (current) keepInView(list.closest("aside"), current);
+    if (current) for (const outer of [list, list.closest("aside")]) keepInView(outer, current);
   }
 
-  /** Scrolls the side, and never the page, so that an item is seen. */
+  /** Scrolls a list or the side, and never the page, so that an item is seen. */
   function keepInView(side, item) {
     const outer = side.getBoundingClientRect(), inner = item.getBoundingClientRect();
     if (side.scrollHeight <= side.clientHeight) return;

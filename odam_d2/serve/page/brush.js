@@ -40,7 +40,7 @@ const OdamBrush = (() => {
     const { label } = bench.subject;
     if (!tab.strokes.length) return bench.say(`${label} scores ${bench.score(before.score)} here. Paint over a part of the image to see whether it matters.`);
     const change = after.score - before.score, much = Math.abs(change) >= 0.05;
-    const found = still === null ? "" : still === false ? ` It is no longer found at ${bench.score(bench.threshold)}.` : ` It is found, with ${bench.score(still)}.`;
+    const found = still === null ? "" : still === false ? ` It is no longer found at ${bench.score(bench.threshold)}.` : ` It is still found, with ${bench.score(still)}.`;
     bench.say(`${label}: ${bench.score(before.score)} before, ${bench.score(after.score)} now (${change >= 0 ? "+" : "−"}${Math.abs(change).toFixed(2)}). ${much ? change < 0 ? "The detector used what you painted over." : "What you painted over spoke against it." : "What you painted over hardly matters."}${found}`, much ? change < 0 ? "bad" : "good" : "");
   }
 
@@ -119,7 +119,9 @@ const OdamBrush = (() => {
   /** A small view of the chosen box with its map. */
   function paint(canvas, one) {
     const scene = { ...bench.viewer.scene(), record: one.record, number: one.key, row: 0, role: "" };
-    const maps = OdamView.mapsOf(one.record.detections[0], scene.method, ""), view = OdamView.viewOf(one.record, [bench.subject.box], maps ? [maps] : [], 1.6);
+    const maps = OdamView.mapsOf(one.record.detections[0], scene.method, ""), [x1, y1, x2, y2] = bench.subject.box, tall = y2 - y1 > x2 - x1;
+    const view = OdamView.viewOf(one.record, [bench.subject.box], maps ? [maps] : [], tall ? 0.7 : 1.6);
+    $("minis").classList.toggle("tall", tall);
     Object.assign(canvas, { width: 480, height: Math.round(480 * view[3] / view[2]) });
     const name = [scene.attribute, maps?.attributes[0]].find((each) => each && OdamView.hasMap(scene.facts, maps, each));
     const panel = { role: "", name, boxes: [[bench.subject.box, "#fff"]] };

@@ -168,7 +168,7 @@ const OdamExplain = (() => {
     if (draft) [0, 1, 2, 3].forEach((k) => { if (document.activeElement !== $(`side-${k}`)) $(`side-${k}`).value = Math.round(draft[k]); });
     if (record && !tab.compared) OdamDrawing.show({ box: draft });
     const items = (record?.detections ?? []).map((one, row) => ({
-      chosen: row === tab.row, colour: one.color, press: () => chooseRow(row),
+      chosen: row === tab.row, colour: one.asked === undefined ? one.color : "var(--ink)", press: () => chooseRow(row),
       parts: [element("span", { class: "number", text: one.asked === undefined ? row : "?" }), element("b", {}, isolated(one.label)), element("span", { class: "value", text: bench.score(one.score) })],
     }));
     $("explain-count").textContent = record ? `${OdamWords.plural(start(), "detection")}${asked.length ? `, ${asked.length} asked about` : ""}` : "";

@@ -22,6 +22,8 @@ const OdamImages = (() => {
     }
   }
 
+  /** A name that may be broken behind its underscores. */
+  const broken = (name) => name.replaceAll("_", "_\u200b");
   const size = (bytes) => bytes >= 1e6 ? `${Math.round(bytes / 1e6)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`;
 
   const sample = ({ name, image, size: shape }) => bench.openImage({ image, name, size: shape, from: { sample: name } });
@@ -38,7 +40,7 @@ const OdamImages = (() => {
     if (list.dataset.names !== own.map(([one]) => one.image).join()) {
       list.dataset.names = own.map(([one]) => one.image).join();
       list.replaceChildren(...own.map(([one, press]) => element("li", {}, element("button", { title: one.name, "data-image": one.image, onclick: press },
-        element("img", { class: "thumb", alt: "", src: `/api/images/${one.image}?thumb=1` }), element("span", { class: "name" }, element("b", {}, isolated(one.name)), element("small", { text: one.from ? "opened" : "sample" }))))));
+        element("img", { class: "thumb", alt: "", src: `/api/images/${one.image}?thumb=1` }), element("span", { class: "name" }, element("b", {}, isolated(broken(one.name))), element("small", { text: one.from ? "opened" : "sample" }))))));
     }
     for (const button of list.querySelectorAll("button")) {
       if (bench.tab !== "run" && button.dataset.image === bench.image?.image) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
@@ -54,7 +56,7 @@ const OdamImages = (() => {
   function fillWelcome() {
     const samples = (bench.about.samples ?? []).slice(0, 4);
     $("welcome-samples").replaceChildren(...samples.map((one) => element("button", { "aria-label": `Sample image ${one.name}`, onclick: () => sample(one) },
-      element("img", { alt: "", src: `/api/images/${one.image}` }), element("span", {}, isolated(one.name)))));
+      element("img", { alt: "", src: `/api/images/${one.image}` }), element("span", {}, isolated(broken(one.name))))));
   }
 
   function listen() {

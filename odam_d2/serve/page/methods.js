@@ -15,7 +15,7 @@ const OdamMethods = (() => {
     const linked = tab.linked;
     $("methods-list").replaceChildren(element("legend", { text: "Methods to compare" }), ...bench.detector.methods.map(({ name, slow }) => {
       const box = element("input", { type: "checkbox", value: name });
-      box.checked = linked ? linked.includes(name) : !slow;
+      box.checked = linked ? linked.includes(name) : !slow && name !== "random";
       return element("label", {}, box, name, ...slow ? [element("small", { text: "slow" })] : []);
     }));
     tab.linked = null;

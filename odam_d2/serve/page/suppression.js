@@ -73,7 +73,7 @@ const OdamSuppression = (() => {
       return {
         chosen: pair === tab.pair, colour: kept.color, press: () => choosePair(pair),
         parts: [element("span", { class: "number", text: "" }), element("b", {}, isolated(removed.label), ` ${bench.score(removed.score)}`), element("span", { class: "value", text: words[pair.by] }),
-          element("small", { text: `for ${bench.score(kept.score)} · IoU ${bench.score(pair.iou)} · likeness ${bench.score(pair.similarity)}` })],
+          element("small", { text: `by ${bench.score(kept.score)} · IoU ${bench.score(pair.iou)} · alike ${bench.score(pair.similarity)}` })],
       };
     }), tab.record ? tab.kind === "differ" ? "They remove the same boxes here." : "No box is removed." : null);
   }

@@ -66,8 +66,8 @@ const OdamTwo = (() => {
         const results = await bench.ask({ ask: "box", detector: detector.name, image: bench.image.image, boxes: [one.box], label: one.label, method: detector.methods[0].name, threshold: bench.threshold });
         if (tab.chosen !== row) return;
         if (results) {
-          const [{ record, words }] = results;
-          seen[missing] = { record, key: bench.fresh(), detector, row: 0, score: record.detections[0].score };
+          const [{ record, words, why }] = results;
+          seen[missing] = { found: why?.mechanism === "found", record, key: bench.fresh(), detector, row: 0, score: record.detections[0].score };
           tab.why = words;
         }
       }
@@ -85,7 +85,8 @@ const OdamTwo = (() => {
     }
     const one = ofRow(tab.chosen), missing = tab.chosen.indexOf(null);
     if (missing < 0) return bench.say(`Both find this ${one.label}: ${a} with ${bench.score(seen[0].score)}, ${b} with ${bench.score(seen[1].score)}.`, "good");
-    if (seen[missing]) bench.say(`Only ${sides[1 - missing].detector.name} finds this ${one.label}, with ${bench.score(one.score)}. ${sides[missing].detector.name}: ${tab.why}`, "bad");
+    if (seen[missing]?.found) bench.say(`${sides[1 - missing].detector.name} finds this ${one.label} with ${bench.score(one.score)}. ${sides[missing].detector.name} has a detection there too, which goes with another one.`);
+    else if (seen[missing]) bench.say(`Only ${sides[1 - missing].detector.name} finds this ${one.label}, with ${bench.score(one.score)}. ${sides[missing].detector.name}: ${tab.why}`, "bad");
   }
 
   function panels() {
@@ -97,7 +98,7 @@ const OdamTwo = (() => {
       const own = { ...scene, record, number: key, row, facts, method, role: "" }, one = record.detections[row], maps = OdamView.mapsOf(one, method, "");
       const name = [scene.attribute, maps?.attributes[0]].find((each) => each && OdamView.hasMap(facts, maps, each));
       const boxes = tab.chosen ? [[ofRow(tab.chosen).box, "#fff6"], ...one ? [[one.box, "#fff"]] : []] : record.detections.map(({ box, color }) => [box, color]);
-      const title = `${detector.name}: ${!tab.chosen ? OdamWords.plural(record.detections.length, "detection") : tab.chosen[k] === null ? `not found${at ? ` (${bench.score(at.score)})` : ""}` : `${one.label} ${bench.score(one.score)}`}`;
+      const title = `${!tab.chosen ? OdamWords.plural(record.detections.length, "detection") : tab.chosen[k] === null ? `not found${at ? ` (${bench.score(at.score)})` : ""}` : `${one.label} ${bench.score(one.score)}`}: ${detector.name}`;
       return { scene: own, role: "", name, title, boxes, label: title, chosen: false };
     });
   }
@@ -107,7 +108,7 @@ const OdamTwo = (() => {
     $("other-detector").replaceChildren(...rest.map(({ name }) => element("option", { value: name, text: name })));
     $("other-detector").disabled = !rest.length;
     if (tab.other) $("other-detector").value = tab.other.name;
-    $("two-count").textContent = sides ? OdamWords.plural(rows.length, "object") : "";
+    $("two-count").textContent = sides ? `${OdamWords.plural(rows.length, "object")}; scores of the one and the other` : "";
     bench.fillList("two-list", rows.map((row) => {
       const one = ofRow(row), score = (k) => row[k] === null ? "–" : bench.score(sides[k].record.detections[row[k]].score);
       return { chosen: row === tab.chosen, colour: one.color, press: () => choose(row),

@@ -91,6 +91,7 @@
   /* ---- drawing ---- */
 
   function draw() {
+    useFacts(); // those of some tabs come with their record
     const { viewer } = bench, tab = current(), shown = record(), want = wanting();
     document.body.dataset.tab = bench.tab;
     for (const button of $("tabs").children) {
