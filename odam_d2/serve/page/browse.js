@@ -11,23 +11,28 @@ const OdamBrowse = (() => {
 
   const colourOf = (row) => `hsl(${360 * ((0.33 + row * 0.618034) % 1)} 100% 57.5%)`;
 
-  /** The query of the filters; `more` adds to it. */
-  function query(more) {
+  /** The query of the filters, but for the words of one; `more` adds to it. */
+  function query(more, without = null) {
     const asked = new URLSearchParams(more);
-    for (const name of OdamChoose.WORDS) for (const place of filters[name]) asked.append(name, facts.tables[name][place]);
+    for (const name of OdamChoose.WORDS) if (name !== without) for (const place of filters[name]) asked.append(name, facts.tables[name][place]);
     for (const name of OdamChoose.RANGES) ["min", "max"].forEach((end, k) => { if (filters[name][k] !== null) asked.set(`${name}_${end}`, filters[name][k]); });
     for (const name of ["judged", "name"]) if (filters[name]) asked.set(name, filters[name]);
     return asked;
   }
 
-  const boxesOf = (more) => OdamApi.get(`/api/run/boxes?${query(more)}`);
+  const boxesOf = (more, without) => OdamApi.get(`/api/run/boxes?${query(more, without)}`);
   const order = () => listing.sort === "place" && !listing.descending ? {} : { order_by: listing.sort, descending: listing.descending };
 
-  /** Counts by word as the controls take them: by the place of the word. */
-  const byPlace = (counts) => Object.fromEntries(OdamChoose.WORDS.map((name) => [name, facts.tables[name].map((word) => counts[name]?.[word] ?? 0)]));
+  /** How many boxes each word would leave, by its place, as the controls take them: those that pass all other filters. */
+  async function countWords() {
+    const all = await boxesOf({ limit: 0, offset: 0 });
+    const found = await Promise.all(OdamChoose.WORDS.map(async (name) => [name, filters[name].size ? await boxesOf({ limit: 0, offset: 0 }, name) : all]));
+    return Object.fromEntries(found.map(([name, { counts }]) => [name, facts.tables[name].map((word) => counts[name]?.[word ?? ""] ?? 0)]));
+  }
 
   function setUp() {
-    ({ run } = bench.about);
+    run = { ...bench.about.run };
+    if ((run.names.kind ?? []).length > 1) run.noun = "box"; // detections, and missed objects beside them
     const names = run.names ?? {};
     facts = {
       tables: Object.fromEntries(OdamChoose.WORDS.map((name) => [name, [null, ...names[name] ?? []]])),
@@ -36,7 +41,7 @@ const OdamBrowse = (() => {
     controls = OdamFilters.make(facts, filters, listing, changed);
     controls.offer((name) => run.figures.includes(name));
     list = new OdamPaged.Paged(async (offset, limit) => {
-      const here = listing.scope === "image" ? { image: tab.number ?? run.first } : {};
+      const here = listing.scope === "image" ? { image: tab.number } : {};
       const answer = await boxesOf({ offset, limit, ...order(), ...here });
       return { ...answer, rows: answer.boxes };
     }, () => boxes.set(list.count), ({ message }) => bench.complain(message));
@@ -54,8 +59,10 @@ const OdamBrowse = (() => {
   async function enter() {
     if (!run || started) return;
     started = true;
-    images.reset();
-    await choose(tab.number ?? run.first, tab.row >= 0 ? tab.row : null);
+    const listed = await images.reset();
+    const first = tab.number ?? run.first ?? listed?.rows.find((one) => one.boxes)?.number ?? listed?.rows[0]?.number;
+    if (first === undefined) return bench.say("No images in this run.");
+    await choose(first, tab.row >= 0 ? tab.row : null);
     await relist();
   }
 
@@ -74,9 +81,9 @@ const OdamBrowse = (() => {
   /** Fills the list of boxes anew, and the controls with what each choice would leave. */
   async function relist() {
     const here = listing.scope === "image";
-    const [answer, all] = await Promise.all([list.reset(), here ? boxesOf({ limit: 1, offset: 0 }).catch(() => null) : null]);
-    if (!answer) return;
-    controls.draw(byPlace((all ?? answer).counts));
+    const [answer, counts] = await Promise.all([list.reset(), countWords().catch(() => null)]);
+    if (!answer || !counts) return;
+    controls.draw(counts);
     const whole = here ? tab.record?.detections.length ?? 0 : answer.total;
     $("count").textContent = list.count === whole ? OdamWords.plural(whole, run.noun) : `${list.count.toLocaleString("en")} of ${OdamWords.plural(whole, run.noun)}`;
     $("detection-list").dataset.none = list.count ? "" : whole ? "None passes the filters." : here ? "None in this image." : "None in this run.";
@@ -86,9 +93,18 @@ const OdamBrowse = (() => {
   /** Finds the chosen box in the part of the list that is here. */
   const locate = () => { at = list.find((one) => one.image === tab.number && one.row === tab.row); };
 
+  /** The attributes that the maps of the run have: those told at first, or those of the records seen so far. */
+  const names = [], parts = ["score", "left", "top", "right", "bottom"];
+  const attributes = () => run.attributes ?? names;
+
+  function learn(record) {
+    for (const one of record.detections) for (const roles of Object.values(one.maps)) for (const name of roles[""]?.attributes ?? []) if (!names.includes(name)) names.push(name);
+    return record;
+  }
+
   async function recordOf(number) {
     if (!records.has(number)) {
-      records.set(number, OdamApi.get(`/api/run/image/${number}`));
+      records.set(number, OdamApi.get(`/api/run/image/${number}`).then(learn));
       records.get(number).catch(() => records.delete(number));
       if (records.size > KEPT) records.delete(records.keys().next().value);
     }
@@ -268,7 +284,10 @@ const OdamBrowse = (() => {
 
   return Object.assign(tab, {
     needs: "run", setUp, enter, draw, drawImages, choose, chooseRow, tell, pressed, step, openImage, back: () => false, tool: () => null, listen: () => {},
-    facts: () => ({ names: run.attributes, methods: run.methods, combined: run.combined ?? null, annotated: run.annotated, noun: run.noun }),
+    facts: () => {
+      const shown = attributes().filter((name) => name !== "combined"), combined = parts.every((name) => shown.includes(name)) ? parts : null;
+      return { names: combined ? [...shown, "combined"] : shown, methods: run.methods, combined, annotated: run.annotated, noun: run.noun };
+    },
     rows: () => rows ?? [], filters, listing, tables: () => facts.tables, query: () => query({}), press: () => {},
     showImages: () => { if (run && !started) images.reset(); },
   });

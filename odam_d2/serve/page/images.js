@@ -36,7 +36,7 @@ const OdamImages = (() => {
   function drawList() {
     const own = [...opened.map((one) => [one, () => bench.openImage(one)]), ...(bench.about.samples ?? []).map((one) => [one, () => sample(one)])];
     const list = $("own-list");
-    list.hidden = !bench.detector || !own.length;
+    list.hidden = !bench.detector || !own.length || bench.tab === "run"; // a run's images need the room
     if (list.dataset.names !== own.map(([one]) => one.image).join()) {
       list.dataset.names = own.map(([one]) => one.image).join();
       list.replaceChildren(...own.map(([one, press]) => element("li", {}, element("button", { title: one.name, "data-image": one.image, onclick: press },

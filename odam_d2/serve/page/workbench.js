@@ -71,7 +71,10 @@
     bench.complain(null);
     Object.assign(bench, { image, subject });
     OdamImages.remember(image);
-    if (bench.tab === "run") bench.tab = "explain";
+    if (bench.tab === "run") {
+      bench.tab = "explain";
+      Object.assign(bench.viewer.state, { pair: false, all: false });
+    }
     useFacts();
     bench.say("");
     draw();
