@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
+from torch import Tensor
 
 from ..analysis.misses import MissFinder, MissRules, Replayed
 from ..analysis.misses.choice import Suppression
@@ -18,6 +19,7 @@ from ..loading import DetectorConfig
 from ..loading.limits import detecting_from
 from ..modeling.num_classes import count_classes
 from ..structures import COMBINED_PARTS
+from ..utils.threads import model_lock
 from ..visualize.storage import class_name
 from .ranked import CLASS_SCORES, RankedExplainer
 from .refusals import RefusedError
@@ -132,6 +134,18 @@ class ServedDetector:
         given.pred_classes = torch.tensor(labels, dtype=torch.int64)
         (result,) = self.explainer(method)([self.make_input(pixels)], [given])
         return result["instances"].to("cpu")
+
+    def scores_at(self, pixels: np.ndarray, box: Sequence[float]) -> Tensor:
+        """(K,) the scores of all classes on a given box.
+
+        Raises:
+            UnreachedBoxError: if no prediction of the detector stands for it.
+        """
+        number, model = len(self.class_names), self.explainer(self.method).model
+        every = Instances(pixels.shape[:2], pred_classes=torch.arange(number))
+        every.pred_boxes = Boxes(torch.tensor([list(box)] * number))
+        with torch.no_grad(), model_lock(model):
+            return model.trace([self.make_input(pixels)], [every]).instances[0].scores.cpu()
 
     def finder(self, threshold: float) -> MissFinder:
         """What tells why boxes are not detected with a score of `threshold` or more."""

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
@@ -26,6 +27,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?")
 # Where a site's fetch began, as browsers tell; "none" is the user's own typing.
 _OWN_SITES = ("same-origin", "none")
 
@@ -139,13 +141,10 @@ class Guard:
         await response(scope, receive, send)
 
 
-def _name_of(host: str) -> str:
-    """The name in a ``Host`` header, without its port."""
-    host = host.lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, _, port = host.partition(":")
-    return name if not port or port.isdigit() else host
+def _name_of(host: str) -> str | None:
+    """The name in a ``Host`` header, without its port; None where it is none."""
+    found = _HOST.fullmatch(host.lower())
+    return found and (found["address"] or found["name"])
 
 
 def _same(given: str, known: str) -> bool:

@@ -49,7 +49,10 @@ def image_routes(bench: Workbench) -> APIRouter:
             raise RefusedError(413, f"all strokes together must have at most {limits.points} points; got more")
         held = bench.images.find(asked.image)
         async with turns:
-            pixels = await run_in_threadpool(edit_image, held.pixels, asked.strokes)
+            try:
+                pixels = await run_in_threadpool(edit_image, held.pixels, asked.strokes)
+            except ValueError as error:
+                raise RefusedError(413, str(error)) from error
             image = await run_in_threadpool(HeldImage.of_pixels, held.name, pixels, held.id)
         return JSONResponse(bench.images.add(image).told())
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
-from ..store.filters import ORDERS, Filter
+from ..store.filters import ORDERS, Filter, Range
 from .workbench import Workbench
 
 Number = Annotated[int, InPath(ge=0, le=2**31)]
@@ -36,21 +36,26 @@ class BoxFilter:
         area_min: Bound = None,
         area_max: Bound = None,
     ):
-        words = {"kind": kind, "label": label, "verdict": verdict, "mechanism": mechanism}
-        ranges = {
-            "score": (score_min, score_max),
-            "iou": (iou_min, iou_max),
-            "occlusion": (occlusion_min, occlusion_max),
-            "outside": (outside_min, outside_max),
-            "area": (area_min, area_max),
-        }
         self.filter = Filter(
-            **{
-                name: tuple(sorted({word or None for word in given}, key=str)) for name, given in words.items() if given
-            },
-            **{name: bounds for name, bounds in ranges.items() if bounds != (None, None)},
-            **({"image": tuple(sorted(set(image)))} if image else {}),
+            _words(kind),
+            _words(label),
+            _words(verdict),
+            _words(mechanism),
+            tuple(sorted(set(image))) or None,
+            _range(score_min, score_max),
+            _range(iou_min, iou_max),
+            _range(occlusion_min, occlusion_max),
+            _range(outside_min, outside_max),
+            _range(area_min, area_max),
         )
+
+
+def _words(given: list[str]) -> tuple[str | None, ...] | None:
+    return tuple(sorted({word or None for word in given}, key=str)) or None
+
+
+def _range(low: float | None, high: float | None) -> Range | None:
+    return None if low is None and high is None else (low, high)
 
 
 def run_routes(bench: Workbench) -> APIRouter:

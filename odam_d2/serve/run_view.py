@@ -10,6 +10,7 @@ from typing import Any
 
 from ..data.images import read_image_bgr, read_image_size
 from ..store import ImageRow, RunReader, StoredImage
+from ..store.columns import FIGURES, WORDS
 from ..store.filters import Filter
 from ..utils.words import visible
 from ..visualize.report import ReportImages
@@ -20,12 +21,9 @@ from .held_images import HeldImage
 from .limits import ServeLimits
 from .refusals import RefusedError
 
-WORDS = ("kind", "label", "verdict", "mechanism")
-FIGURES = ("score", "iou", "occlusion", "outside", "area")
 _REPORT = "report"  # in the folder of a run
 _FACTS = ("run.json", "analysis.json", "results.json")
 _MOST_PHOTOS = 200  # that are kept as JPEG
-_MOST_COUNTS = 64
 
 
 class RunView:
@@ -44,9 +42,9 @@ class RunView:
         self.reader = RunReader(folder)
         self._images = ReportImages(self.folder / _REPORT)
         self._photos: OrderedDict[int, tuple[bytes, bytes]] = OrderedDict()
-        self._counts: OrderedDict[Filter, dict[str, dict[str | None, int]]] = OrderedDict()
         self._lock = threading.Lock()
-        self._length = len(self.reader)
+        self._columns = self.reader.columns()
+        self._length = len(self._columns.numbers)
         self._about = self._tell_about()
 
     def close(self) -> None:
@@ -58,12 +56,12 @@ class RunView:
         return self._about
 
     def _tell_about(self) -> dict[str, Any]:
-        counts = self.counts(Filter())
+        counts = self._columns.counts(self._columns.chosen(Filter()))
         names = {column: [word for word in counts[column] if word is not None] for column in WORDS}
         facts = self._facts()
         return {
             "images": self._length,
-            "boxes": sum(counts["kind"].values()),
+            "boxes": len(self._columns),
             "annotated": bool(names["verdict"]) or self.reader.has_annotations(),
             "noun": "annotated box" if names["kind"] == ["annotation"] else "detection",
             "names": names,
@@ -80,27 +78,30 @@ class RunView:
             except (OSError, ValueError):
                 continue
             if isinstance(found, Mapping):
-                plain = found.get("run") if isinstance(found.get("run"), Mapping) else found
+                inner = found.get("run")
+                plain = inner if isinstance(inner, Mapping) else found
                 return {key: _shown(value) for key, value in plain.items() if _is_short(value)}
         return {key: _shown(value) for key, value in self.reader.run.items() if _is_short(value)}
 
     def images(self, chosen: Filter, name: str, offset: int, limit: int) -> dict[str, Any]:
         """Images with boxes that a filter leaves; without a filter all."""
-        count, rows = self.reader.images_with(chosen, name, offset, limit)
-        told = [
-            {"number": row.number, "name": visible(row.name), "boxes": boxes,
-             "error": row.failure and visible(row.failure)}
-            for row, boxes in rows
-        ]  # fmt: skip
-        return {"count": count, "images": told}
+        numbers, boxes = self._columns.images(None if chosen == Filter() else self._columns.chosen(chosen), name)
+        shown = slice(offset, offset + limit)
+        told = []
+        for number, count in zip(numbers[shown].tolist(), boxes[shown].tolist(), strict=True):
+            row = self.row(number)
+            error = row.failure and visible(row.failure)
+            told.append({"number": number, "name": visible(row.name), "boxes": count, "error": error})
+        return {"count": len(numbers), "images": told}
 
     def boxes(self, chosen: Filter, order_by: str, descending: bool, offset: int, limit: int) -> dict[str, Any]:
         """Boxes that a filter leaves, and how many of them there are by kind, class, verdict and mechanism."""
-        counts = self.counts(chosen)
-        rows = self.reader.detections(chosen, order_by, descending, offset, limit)
+        fits = self._columns.chosen(chosen)
+        counts = self._columns.counts(fits)
+        places = self._columns.page(fits, order_by, descending, offset, limit)
         return {
-            "count": sum(counts["kind"].values()),
-            "total": self._about["boxes"],
+            "count": int(fits.sum()),
+            "total": len(self._columns),
             "counts": {name: {word or "": count for word, count in found.items()} for name, found in counts.items()},
             "boxes": [
                 {
@@ -114,22 +115,9 @@ class RunView:
                     "iou": one.iou,
                     "outside": one.outside,
                 }
-                for image, row, one in rows
+                for (image, row), one in zip(places, self.reader.rows_at(places), strict=True)
             ],
         }
-
-    def counts(self, chosen: Filter) -> dict[str, dict[str | None, int]]:
-        """How many boxes a filter leaves by each of :data:`WORDS`; the last ones are remembered."""
-        with self._lock:
-            if chosen in self._counts:
-                self._counts.move_to_end(chosen)
-                return self._counts[chosen]
-        found = self.reader.all_counts(chosen)
-        with self._lock:
-            self._counts[chosen] = found
-            while len(self._counts) > _MOST_COUNTS:
-                self._counts.popitem(last=False)
-        return found
 
     def stored(self, number: int) -> StoredImage:
         """An image with its rows and maps; raises RefusedError with 404 if the run has none of the number."""
@@ -141,13 +129,15 @@ class RunView:
     def record(self, number: int) -> dict[str, Any]:
         """The record of an image, as the report has it."""
         stored = self.stored(number)
-        address, gone = f"/api/run/photo/{number}", None
+        address: str | None = None
+        gone: str | None = None
         if stored.image.failure is None:
             try:
                 self.photo(number)
+                address = f"/api/run/photo/{number}"
             except RefusedError as error:
-                address, gone = None, str(error)
-        record = image_record(stored, None if stored.image.failure else address, gone)
+                gone = str(error)
+        record = image_record(stored, address, gone)
         return {**record, "number": number, "key": f"run-{number}"}
 
     def photo(self, number: int, small: bool = False) -> bytes:

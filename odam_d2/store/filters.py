@@ -8,12 +8,12 @@ from .schema import DETECTION_COLUMNS, IMAGE_COLUMNS
 
 # What rows can be sorted by, as SQL.
 _AREA = "(x2 - x1) * (y2 - y1)"
-_SORTED_BY = {
+SORTED_BY = {
     "place": "image, row",
     **{name: name for name in ("score", "iou", "occlusion", "outside", "label", "verdict", "mechanism")},
     "area": _AREA,
 }
-ORDERS = tuple(_SORTED_BY)
+ORDERS = tuple(SORTED_BY)
 Range = tuple[float | None, float | None]
 
 
@@ -55,7 +55,7 @@ class Filter:
             if asked is None:
                 continue
             if one.name in ("score", "iou", "occlusion", "outside", "area"):
-                column = _SORTED_BY[one.name]
+                column = SORTED_BY[one.name]
                 for sign, bound in zip((">=", "<="), asked, strict=True):
                     if bound is not None:
                         terms.append(f"{column} {sign} ?")
@@ -74,12 +74,12 @@ def order_clause(by: str, descending: bool) -> str:
     Raises:
         ValueError: if `by` is not one of :data:`ORDERS`.
     """
-    if by not in _SORTED_BY:
+    if by not in SORTED_BY:
         raise ValueError(f"`order_by` must be one of {list(ORDERS)}; got {by!r}: choose one of these")
     way = "DESC" if descending else "ASC"
     if by == "place":
         return f"ORDER BY image {way}, row {way}"
-    return f"ORDER BY {_SORTED_BY[by]} {way} NULLS LAST, image, row"
+    return f"ORDER BY {SORTED_BY[by]} {way} NULLS LAST, image, row"
 
 
 def columns_of(table: dict[str, str]) -> str:

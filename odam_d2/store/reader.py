@@ -2,16 +2,15 @@
 
 import json
 import os
-import re
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..structures import HeatMaps
-from .filters import DETECTION_SELECT, IMAGE_SELECT, Filter, order_clause
+from .columns import FIGURES, WORDS, BoxColumns
+from .filters import DETECTION_SELECT, IMAGE_SELECT, SORTED_BY, Filter, order_clause
 from .index import facts_of_run, open_index
 from .packing import unpack
 from .parts import FOLDER, disk_errors, open_to_read
@@ -19,7 +18,6 @@ from .records import AnnotationRow, DetectionRow, ImageRow, StoredImage
 from .schema import ANNOTATION_COLUMNS
 
 _ALL = Filter()
-WORDS = ("kind", "label", "verdict", "mechanism")
 
 
 class RunReader:
@@ -80,49 +78,18 @@ class RunReader:
         rows = self._ask(f"SELECT {column}, count(*) FROM detections {where} GROUP BY {column} ORDER BY 1", *values)
         return dict(rows)
 
-    def all_counts(self, chosen: Filter = _ALL) -> dict[str, dict[str | None, int]]:
-        """:meth:`counts` by each of "kind", "label", "verdict" and "mechanism", in one pass."""
-        where, values = chosen.where()
-        columns = ", ".join(WORDS)
-        rows = self._ask(f"SELECT {columns}, count(*) FROM detections {where} GROUP BY {columns}", *values)
-        found: dict[str, Counter[str | None]] = {name: Counter() for name in WORDS}
-        for *words, number in rows:
-            for name, word in zip(WORDS, words, strict=True):
-                found[name][word] += number
-        return {name: dict(sorted(one.items(), key=lambda item: item[0] or "")) for name, one in found.items()}
+    def columns(self) -> BoxColumns:
+        """All boxes as columns in memory, about 60 bytes each; a million take some seconds to read."""
+        words, figures = ", ".join(WORDS), ", ".join(SORTED_BY[name] for name in FIGURES)
+        with self._lock, disk_errors(self.folder / FOLDER):
+            images = self._index.execute("SELECT number, name FROM images ORDER BY number").fetchall()
+            rows = self._index.execute(f"SELECT image, row, {words}, {figures} FROM detections ORDER BY image, row")
+            return BoxColumns(rows, images)
 
-    def images_with(
-        self, chosen: Filter = _ALL, name: str = "", offset: int = 0, limit: int = -1
-    ) -> tuple[int, list[tuple[ImageRow, int]]]:
-        """Images with boxes that a filter leaves, and how many boxes each has of these.
-
-        Args:
-            chosen: which boxes; where it asks for nothing, images without boxes come too.
-            name: a part of the images' names, in any case.
-            offset: how many images to leave out at the beginning.
-            limit: the most to return; all where it is negative.
-
-        Returns:
-            How many images there are of these, and those asked for, in the order of the run.
-        """
-        where, values = chosen.where()
-        named, like = ("WHERE name LIKE ? ESCAPE '!'", [f"%{_literal(name)}%"]) if name else ("", [])
-        if chosen == _ALL:
-            count = self._ask(f"SELECT count(*) FROM images {named}", *like)[0][0]
-            boxes = "SELECT count(*) FROM detections WHERE image = images.number"
-            rows = self._ask(
-                f"SELECT {IMAGE_SELECT}, ({boxes}) FROM images {named} ORDER BY number LIMIT ? OFFSET ?",
-                *like, limit, offset,
-            )  # fmt: skip
-        else:
-            within = f"(SELECT image, count(*) AS boxes FROM detections {where} GROUP BY image)"
-            source = f"{within} JOIN images ON number = image {named}"
-            count = self._ask(f"SELECT count(*) FROM {source}", *values, *like)[0][0]
-            rows = self._ask(
-                f"SELECT {IMAGE_SELECT}, boxes FROM {source} ORDER BY number LIMIT ? OFFSET ?",
-                *values, *like, limit, offset,
-            )  # fmt: skip
-        return count, [(_image(row[:10])[0], row[10]) for row in rows]
+    def rows_at(self, places: Sequence[tuple[int, int]]) -> list[DetectionRow]:
+        """The boxes at some places, image and row of each, in the order of the places."""
+        statement = f"SELECT {DETECTION_SELECT} FROM detections WHERE image = ? AND row = ?"
+        return [_detection(self._ask(statement, *place)[0]) for place in places]
 
     def image_row(self, number: int) -> ImageRow | None:
         """The image of a number; None if the run has no such image."""
@@ -252,11 +219,6 @@ class RunReader:
                                         image.size, self.class_names))
             for which in rows
         }  # fmt: skip
-
-
-def _literal(text: str) -> str:
-    """A text as LIKE takes it, with nothing that stands for something else."""
-    return re.sub("[!%_]", r"!\g<0>", text)
 
 
 def _image(row: Sequence) -> tuple[ImageRow, dict[str, Any]]:

@@ -22,7 +22,7 @@ from ...store import DetectionRow
 from ..detector import FITS
 from ..requests import BoxAsked
 from .base import ASKS, Question
-from .given import require_boxes
+from .given import UNREACHED, require_boxes
 
 FOUND = "found"
 _MISS_FLOOR = 0.05  # the detector makes no detections below, whose fate would be told at length
@@ -68,7 +68,7 @@ class GivenBoxes(Question[BoxAsked]):
         for row, one in enumerate(record["detections"]):
             one["classes"] = classes[places[row]] if row in places else []
             if row not in places:
-                whys[row]["unreached"] = "No prediction of the detector stands for this box, so that it has no map."
+                whys[row]["unreached"] = UNREACHED
         words = whys[0]["sentence"]
         return {"record": record, "why": whys[0], "whys": whys, "words": words}
 

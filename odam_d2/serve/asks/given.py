@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from ..refusals import RefusedError
 
+UNREACHED = "No prediction of the detector stands for this box, so that it has no map: draw it nearer to an object."
+
 
 def require_boxes(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> None:
     """Raises RefusedError with 422 where a box is empty or outside the image.

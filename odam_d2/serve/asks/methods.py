@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from ...modeling.provenance import UnreachedBoxError
+from ...store import DetectionRow
 from ...structures import HeatMaps
 from ...utils.progress import part_of_work
+from ..refusals import RefusedError
 from ..requests import MethodsAsked
 from .base import ASKS, Question
-from .given import require_boxes
+from .given import UNREACHED, require_boxes
 
 
 @ASKS.register_as("methods")
@@ -25,10 +28,14 @@ class Methods(Question[MethodsAsked]):
         """See :class:`Question`."""
         boxes, labels = self.asked.boxes, [self.label] * len(self.asked.boxes)
         maps: dict[tuple[str, str], tuple[range, HeatMaps]] = {}
-        rows, input_size = [], None
+        rows: list[DetectionRow] = []
+        input_size = None
         for number, method in enumerate(self.methods):
             with part_of_work(number, len(self.methods)):
-                found = self.detector.explain(self.image.pixels, boxes, labels, method)
+                try:
+                    found = self.detector.explain(self.image.pixels, boxes, labels, method)
+                except UnreachedBoxError as error:
+                    raise RefusedError(422, UNREACHED) from error
             rows = rows or self.rows(found, "annotation")
             input_size = found.heatmaps.image_size
             maps[method, ""] = (range(len(found)), found.heatmaps)

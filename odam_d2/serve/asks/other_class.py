@@ -51,10 +51,11 @@ class OtherClass(Question[ClassAsked]):
 
     def _runner_up(self, found: Instances) -> int:
         """The best class but the detection's own."""
-        if not found.has(CLASS_SCORES) or found.get(CLASS_SCORES).shape[1] < 2:
-            raise RefusedError(
-                422, f"`label` must be given for {self.detector.name!r}, whose scores of other classes aren't known"
-            )
-        scores = found.get(CLASS_SCORES)[0].clone()
+        if len(self.detector.class_names) < 2:
+            raise RefusedError(422, f"{self.detector.name!r} has one class, so that there is no other")
+        if found.has(CLASS_SCORES):
+            scores = found.get(CLASS_SCORES)[0].clone()
+        else:
+            scores = self.detector.scores_at(self.image.pixels, found.pred_boxes.tensor[0].tolist())
         scores[found.pred_classes[0]] = -torch.inf
         return int(scores.argmax())
