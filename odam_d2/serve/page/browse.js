@@ -73,7 +73,7 @@ const OdamBrowse = (() => {
     await relist();
     await loadRows();
     const first = list.count ? await list.row(0) : null;
-    if (at < 0 && first && listing.scope === "all") open(0);
+    if ((at < 0 || what === "order") && first && listing.scope === "all") open(0);
     else if (!rows.includes(tab.row)) chooseRow(rows[0] ?? -1);
     else bench.draw();
   }
@@ -81,6 +81,8 @@ const OdamBrowse = (() => {
   /** Fills the list of boxes anew, and the controls with what each choice would leave. */
   async function relist() {
     const here = listing.scope === "image";
+    at = -1; // its place in the new list isn't known yet
+    boxes.choose(at);
     const [answer, counts] = await Promise.all([list.reset(), countWords().catch(() => null)]);
     if (!answer || !counts) return;
     controls.draw(counts);

@@ -30,7 +30,8 @@ const OdamImages = (() => {
 
   /** Keeps an image in the list. */
   function remember(image) {
-    if (image.from.id && !opened.some((one) => one.image === image.image)) opened.unshift(image);
+    const known = [...opened, ...bench.about.samples ?? []].some((one) => one.image === image.image);
+    if (image.from.id && !known) opened.unshift(image);
   }
 
   function drawList() {

@@ -1,4 +1,4 @@
-"""Run: the run's images and boxes, filtered and paged by the server; and what the page says where something is wanting."""
+"""Run: its images and boxes, filtered and paged by the server; and what is said where something is wanting."""
 
 from tests.serve.page.visits import MANY
 
@@ -40,6 +40,7 @@ def test_sorting_and_steps(visit):
     one.page.select_option("#sort", "score")
     one.page.wait_for_selector("#detection-list li >> nth=0 >> .score:text-is('0.998')")
     assert one.texts("#detection-list .score")[:3] == [f"{k / MANY:.3f}" for k in (649, 648, 647)]
+    one.page.wait_for_selector("#detection-list [aria-current] .score:text-is('0.998')")
     one.page.focus("#stage")
     one.page.keyboard.press("ArrowRight")
     one.page.wait_for_selector("#detection-list [aria-current] .score:text-is('0.997')")
