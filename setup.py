@@ -57,6 +57,7 @@ setup(
         "odam_d2": ["py.typed"],  # tells type checkers that the package's annotations are meant for them
         "odam_d2.model_zoo": ["**/*.pth"],  # weights of the bundled small detectors
         "odam_d2.visualize": ["templates/*"],  # the report's page
+        "odam_d2.serve": ["page/*"],  # the workbench's page
     },
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=[
@@ -90,6 +91,8 @@ setup(
         "opencv": ["opencv-python-headless>=4.6"],
         # The query detectors behind OdamDETR; version 5 rewrote them, and 4.57 is what they were tested with.
         "detr": ["transformers>=4.57,<5"],
+        # The server behind `odam serve`: addresses whose values are checked, and what listens.
+        "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
         # The site: Sphinx as Detectron2's own docs, a theme that needs no server, and notebooks that it executes.
         "docs": ["sphinx>=8", "furo>=2025", "myst-nb>=1.3", "ipykernel>=6"],
         "dev": [

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "odam_d2"
 # gathers the public names; `env` asks it for the version, and tools/ may import everything.
 ORDER = (
     "utils ops config structures store data modeling explain postprocess training meta_arch visualize evaluation "
-    "analysis engine export model_zoo loading predictor __init__ env cli"
+    "analysis engine export model_zoo loading predictor __init__ env serve cli"
 ).split()
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -135,7 +136,8 @@ class ModelQueue:
             torch.cuda.empty_cache()
             job.tell("error", "the GPU's memory is not enough for this image: take a smaller one, or --device cpu")
         except Exception as error:
-            logger.exception("a request failed")
+            # As text: a record that somebody keeps would keep the frames, and all tensors in them.
+            logger.error("a request failed\n%s", traceback.format_exc())
             job.tell("error", f"it can't be answered, since the detector failed: {_one_sentence(error)}")
         else:
             if not job.is_abandoned:
