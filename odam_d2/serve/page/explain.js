@@ -4,6 +4,7 @@ const OdamExplain = (() => {
   const { $, element, isolated } = OdamView;
   const bench = OdamBench;
   const BUTTONS = 10; // classes that have a button each; more are a list
+  const CLOSE = 0.75; // IoU below which a detection may well stand for a neighbour of what was asked about
   const tab = { record: null, key: null, row: -1, draft: null, compared: null };
   let found = null, of = null, asked = []; // the detector's record, what it was asked with, and boxes that were asked about
 
@@ -106,7 +107,9 @@ const OdamExplain = (() => {
     const [{ record, why, words: sentence }] = results, [one] = record.detections;
     found ??= { ...record, detections: [] };
     asked.push({ ...one, sentence: null, verdict: null, mechanism: null, why, key: record.key });
-    words.set(asked.length - 1, { words: sentence, tone: why?.mechanism && why.mechanism !== "found" ? "bad" : why ? "good" : "" });
+    const isFound = why?.mechanism === "found", loosely = isFound && why.iou < CLOSE;
+    const hint = loosely && bench.detector.odam_nms ? " Is that its neighbour? Then NMS, above, shows which boxes were removed for it." : "";
+    words.set(asked.length - 1, { words: sentence + hint, tone: loosely || !why ? "" : isFound ? "good" : "bad" });
     tab.draft = null;
     merge();
     tab.row = tab.record.detections.length - 1;

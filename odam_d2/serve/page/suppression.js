@@ -19,10 +19,18 @@ const OdamSuppression = (() => {
     [found] = results;
     Object.assign(tab, { record: found.record, key: bench.fresh() });
     tab.kind = found.pairs.some(differs) ? "differ" : "all";
-    const linked = tab.linked && found.pairs.find(({ kept, removed }) => kept === tab.linked[0] && removed === tab.linked[1]);
+    const linked = tab.linked ? found.pairs.find(({ kept, removed }) => kept === tab.linked[0] && removed === tab.linked[1]) : aboutSubject();
     if (linked && !differs(linked)) tab.kind = "all";
     choosePair(linked ?? listed()[0] ?? null);
     tab.linked = null;
+  }
+
+  /** The pair whose removed box is the one nearest to the box that was asked about, if any is near. */
+  function aboutSubject() {
+    if (!bench.subject) return undefined;
+    const { label, box } = bench.subject, rows = tab.record.detections;
+    const near = found.pairs.map((pair) => [rows[pair.removed].label === label ? bench.iou(rows[pair.removed].box, box) : 0, Number(differs(pair)), pair]);
+    return near.filter(([overlap]) => overlap >= 0.5).sort((a, b) => b[0] - a[0] || b[1] - a[1])[0]?.[2];
   }
 
   /** Whether one of the two rules alone keeps the box that a pair removes. */
