@@ -182,11 +182,12 @@ const OdamExplain = (() => {
   function drawNearly(one) {
     $("nearly").hidden = !one;
     if (!one) return;
-    const preferred = one.why?.preferred, known = (one.classes ?? (preferred?.label ? [preferred] : [])).filter(({ label }) => label !== one.label && bench.detector.classes.includes(label));
+    const preferred = one.why?.preferred, other = preferred && !bench.detector.classes.includes(preferred.label); // background
+    const known = (one.classes ?? (preferred?.label ? [preferred] : [])).filter(({ label }) => label !== one.label && bench.detector.classes.includes(label));
     const listed = new Set([one.label, ...known.map(({ label }) => label)]), rest = bench.detector.classes.filter((name) => !listed.has(name));
     const choice = element("select", { "aria-label": "Compare with another class", onchange: (e) => compare(e.target.value) },
       element("option", { value: "", text: "another class…" }), ...rest.map((name) => element("option", { value: name, text: name })));
-    $("nearly-list").replaceChildren(...known.map(({ label, score }) => {
+    $("nearly-list").replaceChildren(...other ? [element("p", {}, element("b", { text: preferred.label }), element("span", { text: bench.score(preferred.score) }))] : [], ...known.map(({ label, score }) => {
       const button = element("button", { title: "Maps side by side", onclick: () => compare(label) }, isolated(label), element("span", { text: score == null ? "" : score < 0.005 ? "0.00" : bench.score(score) }));
       button.style.setProperty("--share", `${100 * (score ?? 0)}%`);
       return button;
