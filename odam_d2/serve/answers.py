@@ -21,11 +21,11 @@ class Answer:
     """Boxes of an image that were explained.
 
     Attributes:
-        image: the image.
+        image: the image's id; held here, its pixels would outlive the limit of those.
         stored: its rows and maps.
     """
 
-    image: HeldImage
+    image: str
     stored: StoredImage
 
 
@@ -53,7 +53,7 @@ class Answers:
             input_size: (h, w) of the model input; None if it isn't known.
         """
         row = ImageRow(0, image.id, image.name, image.name, image.size, input_size)
-        answer = Answer(image, StoredImage(row, None, rows, maps))
+        answer = Answer(image.id, StoredImage(row, None, rows, maps))
         key = secrets.token_hex(8)
         with self._lock:
             self._held[key] = answer

@@ -19,19 +19,22 @@ from .refusals import RefusedError
 from .requests import Edits, PageAsked
 from .workbench import Workbench
 
-_DECODERS = 2  # at a time: each may need the memory of a large image
+# At a time: each may need the memory of a large file, or of a large image.
+_READERS, _DECODERS = 8, 2
 
 
 def image_routes(bench: Workbench) -> APIRouter:
     """The addresses of images and of the pages that are made of them."""
     router = APIRouter(prefix="/api")
-    limits, turns = bench.limits, asyncio.Semaphore(_DECODERS)
+    limits, reading, turns = bench.limits, asyncio.Semaphore(_READERS), asyncio.Semaphore(_DECODERS)
 
     @router.post("/images")
     async def upload(request: Request, name: Annotated[str, Query(max_length=300)] = "") -> Response:
-        data = await read_body(request, limits.image_bytes)
+        async with reading:
+            data = await read_body(request, limits.image_bytes)
+            async with turns:
+                pixels = await run_in_threadpool(decode_image, data, limits)
         async with turns:
-            pixels = await run_in_threadpool(decode_image, data, limits)
             called = shortened(visible(one_line(name)), 120) or "image"
             image = await run_in_threadpool(HeldImage.of_pixels, called, pixels)
         return JSONResponse(bench.images.add(image).told())
@@ -59,7 +62,8 @@ def image_routes(bench: Workbench) -> APIRouter:
     @router.post("/page")
     async def page(request: Request) -> Response:
         # The page sends the whole record, of which no more than the key is used.
-        asked = await read_json(request, PageAsked, limits.image_bytes)
+        async with reading:
+            asked = await read_json(request, PageAsked, limits.image_bytes)
         html, name = await run_in_threadpool(_page, bench, asked)
         told = f"attachment; filename=\"page.html\"; filename*=UTF-8''{quote(name, safe='')}.html"
         return Response(html, media_type="text/html; charset=utf-8", headers={"Content-Disposition": told})
@@ -75,6 +79,6 @@ def _page(bench: Workbench, asked: PageAsked) -> tuple[str, str]:
         stored, pixels = run.stored(number), run.pixels(number)
     else:
         answer = bench.answers.find(key)
-        stored, pixels = answer.stored, answer.image.pixels
+        stored, pixels = answer.stored, bench.images.find(answer.image).pixels
     name = title or stored.image.name
     return render_stored(stored, pixels, name), name

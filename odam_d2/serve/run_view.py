@@ -46,6 +46,8 @@ class RunView:
         self._columns = self.reader.columns()
         self._length = len(self._columns.numbers)
         self._about = self._tell_about()
+        # It takes a second or two of a million boxes; meanwhile pages are shown.
+        threading.Thread(target=self._columns.prepare, name="orders", daemon=True).start()
 
     def close(self) -> None:
         """Closes the files."""

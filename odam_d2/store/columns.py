@@ -103,6 +103,12 @@ class BoxColumns:
             rows = order[chosen[order]]
         return [(image, row) for image, row in self.places[rows[offset : offset + limit]].tolist()]
 
+    def prepare(self) -> None:
+        """Sorts by all figures, so that the first page in such an order needn't wait for it."""
+        for by in FIGURES:
+            for descending in (True, False):
+                self._order(by, descending)
+
     def images(self, chosen: np.ndarray | None, name: str = "") -> tuple[np.ndarray, np.ndarray]:
         """Images with chosen boxes, in the order of the run.
 
@@ -137,7 +143,8 @@ class BoxColumns:
             return self._figures[by]
         column = WORDS.index(by)
         ranks = {word: rank for rank, word in enumerate(sorted({words[column] or "" for words in self._words}))}
-        known = [np.nan if words[column] is None else ranks[words[column]] for words in self._words]
+        named = (words[column] for words in self._words)
+        known = [np.nan if word is None else ranks[word] for word in named]
         return np.array(known)[self._codes]
 
 

@@ -1,9 +1,12 @@
 """Thresholds of detectors whose heads don't know one."""
 
+import contextlib
+
+import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from odam_d2.loading.limits import limit_detector, most_detections
+from odam_d2.loading.limits import detecting_from, limit_detector, most_detections
 
 
 class Strange(torch.nn.Module):
@@ -36,3 +39,14 @@ def test_heads_that_know_them_are_set_and_a_lower_limit_stays():
     assert (model[0].test_score_thresh, model[0].test_topk_per_image) == (0.3, 20)
     assert (model[1].test_score_thresh, model[1].max_detections_per_image) == (0.3, 5)
     assert most_detections(model) == 5 and not model._forward_hooks
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_thresholds_are_others_for_a_while(fails):
+    model = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity(), torch.nn.Identity()])
+    model[0].test_score_thresh, model[1].score_threshold, model[2].score_threshold = 0.05, 0.1, None
+    with contextlib.suppress(KeyError), detecting_from(model, 0.6):
+        assert (model[0].test_score_thresh, model[1].score_threshold, model[2].score_threshold) == (0.6, 0.6, None)
+        if fails:
+            raise KeyError
+    assert (model[0].test_score_thresh, model[1].score_threshold) == (0.05, 0.1)

@@ -13,7 +13,7 @@ from odam_d2 import OdamPredictor
 from odam_d2.analysis.misses import MissFinder, MissRules
 from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.visualize.report.records import encode_maps
-from tests.serve.conftest import NAME, small_config
+from tests.serve.conftest import LIMITS, NAME, png, small_config
 
 NOWHERE = [5.0, 5.0, 60.0, 40.0]
 
@@ -245,6 +245,14 @@ def test_only_the_last_results_are_held(client, image):
     for _ in range(4):
         client.question(ask="detections", image=image, threshold=0.99)
     assert client.post("/api/page", {"record": {"key": first["key"]}}).status == 404
+
+
+def test_a_page_of_an_image_that_is_no_longer_held_is_not_made(client, image):
+    key = client.question(ask="detections", image=image, threshold=0.99)["key"]
+    for number in range(LIMITS.images):
+        client.upload(png(np.full((8, 8, 3), number, np.uint8)))
+    reply = client.post("/api/page", {"record": {"key": key}})
+    assert reply.status == 404 and "choose it again" in reply.error
 
 
 def test_what_the_page_is_told_of_the_detector(client, detector):

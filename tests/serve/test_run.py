@@ -182,14 +182,15 @@ def test_large_images_of_the_run_are_not_decoded(folder):
 @pytest.mark.parametrize(
     "path",
     [
-        "boxes?limit=501", "boxes?limit=-1", "boxes?offset=-1", "boxes?offset=99999999999999999999", "boxes?order_by=1;drop",
+        "boxes?limit=501", "boxes?limit=-1", "boxes?offset=-1", "boxes?offset=99999999999999999999",
+        "boxes?order_by=1;drop",
         "boxes?score_min=nan", "boxes?score_min=inf", "boxes?score_max=1e400", "boxes?area_min=x", "boxes?image=-1",
-        "boxes?image=1e3", "images?limit=1001", "image/-1", "image/99999999999999999999", "image/x", "photo/1.5", "image/٣x",
+        "boxes?image=1e3", "images?limit=1001", "image/-1", "image/99999999999999999999", "image/x", "photo/1.5",
         "boxes?" + "&".join(["label=x"] * 201), "images?name=" + "x" * 501,
     ],
 )  # fmt: skip
 def test_addresses_that_ask_for_nothing_sensible_are_refused(shown, path):
-    reply = shown.get(f"/api/run/{path}".encode().decode("latin-1").replace("\xd9\xa3", "%D9%A3"))
+    reply = shown.get(f"/api/run/{path}")
     assert reply.status == 422 and reply.error and "\n" not in reply.error
 
 
