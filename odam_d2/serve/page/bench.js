@@ -54,7 +54,7 @@ const OdamBench = (() => {
     } catch (error) {
       if (mine !== asked) return null;
       if (error.name === "AbortError") say("Stopped.");
-      else complain(error.status === 404 ? `${error.message}` : error.message);
+      else complain(error.message);
       return null;
     } finally {
       clearTimeout(later);

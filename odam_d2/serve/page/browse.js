@@ -4,6 +4,7 @@ const OdamBrowse = (() => {
   const { $, element, isolated } = OdamView;
   const bench = OdamBench;
   const KEPT = 24, MOST = 500; // records of images; boxes of an image that can be chosen
+  const NAMED = 200, NONE = 2 ** 31 - 1; // images that a query may name; a number that no image has
   const tab = { record: null, key: null, row: -1, number: null };
   const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: null, scope: "image" };
   const records = new Map();
@@ -16,11 +17,21 @@ const OdamBrowse = (() => {
     const asked = new URLSearchParams(more);
     for (const name of OdamChoose.WORDS) if (name !== without) for (const place of filters[name]) asked.append(name, facts.tables[name][place]);
     for (const name of OdamChoose.RANGES) ["min", "max"].forEach((end, k) => { if (filters[name][k] !== null) asked.set(`${name}_${end}`, filters[name][k]); });
-    for (const name of ["judged", "name"]) if (filters[name]) asked.set(name, filters[name]);
     return asked;
   }
 
-  const boxesOf = (more, without) => OdamApi.get(`/api/run/boxes?${query(more, without)}`);
+  /** The numbers of the images whose name holds what is asked for, as parts of a query; at most as many as it may name. */
+  async function named() {
+    if (!filters.name) return [];
+    const { images: found } = await OdamApi.get(`/api/run/images?${new URLSearchParams({ name: filters.name, limit: NAMED })}`);
+    return found.length ? found.map(({ number }) => ["image", number]) : [["image", NONE]];
+  }
+
+  async function boxesOf(more, without) {
+    const asked = query(more, without);
+    if (!asked.has("image")) for (const [name, number] of await named()) asked.append(name, number);
+    return OdamApi.get(`/api/run/boxes?${asked}`);
+  }
   const order = () => listing.sort === "place" && !listing.descending ? {} : { order_by: listing.sort, descending: listing.descending };
 
   /** How many boxes each word would leave, by its place, as the controls take them: those that pass all other filters. */
@@ -36,7 +47,7 @@ const OdamBrowse = (() => {
     const names = run.names ?? {};
     facts = {
       tables: Object.fromEntries(OdamChoose.WORDS.map((name) => [name, [null, ...names[name] ?? []]])),
-      annotated: run.annotated, figures: [], single: false, noun: run.noun,
+      annotated: false, figures: [], single: false, noun: run.noun, // the server filters by verdict alone
     };
     controls = OdamFilters.make(facts, filters, listing, changed);
     controls.offer((name) => run.figures.includes(name));
@@ -46,7 +57,7 @@ const OdamBrowse = (() => {
       return { ...answer, rows: answer.boxes };
     }, () => boxes.set(list.count), ({ message }) => bench.complain(message));
     images = new OdamPaged.Paged(async (offset, limit) => {
-      const answer = await OdamApi.get(`/api/run/images?${query({ offset, limit })}`);
+      const answer = await OdamApi.get(`/api/run/images?${query({ offset, limit, name: filters.name })}`);
       return { ...answer, rows: answer.images };
     }, () => thumbs.set(images.count), ({ message }) => bench.complain(message));
     boxes = new OdamList.List($("detection-scroller"), $("detection-list"), fillBox);
@@ -290,7 +301,7 @@ const OdamBrowse = (() => {
       const shown = attributes().filter((name) => name !== "combined"), combined = parts.every((name) => shown.includes(name)) ? parts : null;
       return { names: combined ? [...shown, "combined"] : shown, methods: run.methods, combined, annotated: run.annotated, noun: run.noun };
     },
-    rows: () => rows ?? [], filters, listing, tables: () => facts.tables, query: () => query({}), press: () => {},
+    rows: () => rows ?? [], filters, listing, tables: () => facts.tables, press: () => {},
     showImages: () => { if (run && !started) images.reset(); },
   });
 })();

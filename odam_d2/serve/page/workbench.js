@@ -102,7 +102,6 @@
       button.setAttribute("aria-selected", on);
       button.tabIndex = on ? 0 : -1;
     }
-    $("main").setAttribute("aria-labelledby", `tab-${bench.tab}`);
     const empty = tab.needs === "detector" && !bench.image;
     for (const side of document.querySelectorAll("[data-side]")) side.hidden = want || empty || side.dataset.side !== bench.tab;
     const detects = bench.detector && tab.needs === "detector";

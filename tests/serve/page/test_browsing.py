@@ -19,6 +19,18 @@ def test_a_run_is_browsed_and_filtered(visit):
     assert again.answer == "Called background." and again.texts("#count") == [f"1 of {MANY + 4} boxes"]
 
 
+def test_images_are_found_by_a_part_of_their_name(visit):
+    one = visit()
+    one.page.click("#scope [data-scope=all]")
+    one.page.fill("#image-filter", "STREET")
+    one.wait_for_count("#image-list li", 1)
+    one.page.wait_for_selector(f"#count:text-is('2 of {MANY + 4} boxes')")
+    assert one.texts("#detection-list .label") == ["dog", "cat"]
+    one.page.fill("#image-filter", "nowhere")
+    one.wait_for_count("#detection-list li", 0)
+    assert one.texts("#count") == [f"0 of {MANY + 4} boxes"]
+
+
 def test_of_a_long_list_only_what_is_in_view_is_fetched_and_exists(visit):
     one = visit()
     requests = []
