@@ -43,6 +43,7 @@ const OdamPaged = (() => {
 
     /** The row of an index if it is here; otherwise null, and it is fetched. */
     peek(index) {
+      if (index < 0) return null; // that of no row, as `find` says
       const page = this.pages.get(Math.floor(index / SIZE));
       if (page?.rows) return page.rows[index % SIZE] ?? null;
       this.page(Math.floor(index / SIZE));
