@@ -85,7 +85,9 @@ def parse(words: list[str], monkeypatch) -> argparse.Namespace | None:
         spec.loader.exec_module(module)
         main, arguments = module.main, words[1:]
     else:
-        assert words[0] in {"make", "source", "pip", "tensorboard", "torchrun", "srun", "ssh"}, f"{words[0]} is not known here"
+        assert words[0] in {"make", "source", "pip", "tensorboard", "torchrun", "srun", "ssh"}, (
+            f"{words[0]} is not known here"
+        )
         if words[0] == "make":
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
             assert all(re.search(rf"^{word}:", makefile, re.MULTILINE) for word in words[1:] if "=" not in word), words
