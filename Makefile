@@ -23,7 +23,7 @@ STAMP := $(VENV)/.installed-$(shell (pwd; echo $(LABGYM) $(TIDECV); cat $(INPUTS
 # Lies in the environment while a set-up runs. Found at the start of one, the last was cut short: begin anew.
 UNFINISHED := $(VENV)/.unfinished
 
-.PHONY: help install lint test docs demo benchmark clean distclean FORCE
+.PHONY: help install lint test docs demo serve benchmark clean distclean FORCE
 
 help:
 	@echo "make install    create $(VENV) and install everything into it (again only where something changed)"
@@ -31,6 +31,7 @@ help:
 	@echo "make lint       install, ruff and mypy"
 	@echo "make docs       build the site in docs/_build/html; its notebooks are executed"
 	@echo "make demo       explain the demonstration images by several detectors; see output/demo/index.html"
+	@echo "make serve      the workbench: ask a detector about the demonstration images, in a browser"
 	@echo "make benchmark  time the explainers (ARGS='...' go to tools/benchmarks/explaining.py)"
 	@echo "make clean      remove caches and builds;  make distclean  the environment as well"
 
@@ -81,6 +82,14 @@ demo: install
 	$(PY) tools/compare.py --runs $(addprefix output/demo/,$(notdir $(DEMO_DETECTORS))) \
 	    --annotations datasets/demo/annotations.json --output output/demo/index.html
 	@echo "Open output/demo/index.html: the detectors side by side, with links to the report of each"
+	@echo "make serve asks them about any box, in a browser"
+
+# The run is made once; its folder can be deleted to have it made anew.
+SERVED := output/serve
+serve: install
+	@[ -d $(SERVED)/report ] || $(PY) tools/analyze.py --config-file $(firstword $(DEMO_DETECTORS)) \
+	    --images datasets/demo/images --annotations datasets/demo/annotations.json --output $(SERVED)
+	$(PY) tools/serve.py $(SERVED) --config-file $(wordlist 1,2,$(DEMO_DETECTORS)) $(ARGS)
 
 benchmark: install
 	$(PY) tools/benchmarks/explaining.py $(ARGS)

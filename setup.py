@@ -102,6 +102,7 @@ setup(
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "timm>=1.0",
+            "playwright>=1.45",
             "ruff>=0.6",
             "mypy>=1.10",
             "pre-commit>=3.5",

@@ -85,7 +85,9 @@ def parse(words: list[str], monkeypatch) -> argparse.Namespace | None:
         spec.loader.exec_module(module)
         main, arguments = module.main, words[1:]
     else:
-        assert words[0] in {"make", "source", "pip", "tensorboard", "torchrun", "srun"}, f"{words[0]} is not known here"
+        assert words[0] in {"make", "source", "pip", "tensorboard", "torchrun", "srun", "ssh"}, (
+            f"{words[0]} is not known here"
+        )
         if words[0] == "make":
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
             assert all(re.search(rf"^{word}:", makefile, re.MULTILINE) for word in words[1:] if "=" not in word), words
@@ -151,8 +153,9 @@ def test_commands_parse_and_what_they_read_is_there(page, monkeypatch):
         parsed = parse(words, monkeypatch)
         if parsed is None:
             continue
-        config = getattr(parsed, "config_file", None)
-        assert not config or is_there(config) or model_zoo.find(config), words
+        configs = getattr(parsed, "config_file", None) or []
+        for config in [configs] if isinstance(configs, str) else configs:
+            assert is_there(config) or model_zoo.find(config), words
         read = [getattr(parsed, name, None) for name in ("annotations", "images", "input", "thresholds")]
         read = [path for path in read if isinstance(path, str)]
         assert all(is_there(path) for path in read), words

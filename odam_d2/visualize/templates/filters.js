@@ -11,8 +11,9 @@ const OdamFilters = (() => {
   const option = (value, text) => element("option", { value, text });
 
   /**
-   * Makes the controls. facts: of the run; filters: see OdamChoose.noFilters; listing: { sort, descending, group };
-   * changed(what): called after "filters", "order" or "groups" have changed. Returns { draw(counts), offer(columns) }.
+   * Makes the controls. facts: of the run; filters: see OdamChoose.noFilters; listing: { sort, descending, group }, where
+   * group is null if there are none to choose; changed(what): called after "filters", "order" or "groups" have changed.
+   * Returns { draw(counts), offer(known) }.
    */
   function make(facts, filters, listing, changed) {
     const { tables } = facts, more = $("more-filters"), ranges = {}, selects = {};
@@ -60,7 +61,7 @@ const OdamFilters = (() => {
     if (facts.annotated) labelled("annotated object", judged);
     for (const name of OdamChoose.RANGES) rangeFilter(name);
     const group = element("select", { id: "group", onchange: (event) => { listing.group = event.target.value; changed("groups"); } });
-    labelled("grouped by", group);
+    if (listing.group !== null) labelled("grouped by", group);
     more.append(element("button", { class: "clear", text: "Clear all filters", onclick: () => { Object.assign(filters, OdamChoose.noFilters()); $("image-filter").value = ""; changed("filters"); } }));
 
     $("score-filter").addEventListener("input", (event) => { setBound("score", 0, event.target.value); changed("filters"); });
@@ -71,17 +72,16 @@ const OdamFilters = (() => {
     });
     $("direction").addEventListener("click", () => { listing.descending = !listing.descending; changed("order"); });
 
-    /** Offers what there is to sort and group by, once the columns are known. */
-    function offer(columns) {
-      const known = (values) => values.some((value) => !Number.isNaN(value));
-      const sorts = Object.keys(SORTS).filter((name) => name === "place" || (tables[name] ? tables[name].length > 1 : known(columns[name])));
+    /** Offers what there is to sort and group by; known(name): whether any box has this number. */
+    function offer(known) {
+      const sorts = Object.keys(SORTS).filter((name) => name === "place" || (tables[name] ? tables[name].length > 1 : known(name)));
       $("sort").replaceChildren(...sorts.map((name) => option(name, SORTS[name])),
         ...facts.figures.length ? [element("optgroup", { label: "figures" }, ...[...facts.figures].sort().map((name) => option(`figure ${name}`, name)))] : []);
       if (![...$("sort").options].some((one) => one.value === listing.sort)) listing.sort = "place";
       group.replaceChildren(...Object.keys(GROUPS).filter((name) => !tables[name] || tables[name].length > 1).map((name) => option(name, GROUPS[name])));
-      if (![...group.options].some((one) => one.value === listing.group)) listing.group = "";
+      if (listing.group !== null && ![...group.options].some((one) => one.value === listing.group)) listing.group = "";
       for (const name of OdamChoose.RANGES) {
-        if (known(columns[name])) continue;
+        if (known(name)) continue;
         const [low] = ranges[name];
         low.parentElement.hidden = true;
         more.querySelector(`label[for="${low.id}"]`).hidden = true;
@@ -123,7 +123,7 @@ const OdamFilters = (() => {
       $("score-filter").value = filters.score[0] ?? 0;
       $("score-value").textContent = (filters.score[0] ?? 0).toFixed(2);
       $("sort").value = listing.sort;
-      group.value = listing.group;
+      group.value = listing.group ?? "";
       $("direction").textContent = listing.descending ? "↓" : "↑";
       $("direction").title = listing.descending ? "greatest first" : "least first";
       $("direction").setAttribute("aria-label", `Order: ${$("direction").title}`);

@@ -46,12 +46,16 @@ const OdamPanels = (() => {
     });
   }
 
-  /** Draws panels as large as the stage lets them be. choose(panel) is called where one is clicked. */
+  /**
+   * Draws panels as large as the stage lets them be. choose(panel) is called where one is clicked. A panel may have a
+   * `scene` of its own, of an image of the same size: then its map is that of the row chosen there.
+   */
   function draw(scene, panels, choose) {
     const { record } = scene, { room } = OdamView, gap = 10, caption = 24;
     const boxes = scene.panelZoom ? panels.flatMap((panel) => panel.boxes.map(([box]) => box)) : [];
-    const detection = record.detections[scene.row];
-    const windows = panels.map((panel) => mapsOf(detection, scene.method, panel.role)).filter(Boolean);
+    // Windows count in cells of the model's input, whose size may differ from one scene to another.
+    const windows = panels.filter(({ scene: own }) => String((own ?? scene).record.input) === String(record.input))
+      .map(({ scene: own = scene, role }) => mapsOf(own.record.detections[own.row], own.method, role)).filter(Boolean);
     const view = OdamView.viewOf(record, boxes, windows);
     let best = { scale: 0, columns: 1 };
     for (let columns = 1; columns <= panels.length; columns++) {
@@ -67,13 +71,15 @@ const OdamPanels = (() => {
       const ratio = Math.min(2, window.devicePixelRatio || 1);
       const canvas = element("canvas", { width: width * ratio, height: height * ratio, "aria-hidden": "true" });
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-      const paint = () => { if (mine === round) paintPanel(canvas, scene, panel, view); };
-      const photo = photoOf(record);
+      const paint = () => { if (mine === round) paintPanel(canvas, panel.scene ?? scene, panel, view); };
+      const photo = photoOf((panel.scene ?? scene).record);
       paint();
       if (photo && !photo.complete) photo.addEventListener("load", paint, { once: true });
-      return element("button", {
-        class: panel.chosen ? "multiple chosen" : "multiple", "aria-label": panel.label, title: panel.title, style: `width: ${width + 2}px`, onclick: () => choose(panel),
+      const button = element("button", {
+        class: panel.chosen ? "multiple chosen" : "multiple", "aria-label": panel.label, title: panel.title, onclick: () => choose(panel),
       }, canvas, element("span", {}, OdamView.isolated(panel.title)));
+      button.style.width = `${width + 2}px`; // as a property: a page's policy may forbid the attribute
+      return button;
     }));
   }
 
@@ -103,5 +109,5 @@ const OdamPanels = (() => {
     }
   }
 
-  return { ofAttributes, ofRoles, rolesOf, draw };
+  return { ofAttributes, ofRoles, rolesOf, photoOf, paintPanel, draw };
 })();

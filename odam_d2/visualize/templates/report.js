@@ -5,21 +5,21 @@
   const { plural } = OdamWords;
   const { facts } = OdamRun;
   const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: "", scope: "image", images: "place" };
-  const state = {
-    number: null, row: -1, attribute: 0, byHand: 0, method: facts.methods[0], role: "", hover: null, all: false, pair: true,
-    heat: true, boxes: true, truth: false, zoom: false, panelZoom: true, opacity: 0.65, colormap: Object.keys(facts.luts)[0],
-  };
   // In a frame of another page (a notebook's cell) there is no address bar to write to.
   const framed = window.parent !== window, linked = location.protocol !== "about:";
   const asked = { image: false, box: false }; // whether the link names them
   const LINK_PAUSE = 300, linking = { last: -Infinity, later: null };
-  let record = null, lostImage = null; // of the image that is shown; the address of one that can't be loaded
+  let record = null; // of the image that is shown
   let columns = null, images = null, starts = null, ranks = null; // once they are loaded
   let selected = null, order = null, sortKeys = null, items = new Int32Array(0), groups = [], imageItems = [];
 
-  const chosen = () => record?.detections[state.row];
-  const attribute = () => facts.names[state.attribute];
-  const isHere = () => record !== null && OdamRun.peek(state.number) === record;
+  const viewer = OdamViewer.make(facts, { record: shown, rows: rowsHere, chooseRow, draw }), { state } = viewer;
+
+  /** The record that is shown; null while another one is on its way. */
+  function shown() {
+    return record !== null && (record.missing || OdamRun.peek(state.number) === record) ? record : null;
+  }
+
   const place = (number, row) => starts === null || row < 0 ? -1 : starts[number] + row;
 
   /** The rows of the chosen image that pass the filters. */
@@ -28,10 +28,6 @@
     const found = [];
     if (selected.perImage[state.number]) for (const k of selected.rows) if (columns.image[k] === state.number) found.push(columns.row[k]);
     return found.sort((a, b) => a - b);
-  }
-
-  function scene() {
-    return { ...state, facts, record, rows: rowsHere(), attribute: attribute() };
   }
 
   /* ---- changing what is chosen ---- */
@@ -48,25 +44,13 @@
     if (state.number !== number) return; // another one was chosen meanwhile
     record = found ?? { name: "", error: problem, detections: [], annotations: null, size: null, missing: true };
     if ((state.row < 0 && row === null) || state.row >= record.detections.length) state.row = rowsHere()[0] ?? -1;
-    if (!keep) state.attribute = tellingAttribute();
+    if (!keep) state.attribute = viewer.tellingAttribute();
     draw();
   }
 
   function chooseRow(row) {
     Object.assign(state, { row, role: "" });
-    state.attribute = tellingAttribute();
-    draw();
-  }
-
-  /** The attribute that the comparison of the chosen box is about, if it is about one; else what was chosen by hand. */
-  function tellingAttribute() {
-    const told = state.pair ? Object.values(chosen()?.roles ?? {}).map((role) => facts.names.indexOf(role?.attribute)) : [];
-    return told.find((index) => index >= 0) ?? state.byHand;
-  }
-
-  function chooseAttribute(index) {
-    const count = facts.names.length;
-    state.attribute = state.byHand = count ? (index + count) % count : 0;
+    state.attribute = viewer.tellingAttribute();
     draw();
   }
 
@@ -91,33 +75,15 @@
     else choose(columns.image[k], columns.row[k]);
   }
 
-  function flip(name) {
-    state[name] = !state[name];
-    draw();
-  }
-
-  /** Maps side by side are small, so they have a zoom of their own, which is on at first. */
-  const flipZoom = () => flip(mode() === "single" ? "zoom" : "panelZoom");
-
-  function fade(by) {
-    state.opacity = Math.min(1, Math.max(0, Math.round((state.opacity + by) * 20) / 20));
-    draw();
-  }
-
   function chooseScope(scope) {
     listing.scope = scope;
     list();
     draw();
   }
 
-  /** What the stage shows: "single", "all" attributes, or a "pair" of maps that are compared. */
-  function mode() {
-    if (!chosen() || record.error) return "single";
-    if (state.all) return "all";
-    return state.pair && OdamPanels.rolesOf(chosen(), state.method).length ? "pair" : "single";
-  }
-
   /* ---- filters and lists ---- */
+
+  const hasNumber = (name) => columns[name].some((value) => !Number.isNaN(value));
 
   /** After a change of "filters", "verdict", "groups" or "order". */
   function refilter(what) {
@@ -218,8 +184,8 @@
       const parts = item.parts = { button: element("button") };
       for (const name of ["number", "label", "score", "box", "verdict"]) parts.button.append(parts[name] = element("span", { class: name }));
       parts.button.addEventListener("click", () => open(item.place));
-      parts.button.addEventListener("pointerenter", () => { if (columns.image[item.place] === state.number) hover(columns.row[item.place]); });
-      parts.button.addEventListener("pointerleave", () => hover(null));
+      parts.button.addEventListener("pointerenter", () => { if (columns.image[item.place] === state.number) viewer.hover(columns.row[item.place]); });
+      parts.button.addEventListener("pointerleave", () => viewer.hover(null));
     }
     const { parts } = item, verdict = facts.tables.verdict[columns.verdict[k]], iou = columns.iou[k], score = columns.score[k];
     if (item.firstChild !== parts.button) item.replaceChildren(parts.button);
@@ -246,75 +212,13 @@
 
   /* ---- drawing ---- */
 
-  function hover(row) {
-    if (state.hover === row) return;
-    state.hover = row;
-    if (isHere() && !record.error && mode() === "single") OdamView.drawStage(scene());
-  }
-
-  function drawWords() {
-    const d = chosen(), name = attribute(), usable = Boolean(d);
-    const maps = OdamView.mapsOf(d, state.method, state.role), known = OdamView.hasMap(facts, maps, name);
-    $("what").replaceChildren(...usable
-      ? [`${name ? `${name} of ` : ""}${state.row} `, isolated(d.label), ` ${OdamView.scoreText(d.score, 3)}`]
-      : [record.error ? "This image failed." : "Nothing to explain here."]);
-    const told = usable ? OdamWords.tell(record, d) : [];
-    $("told").hidden = !told.length;
-    $("told").replaceChildren(...told);
-    const lay = (list, box, pairs) => {
-      box.hidden = !pairs.length;
-      list.replaceChildren(...pairs.map(([title, text]) => element("div", {}, element("dt", { text: title }), element("dd", {}, isolated(text)))));
-    };
-    lay($("figures"), $("figures"), usable ? OdamWords.figuresOf(record, d) : []);
-    lay($("further"), $("more-figures"), usable ? OdamWords.furtherFigures(d) : []);
-    const peak = usable && known && name !== "combined" ? maps.peaks[maps.attributes.indexOf(name)] : null;
-    $("why").textContent = !usable ? "" : !known ? "There is no map of it." : peak === 0
-      ? "This map is empty: no feature speaks for it." : OdamWords.WHY[name] ? `Warm: ${OdamWords.WHY[name]}.` : "";
-    $("peak").textContent = peak === null ? "1" : OdamWords.shown(peak);
-    $("peak").title = peak === null ? "maximum of normalised maps" : "highest value of the raw map, in units of the attribute per cell";
-    const lut = facts.luts[state.colormap], stops = [];
-    for (let k = 0; k <= 16; k++) {
-      const at = 3 * Math.min(255, 16 * k);
-      stops.push(`rgb(${lut[at]} ${lut[at + 1]} ${lut[at + 2]} / ${Math.min(1, k / 16 / facts.opaque_from)})`);
-    }
-    $("gradient").style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-  }
-
   function draw() {
-    if (!record || (!isHere() && !record.missing)) return;
-    const shown = mode(), usable = !record.error, d = chosen();
+    if (!shown()) return;
     thumbs.choose(imageItems.indexOf(state.number));
     boxes.choose(items.indexOf(place(state.number, state.row)));
-    drawWords();
-    for (const name of ["heat", "boxes", "truth", "pair", "all"]) $(`switch-${name}`).setAttribute("aria-pressed", state[name]);
-    $("switch-zoom").setAttribute("aria-pressed", shown === "single" ? state.zoom : state.panelZoom);
-    $("switch-truth").hidden = !facts.annotated;
-    $("switch-all").hidden = facts.names.length < 2;
-    $("switch-pair").hidden = !OdamPanels.rolesOf(d, state.method).length;
-    $("attributes").querySelectorAll("button").forEach((button, k) => {
-      button.setAttribute("aria-checked", k === state.attribute);
-      button.tabIndex = k === state.attribute ? 0 : -1;
-    });
-    $("opacity").value = Math.round(100 * state.opacity);
-    $("frame").hidden = !usable || shown !== "single";
-    $("multiples").hidden = shown === "single";
-    $("message").hidden = usable;
-    $("message").replaceChildren(...usable ? [] : record.missing ? [record.error] : [isolated(record.name), ` could not be explained: ${record.error}`]);
-    tellGone();
-    $("stage").setAttribute("aria-label", `Image ${record.name}`);
     for (const [id, word] of [["previous", "Previous"], ["next", "Next"]]) $(id).setAttribute("aria-label", `${word} ${facts.noun}`);
-    if (shown === "all") OdamPanels.draw(scene(), OdamPanels.ofAttributes(scene()), ({ name }) => { state.all = false; chooseAttribute(facts.names.indexOf(name)); });
-    else if (shown === "pair") OdamPanels.draw(scene(), OdamPanels.ofRoles(scene()), ({ role }) => { Object.assign(state, { pair: false, role }); draw(); });
-    else if (usable) OdamView.drawStage(scene());
+    viewer.draw();
     writeLink();
-  }
-
-  /** Says why the image itself can't be shown, if that is so. */
-  function tellGone() {
-    const lost = record.image !== null && record.image === lostImage;
-    const why = record.error ? null : lost ? `The image can't be shown: ${record.image.startsWith("data:") ? "it" : record.image} can't be loaded.` : record.gone;
-    $("gone").hidden = !why;
-    $("gone").textContent = why ?? "";
   }
 
   /* ---- the link ---- */
@@ -323,7 +227,7 @@
     if (!linked || record.missing) return;
     const link = new URLSearchParams({ image: state.number });
     if (state.row >= 0) link.set("det", state.row);
-    if (attribute()) link.set("attr", attribute());
+    if (viewer.attribute()) link.set("attr", viewer.attribute());
     if (facts.methods.length > 1) link.set("method", state.method);
     if (state.all) link.set("view", "all");
     if (!state.pair) link.set("pair", 0);
@@ -378,7 +282,7 @@
     clearTimeout(linking.later);
     const where = readLink();
     if (columns) {
-      controls.offer(columns);
+      controls.offer(hasNumber);
       select(true);
     }
     await choose(...where);
@@ -388,53 +292,24 @@
   /* ---- events ---- */
 
   function listen() {
-    facts.names.forEach((name, k) => $("attributes").append(
-      element("button", { role: "radio", text: name, title: OdamWords.WHY[name] ?? name, onclick: () => chooseAttribute(k) })));
-    Object.keys(facts.luts).forEach((name) => $("colormap").append(element("option", { value: name, text: name })));
-    facts.methods.forEach((name) => $("method").append(element("option", { value: name, text: name })));
-    $("method").hidden = facts.methods.length < 2;
-    $("method").addEventListener("change", (e) => { Object.assign(state, { method: e.target.value, role: "" }); draw(); });
     for (const [value, text] of [["place", "run order"], ["name", "by name"], ["boxes", "most boxes first"], ...facts.failed ? [["failed", "failed first"]] : []]) {
       $("image-order").append(element("option", { value, text }));
     }
     $("image-order").addEventListener("change", (e) => { listing.images = e.target.value; listImages(); draw(); });
-    for (const name of ["heat", "boxes", "truth", "pair", "all"]) $(`switch-${name}`).addEventListener("click", () => flip(name));
-    $("switch-zoom").addEventListener("click", flipZoom);
     $("previous").addEventListener("click", () => step(-1));
     $("next").addEventListener("click", () => step(1));
-    $("opacity").addEventListener("input", (e) => { state.opacity = e.target.value / 100; draw(); });
-    $("colormap").addEventListener("change", (e) => { state.colormap = e.target.value; draw(); });
     $("image-filter").addEventListener("input", (e) => { filters.name = e.target.value.trim(); refilter("filters"); });
     for (const button of $("scope").children) button.addEventListener("click", () => chooseScope(button.dataset.scope));
-    $("photo").addEventListener("error", () => { lostImage = $("photo").getAttribute("src"); tellGone(); });
     for (const id of ["open-run", "open-failures"]) $(id).addEventListener("click", () => $("run").showModal());
-    $("open-help").addEventListener("click", () => $("help").showModal());
-    // Without a form: a sandboxed frame may not submit one, not even to close its dialog.
-    for (const id of ["run", "help"]) {
-      $(id).addEventListener("click", (e) => { if (e.target.id === id || e.target.matches(".close")) $(id).close(); });
-    }
-
-    const under = (event) => OdamView.boxesAt(record, rowsHere(), OdamView.pointAt(record, event));
-    $("layers").addEventListener("pointermove", (e) => hover(under(e)[0] ?? null));
-    $("layers").addEventListener("pointerleave", () => hover(null));
-    $("layers").addEventListener("click", (e) => {
-      const found = under(e);
-      if (found.length) chooseRow(found[(found.indexOf(state.row) + 1) % found.length]);
-    });
-    const measure = () => Object.assign(OdamView.room, { width: $("stage").clientWidth, height: $("stage").clientHeight });
-    new ResizeObserver(() => { measure(); draw(); }).observe($("stage"));
-    measure();
+    $("layers").addEventListener("pointermove", (e) => viewer.hover(viewer.under(e)[0] ?? null));
+    $("layers").addEventListener("pointerleave", () => viewer.hover(null));
+    $("layers").addEventListener("click", viewer.pick);
     window.addEventListener("hashchange", follow);
     window.addEventListener("keydown", press);
   }
 
   const KEYS = {
-    ArrowLeft: () => step(-1), ArrowRight: () => step(1),
-    ArrowUp: () => chooseAttribute(state.attribute - 1), ArrowDown: () => chooseAttribute(state.attribute + 1),
-    "[": () => chooseAttribute(state.attribute - 1), "]": () => chooseAttribute(state.attribute + 1),
-    n: () => stepImage(1), p: () => stepImage(-1), "+": () => fade(0.05), "=": () => fade(0.05), "-": () => fade(-0.05),
-    h: () => flip("heat"), b: () => flip("boxes"), z: flipZoom, a: () => flip("all"), c: () => flip("pair"),
-    g: () => { if (facts.annotated) flip("truth"); }, "?": () => $("help").showModal(),
+    ...viewer.KEYS, ArrowLeft: () => step(-1), ArrowRight: () => step(1), n: () => stepImage(1), p: () => stepImage(-1),
     l: () => { if (!facts.single) chooseScope(listing.scope === "all" ? "image" : "all"); },
     f: () => { if (!facts.single) $("more").open = !$("more").open; }, "/": () => { if (!facts.single) $("image-filter").focus(); },
   };
@@ -445,7 +320,7 @@
     event.preventDefault();
     const group = event.target.closest("[role=radiogroup]"), by = event.key === "ArrowLeft" || event.key === "ArrowUp" ? -1 : 1;
     if (group && event.key.startsWith("Arrow")) {
-      if (group.id === "scope") KEYS.l(); else chooseAttribute(state.attribute + by);
+      if (group.id === "scope") KEYS.l(); else viewer.chooseAttribute(state.attribute + by);
       group.querySelector("[aria-checked=true]").focus();
     } else KEYS[event.key]();
   }
@@ -482,7 +357,7 @@
     for (let k = 0; k < facts.end; k++) starts[k + 1] += starts[k];
     ranks = rankWords();
     fillRun();
-    controls.offer(columns);
+    controls.offer(hasNumber);
     select(true);
     await beginning; // so that a record is there to be drawn, or why there is none
     settle("link");

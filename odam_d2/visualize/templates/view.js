@@ -79,7 +79,8 @@ const OdamView = (() => {
     let [x1, y1, x2, y2] = [Infinity, Infinity, -Infinity, -Infinity];
     const cover = (a, b, c, d) => { x1 = Math.min(x1, a); y1 = Math.min(y1, b); x2 = Math.max(x2, c); y2 = Math.max(y2, d); };
     for (const box of boxes) cover(...box);
-    for (const { window: [top, left, rows, columns], stride: [y, x] } of windows) {
+    for (const { window: [top, left, rows, columns], grid, stride: [y, x] } of windows) {
+      if (rows * columns > 0.8 * grid[0] * grid[1]) continue; // of a map that is everywhere, and would hide where the box is
       const fx = width / record.input[1] * x, fy = height / record.input[0] * y;
       cover((left - 0.5) * fx, (top - 0.5) * fy, (left + columns + 0.5) * fx, (top + rows + 0.5) * fy);
     }
