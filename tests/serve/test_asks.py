@@ -108,6 +108,24 @@ def test_a_box_that_is_found_is_said_to_be(client, image, found):
     assert high["mechanism"] == "low_score" and high["threshold"] == 1.0
 
 
+def test_a_box_that_a_neighbour_s_detection_may_stand_for_is_told_both(client, image, found, detector, pixels):
+    x1, y1, x2, y2 = found.pred_boxes.tensor[0].tolist()
+    label = int(found.pred_classes[0])
+    # Moved by a fourth of its width: an IoU of .75 / 1.25.
+    box = [x1 - (x2 - x1) / 4, y1, x2 - (x2 - x1) / 4, y2]
+    assert box[0] >= 0
+    name = found.heatmaps.class_names[label]
+    result = client.question(ask="box", image=image, boxes=[box], label=name)
+    assert result["why"]["iou"] == pytest.approx(0.6, abs=1e-4) and result["why"]["mechanism"] != "found"
+    # As the analysis says if the detection counts for another object.
+    finder = MissFinder(detector.model, MissRules(score_threshold=0.5), detector.class_names)
+    objects = torch.tensor([box, [x1, y1, x2, y2]])
+    truth = TrueObjects((240, 320), objects, torch.tensor([label, label]), [0, 1], [None] * 2, {})
+    ((miss,),) = finder([detector.make_input(pixels)], [truth], [[0]])
+    assert result["words"].startswith("It is found: a detection of ")
+    assert result["words"].endswith(f" overlaps it by .60. If that is its neighbour: {miss.sentence}")
+
+
 def test_what_another_class_would_look_at(client, image, found, predictor, pixels):
     record = client.question(ask="class", image=image, row=0)
     every = client.question(ask="detections", image=image)["detections"][0]

@@ -25,6 +25,8 @@ from .base import ASKS, Question
 from .given import UNREACHED, require_boxes
 
 FOUND = "found"
+# IoU below which a detection that fits may well be of a neighbour of what is asked about.
+_CLOSE = 0.75
 _MISS_FLOOR = 0.05  # the detector makes no detections below, whose fate would be told at length
 
 
@@ -78,21 +80,28 @@ class GivenBoxes(Question[BoxAsked]):
         finder = self.detector.finder(threshold)
         with detecting_from(self.detector.model, min(threshold, _MISS_FLOOR)):
             replayed = finder.replay([self.detector.make_input(self.image.pixels)])
-            found = self._found(replayed, threshold)
-            missed = [row for row in range(len(self.boxes)) if row not in found]
-            misses = dict(zip(missed, finder.find(replayed, [self._objects()], [missed])[0])) if missed else {}
-        whys = [
-            found[row] if row in found else {**self._told(misses[row]), "threshold": threshold}
-            for row in range(len(self.boxes))
-        ]
+            found, neighbours = self._found(replayed, threshold)
+            asked = [row for row in range(len(self.boxes)) if row not in found or row in neighbours]
+            objects = self._objects(list(neighbours.values()))
+            misses = dict(zip(asked, finder.find(replayed, [objects], [asked])[0])) if asked else {}
+        whys = []
+        for row in range(len(self.boxes)):
+            if row not in misses:
+                whys.append(found[row])
+                continue
+            told = {**self._told(misses[row]), "threshold": threshold}
+            if row in neighbours:
+                told["sentence"] = f"{found[row]['sentence']} If that is its neighbour: {misses[row].sentence}"
+                told["iou"] = found[row]["iou"]
+            whys.append(told)
         return whys, misses
 
-    def _found(self, replayed: Replayed, threshold: float) -> dict[int, dict[str, Any]]:
-        """Of each box that is found as its class by which detection."""
+    def _found(self, replayed: Replayed, threshold: float) -> tuple[dict[int, dict[str, Any]], dict[int, list[float]]]:
+        """Of each box that is found as its class by which detection, and of those that fit loosely the box."""
         every = replayed.images[0].detections.to("cpu")
         iou = box_iou(torch.tensor(self.boxes), every.pred_boxes.tensor)
         fits = (every.pred_classes == self.label) & (every.scores.double() >= threshold) & (iou >= FITS)
-        told = {}
+        told, neighbours = {}, {}
         for row in fits.any(1).nonzero()[:, 0].tolist():
             best = int(torch.where(fits[row], every.scores, -1.0).argmax())
             score, overlap = float(every.scores[best]), float(iou[row, best])
@@ -106,14 +115,17 @@ class GivenBoxes(Question[BoxAsked]):
                 "iou": round(overlap, 6),
                 "threshold": threshold,
             }  # fmt: skip
-        return told
+            if overlap < _CLOSE:
+                neighbours[row] = every.pred_boxes.tensor[best].tolist()
+        return told, neighbours
 
-    def _objects(self) -> TrueObjects:
-        """The given boxes as if they were annotated."""
-        count = len(self.boxes)
+    def _objects(self, neighbours: list[list[float]]) -> TrueObjects:
+        """The given boxes as if they were annotated, and beside them what may be their neighbours."""
+        boxes = [*map(list, self.boxes), *neighbours]
+        count = len(boxes)
         labels = torch.full((count,), self.label, dtype=torch.int64)
         ids, none = list(range(count)), {"crowd": 0, "ignored": 0, "empty": 0}
-        return TrueObjects(self.image.size, torch.tensor(self.boxes), labels, ids, [None] * count, none)
+        return TrueObjects(self.image.size, torch.tensor(boxes), labels, ids, [None] * count, none)
 
     def _told(self, miss: Miss) -> dict[str, Any]:
         evidence, preferred = miss.evidence, None

@@ -4,7 +4,6 @@ const OdamExplain = (() => {
   const { $, element, isolated } = OdamView;
   const bench = OdamBench;
   const BUTTONS = 10; // classes that have a button each; more are a list
-  const CLOSE = 0.75; // IoU below which a detection may well stand for a neighbour of what was asked about
   const tab = { record: null, key: null, row: -1, draft: null, compared: null };
   let found = null, of = null, asked = []; // the detector's record, what it was asked with, and boxes that were asked about
 
@@ -107,9 +106,8 @@ const OdamExplain = (() => {
     const [{ record, why, words: sentence }] = results, [one] = record.detections;
     found ??= { ...record, detections: [] };
     asked.push({ ...one, sentence: null, verdict: null, mechanism: null, why, key: record.key });
-    const isFound = why?.mechanism === "found", loosely = isFound && why.iou < CLOSE;
-    const hint = loosely && bench.detector.odam_nms ? " Is that its neighbour? Then NMS, above, shows which boxes were removed for it." : "";
-    words.set(asked.length - 1, { words: sentence + hint, tone: loosely || !why ? "" : isFound ? "good" : "bad" });
+    const tone = !why || why.iou !== undefined && why.mechanism !== "found" ? "" : why.mechanism === "found" ? "good" : "bad";
+    words.set(asked.length - 1, { words: sentence, tone });
     tab.draft = null;
     merge();
     tab.row = tab.record.detections.length - 1;
