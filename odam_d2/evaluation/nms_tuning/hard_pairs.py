@@ -18,6 +18,7 @@ from detectron2.structures import Boxes, pairwise_iou
 from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
+from tqdm import tqdm
 
 from ..ground_truth import TrueObjects
 from .candidates import Candidates
@@ -178,7 +179,7 @@ def _resampled(values: np.ndarray, positive: np.ndarray, image: np.ndarray, draw
     """
     number = draws.shape[1]
     wins = np.zeros((number, number))  # (image of the negative, image of the positive)
-    for one in range(number):
+    for one in tqdm(range(number), desc="hard pairs", unit="image", delay=5):
         won = _wins(values[positive], values[~positive & (image == one)])
         wins[one] = np.bincount(image[positive], won, minlength=number)
     positives, negatives = (np.bincount(image[kind], minlength=number) for kind in (positive, ~positive))
