@@ -25,8 +25,12 @@ exclude_patterns = ["_build", "_templates", "reference/generated/*.inc.md"]
 templates_path = ["_templates"]
 # Broken references are warnings, and `make docs` turns warnings into errors.
 nitpicky = True
-# Pieces of a type that Sphinx cuts at a comma.
-nitpick_ignore_regex = [("py:class", r"[\w.]+\[.*")]
+# Pieces of a type that Sphinx cuts at a comma, and those of the checks of a request's values, which pydantic writes out.
+_PYDANTIC = (
+    "PydanticUndefined|_PydanticGeneralMetadata|FieldInfo|NoneType|types.Annotated|t.Any|RootModelRootType|AllowInfNan|"
+    r"Le|Ge|MinLen|MaxLen|[\d.]+"
+)
+nitpick_ignore_regex = [("py:class", r"[\w.]+\[.*"), ("py:class", _PYDANTIC)]
 # Imported for types alone, so that its module isn't there when the site is built.
 nitpick_ignore = [("py:class", "DatasetEvaluator")]
 
