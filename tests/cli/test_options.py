@@ -59,7 +59,7 @@ def test_watching_heeds_them(tmp_path):
         hook = WatchExplanations.from_config(cfg)
     assert hook.options == {
         "method": "odam", "attributes": ("score",), "engine": "dense", "layer": "", "group_norm": "exact",
-        "smoothing": 0.3,
+        "smoothing": 0.3, "center_prior": False,
     }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_combined_is_computed_from_its_parts(model):
         ({"method": "gradcam", "smoothing": 0.1}, r"must be 0 for method 'gradcam'; got 0.1.*\['odam'\]"),
         ({"method": "gcame", "sharpness": 2}, r"'gcame' must be among \['width'\]; got \['sharpness'\]"),
         ({"method": "drise", "masks": 9}, r"among \['num_masks', 'resolution', .*\]; got \['masks'\]"),
-        ({"num_masks": 9}, r"'odam' must be among \['smoothing'\]; got \['num_masks'\]"),
+        ({"num_masks": 9}, r"'odam' must be among \['smoothing', 'center_prior'\]; got \['num_masks'\]"),
         ({"method": "gradcam", "num_masks": 9}, r"'gradcam' must be left out; got \['num_masks'\]"),
         ({"method": "drise", "attributes": ("score", "left")}, r"among \['score'\] for method 'drise'; got.*'left'"),
         ({"method": "drise", "engine": "roi"}, "uses no gradients; got 'roi' and None"),
