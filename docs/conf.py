@@ -25,7 +25,7 @@ exclude_patterns = ["_build", "_templates", "reference/generated/*.inc.md"]
 templates_path = ["_templates"]
 # Broken references are warnings, and `make docs` turns warnings into errors.
 nitpicky = True
-# Pieces of a type that Sphinx cuts at a comma, and those of the checks of a request's values, which pydantic writes out.
+# Pieces of a type that Sphinx cuts at a comma, and those of the checks of values in requests, which pydantic writes.
 _PYDANTIC = (
     "PydanticUndefined|_PydanticGeneralMetadata|FieldInfo|NoneType|types.Annotated|t.Any|RootModelRootType|AllowInfNan|"
     r"Le|Ge|MinLen|MaxLen|[\d.]+"
