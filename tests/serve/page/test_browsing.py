@@ -5,18 +5,19 @@ from tests.serve.page.visits import MANY
 
 def test_a_run_is_browsed_and_filtered(visit):
     one = visit()
-    assert one.answer == "Correct: it finds an annotated object of its class."
+    one.says("Correct: it finds an annotated object of its class.")
     assert one.texts("#image-list .name b") == ["street.jpg", "field.jpg", "flock.jpg"]
     assert one.texts("#image-list .name small") == ["2 boxes", "2 boxes", f"{MANY} boxes"]
     assert one.texts("#detection-list .label") == ["dog", "cat"]
     one.page.click("#verdicts button:has-text('missed')")
     one.page.wait_for_selector("#detection-list .verdict:text-is('missed')")
-    assert one.answer == "Called background."
+    one.says("Called background.")
     assert one.texts("#detection-list .label") == ["dog"]
     assert one.texts("#verdicts b") == ["1", f"{MANY + 1}", "1"]  # correct, background, missed: what each would leave
     assert "verdict=missed" in one.link()
     again = visit(one.link())
-    assert again.answer == "Called background." and again.texts("#count") == [f"1 of {MANY + 4} boxes"]
+    again.says("Called background.")
+    assert again.texts("#count") == [f"1 of {MANY + 4} boxes"]
 
 
 def test_images_are_found_by_a_part_of_their_name(visit):
@@ -60,20 +61,21 @@ def test_sorting_and_steps(visit):
 
 def test_the_detector_is_asked_about_a_box_of_the_run(visit):
     one = visit("#tab=run&number=1&det=1")
-    assert one.answer == "Called background."
+    one.says("Called background.")
     one.page.click("#ask-about")
     one.page.wait_for_selector("#tab-explain[aria-selected=true]")
     one.page.wait_for_selector("#explain-list .number")
-    assert one.answer.startswith("It is not found as dog.")
+    one.says("It is not found as dog.")
     assert "image=run%3A1" in one.link()
     assert one.texts("#explain-list [aria-current] b") == ["dog"]
 
 
 def test_what_is_wanting_is_said(visit, bare_port):
     one = visit(port=bare_port)
-    assert one.answer.startswith("No detector is loaded") and "odam serve RUN --config-file NAME" in one.answer
+    one.says("No detector is loaded")
+    one.says("odam serve RUN --config-file NAME")
     one.page.click("#tab-run")
-    assert one.answer.startswith("No run is loaded.")
+    one.says("No run is loaded.")
     one.page.click("#open-save")
     assert "nothing to save" in one.page.inner_text("#notice")
 
@@ -83,7 +85,7 @@ def test_without_a_box_the_tools_say_what_to_choose(visit):
     one.explain()
     for tab in ("brush", "methods"):
         one.page.click(f"#tab-{tab}")
-        assert one.answer.startswith("Choose a box under Explain first")
+        one.says("Choose a box under Explain first")
 
 
 def test_a_narrow_window_never_scrolls_sideways(visit):

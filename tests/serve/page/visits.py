@@ -26,9 +26,22 @@ class Visit:
     @property
     def answer(self):
         """The answer, once nothing is being asked any more."""
+        self.rest()
+        return self.page.inner_text("#answer")
+
+    def rest(self):
+        """Waits until nothing is being asked any more."""
         self.page.wait_for_selector("#answer-box:not([data-tone=wait])", state="attached")
         self.page.wait_for_selector("#working", state="hidden")
-        return self.page.inner_text("#answer")
+
+    def says(self, *words):
+        """Waits until the answer has all of these words: a step may show itself elsewhere before it is answered."""
+        from playwright.sync_api import expect
+
+        self.rest()
+        for one in words:
+            expect(self.page.locator("#answer")).to_contain_text(one, timeout=20_000)
+        self.rest()
 
     def explain(self, sample=SAMPLES[0]):
         """Opens a sample with its detections."""
