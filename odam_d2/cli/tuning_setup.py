@@ -154,7 +154,8 @@ class Setup:
     def dependencies(self) -> dict[str, Any]:
         """Everything that the candidates of an image depend on: neither the other images nor the thresholds."""
         config = copy.deepcopy(self.config)
-        config.odam.NMS.IOU_THRESH = config.odam.NMS.LOW = config.odam.NMS.HIGH = None
+        for name in ("IOU_THRESH", "LOW", "HIGH", "METHOD", "WEIGHT", "SIGMA"):
+            config.odam.NMS[name] = None
         del config.odam["TEST"]
         return {
             "config": config.text(),

@@ -111,6 +111,14 @@ def test_resuming_detects_nothing_again_and_a_longer_run_only_what_is_new(tool, 
     assert json.loads((tuned / "thresholds.json").read_text())["metric"] == "AP50"
 
 
+def test_how_boxes_are_dropped_is_no_part_of_what_candidates_depend_on(tool, dataset, tmp_path):
+    found = []
+    for opts in ([], ["ODAM.NMS.METHOD", "soft", "ODAM.NMS.SIGMA", "1.0"], ["ODAM.NMS.STRIDE", "16.0"]):
+        command = ["--config-file", CONFIG, "--dataset", NAME, "--output", str(tmp_path), *OPTIONS, *opts]
+        found.append(tool.Setup(tool.argument_parser().parse_args(command)).dependencies())
+    assert found[0] == found[1] != found[2]
+
+
 def _counting(method, asked):
     def counted(self, index):
         asked.append(index)

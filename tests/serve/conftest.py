@@ -94,9 +94,10 @@ def serving(bench: Workbench, token: str | None = None, hosts=LOOPBACK) -> Itera
         listener.close()
 
 
-def small_config(name: str = NAME):
+def small_config(name: str = NAME, *opts: str):
     """The config of a bundled detector that works on small images."""
-    read = read_detector_config(f"synthetic/{name}_compact_FPN", ["INPUT.MIN_SIZE_TEST", "240"], trained=True)
+    changes = ["INPUT.MIN_SIZE_TEST", "240", *opts]
+    read = read_detector_config(f"synthetic/{name}_compact_FPN", changes, trained=True)
     read.limit(0.05, 100)
     return read
 

@@ -12,8 +12,11 @@ from torchvision.ops import batched_nms, box_iou
 from odam_d2 import OdamPredictor
 from odam_d2.analysis.misses import MissFinder, MissRules
 from odam_d2.evaluation.ground_truth import TrueObjects
+from odam_d2.loading.limits import detecting_from
+from odam_d2.serve.detector import ServedDetector
+from odam_d2.serve.workbench import Workbench
 from odam_d2.visualize.report.records import encode_maps
-from tests.serve.conftest import LIMITS, NAME, png, small_config
+from tests.serve.conftest import LIMITS, NAME, png, serving, small_config
 
 NOWHERE = [5.0, 5.0, 60.0, 40.0]
 
@@ -195,6 +198,32 @@ def test_odam_nms_removes_what_its_thresholds_say(client, image):
             continue
         limit = rule["low"] if pair["iou"] > rule["iou_threshold"] else rule["high"]
         assert pair["kept"] in kept and pair["similarity"] >= limit - 1e-3
+
+
+def test_a_detector_with_odam_nms_is_told_by_its_own_likeness(pixels):
+    config = small_config(NAME, "ODAM.NMS.ENABLED", "True", "ODAM.NMS.REPOOL", "1")
+    detector = ServedDetector(NAME, config)
+    with serving(Workbench(detectors=[detector], limits=LIMITS)) as client:
+        held = client.upload(png(pixels)).json()["image"]
+        result = client.question(ask="suppression", image=held, threshold=0.3)
+    with detecting_from(detector.model, 0.3):
+        (trace,) = [detector.model.candidate_trace([detector.make_input(pixels)])]
+        (alike,) = detector.model.odam_nms.similarities(detector.model, trace)
+        (kept,) = detector.model.odam_nms.keep(detector.model, trace)
+    order = trace.instances[0].scores.sort(descending=True, stable=True).indices
+    alike = alike[order[:, None], order]
+    assert result["odam_nms"]["kept"] == sorted((order[None] == kept[0][:, None]).nonzero()[:, 1].tolist())
+    assert len(result["candidates"]) == len(order) and result["pairs"]
+    for pair in result["pairs"]:
+        assert pair["similarity"] == pytest.approx(float(alike[pair["kept"], pair["removed"]]), abs=1e-3)
+    # Maps of the proposals would say otherwise.
+    plain = small_config(NAME, "ODAM.NMS.ENABLED", "True")
+    other = ServedDetector(NAME, plain)
+    with detecting_from(other.model, 0.3):
+        (unlike,) = other.model.odam_nms.similarities(
+            other.model, other.model.candidate_trace([other.make_input(pixels)])
+        )
+    assert float((unlike[order[:, None], order] - alike).abs().max()) > 0.05
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ def test_requests_leave_no_tensors_behind(client, detector, image, unchanged):
     ask_and_fail()
     # The one that went last may not have let go of all yet.
     wait_for(lambda: tensors() <= before)
+    assert tensors() <= before
 
 
 def test_every_answer_is_one_line_of_json(client, pixels):

@@ -12,7 +12,7 @@ from torchvision.ops import batched_nms
 
 from ...analysis.maps_of_mistakes import nms_of
 from ...analysis.misses import Replayed
-from ...analysis.misses.choice import Entrants, Suppression
+from ...analysis.misses.choice import Entrants, OdamSuppression, Suppression
 from ...explain import build_explainer
 from ...loading.limits import detecting_from
 from ...modeling.provenance import ROW_FIELD
@@ -48,11 +48,14 @@ class SuppressionsCompared(Question[SuppressionAsked]):
             image = replayed.images[0]
             assert image.candidates is not None  # the detector shows them
             stage = next(one for one in image.candidates.choice if isinstance(one, Suppression))
-            found, left_out = _best(stage.entrants, image.image_size)
+            found, chosen, left_out = _best(stage.entrants, image.image_size)
             maps = self._maps(model, replayed, found, nms)
         iou_threshold = _threshold_of(model, stage)
         boxes, scores, classes = found.pred_boxes.tensor.cpu(), found.scores.cpu(), found.pred_classes.cpu()
-        alike = maps.similarity(nms.attribute, nms.stride).detach().cpu()
+        if isinstance(stage, OdamSuppression):  # the detector's own, of maps after as many passes as it makes
+            alike = stage.similarity[chosen[:, None], chosen].detach().cpu()
+        else:
+            alike = maps.similarity(nms.attribute, nms.stride).detach().cpu()
         iou, same = class_overlaps(boxes, classes)
         iou = torch.where(same, iou, 0.0).nan_to_num(0.0)
         by_overlap = batched_nms(boxes, scores, classes, iou_threshold).sort().values
@@ -91,14 +94,14 @@ class SuppressionsCompared(Question[SuppressionAsked]):
         return maps.to("cpu")
 
 
-def _best(entrants: Entrants, size: tuple[int, int]) -> tuple[Instances, int]:
-    """The best of what enters, R Instances by falling score in model-input pixels, and how many there are besides."""
+def _best(entrants: Entrants, size: tuple[int, int]) -> tuple[Instances, Tensor, int]:
+    """The best of what enters: R Instances by falling score in model-input pixels, their rows, and how many others."""
     order = entrants.scores.sort(descending=True, stable=True).indices
     chosen = order[:MOST]
     found = Instances(size, pred_boxes=Boxes(entrants.boxes[chosen]), scores=entrants.scores[chosen])
     found.pred_classes = entrants.labels[chosen]
     found.set(ROW_FIELD, entrants.rows[chosen])
-    return found, len(order) - len(chosen)
+    return found, chosen, len(order) - len(chosen)
 
 
 def _threshold_of(model: Any, stage: Suppression) -> float:

@@ -6,18 +6,20 @@ from tests.serve.page.visits import MANY
 def test_a_run_is_browsed_and_filtered(visit):
     one = visit()
     one.says("Correct: it finds an annotated object of its class.")
+    assert one.answer == "Correct: it finds an annotated object of its class."
     assert one.texts("#image-list .name b") == ["street.jpg", "field.jpg", "flock.jpg"]
     assert one.texts("#image-list .name small") == ["2 boxes", "2 boxes", f"{MANY} boxes"]
     assert one.texts("#detection-list .label") == ["dog", "cat"]
     one.page.click("#verdicts button:has-text('missed')")
     one.page.wait_for_selector("#detection-list .verdict:text-is('missed')")
     one.says("Called background.")
+    assert one.answer == "Called background."
     assert one.texts("#detection-list .label") == ["dog"]
     assert one.texts("#verdicts b") == ["1", f"{MANY + 1}", "1"]  # correct, background, missed: what each would leave
     assert "verdict=missed" in one.link()
     again = visit(one.link())
     again.says("Called background.")
-    assert again.texts("#count") == [f"1 of {MANY + 4} boxes"]
+    assert again.answer == "Called background." and again.texts("#count") == [f"1 of {MANY + 4} boxes"]
 
 
 def test_images_are_found_by_a_part_of_their_name(visit):
@@ -62,10 +64,12 @@ def test_sorting_and_steps(visit):
 def test_the_detector_is_asked_about_a_box_of_the_run(visit):
     one = visit("#tab=run&number=1&det=1")
     one.says("Called background.")
+    assert one.answer == "Called background."
     one.page.click("#ask-about")
     one.page.wait_for_selector("#tab-explain[aria-selected=true]")
     one.page.wait_for_selector("#explain-list .number")
     one.says("It is not found as dog.")
+    assert one.answer.startswith("It is not found as dog.")
     assert "image=run%3A1" in one.link()
     assert one.texts("#explain-list [aria-current] b") == ["dog"]
 
@@ -74,8 +78,10 @@ def test_what_is_wanting_is_said(visit, bare_port):
     one = visit(port=bare_port)
     one.says("No detector is loaded")
     one.says("odam serve RUN --config-file NAME")
+    assert one.answer.startswith("No detector is loaded") and "odam serve RUN --config-file NAME" in one.answer
     one.page.click("#tab-run")
     one.says("No run is loaded.")
+    assert one.answer.startswith("No run is loaded.")
     one.page.click("#open-save")
     assert "nothing to save" in one.page.inner_text("#notice")
 
@@ -86,6 +92,7 @@ def test_without_a_box_the_tools_say_what_to_choose(visit):
     for tab in ("brush", "methods"):
         one.page.click(f"#tab-{tab}")
         one.says("Choose a box under Explain first")
+        assert one.answer.startswith("Choose a box under Explain first")
 
 
 def test_a_narrow_window_never_scrolls_sideways(visit):

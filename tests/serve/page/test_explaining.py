@@ -19,7 +19,7 @@ def test_five_minutes_from_the_first_screen_to_the_reason(visit, ask, image):
         "/api/ask", {"ask": "box", "detector": "faster_rcnn", "image": image, "boxes": [MISSED], "label": "person"}
     )
     one.says(told["words"])
-    assert told["words"].startswith("It is not found as person. ")
+    assert told["words"].startswith("It is not found as person. ") and one.answer == told["words"]
     assert one.texts("#explain-list [aria-current] b") == ["person"]
     assert one.page.locator("#boxes .box.missed.selected").count() == 1
     assert one.page.locator("#heat").is_visible()
@@ -33,6 +33,7 @@ def test_a_person_that_is_found_is_said_to_be(visit, ask, image):
     assert one.why(first["box"], first["label"]).startswith("It is found: a detection of person")
     one.page.click("#explain-list button >> nth=0")
     one.says(f"Found: person, with a score of {first['score']:.2f}.")
+    assert one.answer.startswith(f"Found: person, with a score of {first['score']:.2f}.")
     assert one.texts("#explain-list button >> nth=0")[0].split("\n") == ["0", "person", f"{first['score']:.2f}"]
 
 
@@ -47,6 +48,7 @@ def test_keys_alone_lead_to_the_reason(visit):
     keyboard.press("Enter")
     one.page.wait_for_selector("#explain-list .number")
     one.says("Draw a box around it.")
+    assert one.answer.endswith("Draw a box around it.")
     keyboard.press("d")
     before = one.page.locator("#drawing .draft").bounding_box()
     for key in ("ArrowUp", "ArrowRight", "Shift+ArrowDown"):
@@ -57,9 +59,10 @@ def test_keys_alone_lead_to_the_reason(visit):
     assert one.page.evaluate("document.activeElement.textContent") == "person"
     keyboard.press("Enter")
     one.says("person")
-    assert one.texts("#explain-list [aria-current] .number") == ["?"]
+    assert "person" in one.answer and one.texts("#explain-list [aria-current] .number") == ["?"]
     keyboard.press("ArrowLeft")
     one.says("Found: ")
+    assert one.answer.startswith("Found: ")
     keyboard.press("?")
     assert one.page.locator("#help").is_visible()
     keyboard.press("Escape")
@@ -73,7 +76,7 @@ def test_what_is_drawn_can_be_dropped_or_given_by_numbers(visit):
     assert one.page.locator("#choose-class").is_visible()
     one.page.keyboard.press("Escape")
     one.says("Draw a box")
-    assert not one.page.locator("#choose-class").is_visible()
+    assert not one.page.locator("#choose-class").is_visible() and "Draw a box" in one.answer
     one.page.click("#by-numbers summary")
     for k, side in enumerate((300, 20, 301, 90)):
         one.page.fill(f"#side-{k}", str(side))
@@ -96,6 +99,7 @@ def test_a_detection_beside_the_class_that_it_nearly_was(visit, ask, image):
     score = ask("/api/ask", body)["other"]["score"]
     assert one.texts(".multiple")[1] == f"{other} {score:.2f}"
     one.says(f"as {other} {score:.2f}")
+    assert f"as {other} {score:.2f}" in one.answer
     one.page.click("#back")
     assert one.page.locator("#frame").is_visible() and not one.page.locator("#multiples").is_visible()
 

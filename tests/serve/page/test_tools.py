@@ -40,30 +40,34 @@ def test_what_is_painted_over_changes_the_score_and_undo_brings_it_back(chosen, 
     assert maps[0] != maps[1]
     one.page.click("#undo")
     one.says(before)
-    assert one.page.locator("#undo").is_disabled()
+    assert one.answer == before and one.page.locator("#undo").is_disabled()
 
 
 def test_keys_paint_too(chosen):
     one = chosen
     one.page.click("#tab-brush")
     one.says("Paint over")
+    assert "Paint over" in one.answer
     one.page.focus("#stage")
     one.page.keyboard.press("ArrowDown")
     assert one.page.locator("#drawing circle.draft").count() == 1
     one.page.keyboard.press("Space")
     one.page.wait_for_selector("#strokes:text-is('1 stroke')")
     one.says("before")
+    assert "before" in one.answer
 
 
 def test_methods_side_by_side_and_a_slow_one_is_stopped(chosen):
     one = chosen
     one.page.click("#tab-methods")
     one.says("methods")
+    assert "methods" in one.answer
     for box in one.page.locator("#methods-list input").all():
         box.set_checked(box.get_attribute("value") in ("odam", "gradcam"))
     one.page.click("#compare-methods")
     one.wait_for_count(".multiple", 2)
     one.says("By 2 methods")
+    assert one.answer.startswith("By 2 methods")
     assert one.texts(".multiple") == ["odam", "gradcam"]
     pixels = [one.page.evaluate(f"document.querySelectorAll('.multiple canvas')[{k}].toDataURL()") for k in (0, 1)]
     assert pixels[0] != pixels[1]
@@ -72,9 +76,11 @@ def test_methods_side_by_side_and_a_slow_one_is_stopped(chosen):
     one.page.wait_for_selector("#working-words:text-matches('^[0-9]+ of [0-9]+')")
     one.page.click("#stop")
     one.says("Stopped.")
+    assert one.answer == "Stopped."
     one.page.click("#tab-explain")  # the detector is free again
     one.page.click("#explain-list button >> nth=1")
     one.says("Found: ")
+    assert one.answer.startswith("Found: ")
 
 
 def test_pairs_that_nms_and_odam_nms_remove(visit, ask, image):
@@ -93,6 +99,7 @@ def test_pairs_that_nms_and_odam_nms_remove(visit, ask, image):
     first = differ[0]
     one.says(f"IoU of {first['iou']:.2f}")
     one.says(f"alike by {first['similarity']:.2f}")
+    assert f"IoU of {first['iou']:.2f}" in one.answer and f"alike by {first['similarity']:.2f}" in one.answer
     assert [text.split(":")[0] for text in one.texts(".multiple")] == ["kept", "removed"]
     one.page.click("#pair-kind button:text-is('All pairs')")
     assert one.page.locator("#pair-list button").count() == len(found["pairs"])
@@ -118,3 +125,4 @@ def test_two_detectors_on_one_image(visit, ask, image):
     one.page.wait_for_selector(".multiple:has-text('not found')")
     one.says("finds this person")
     one.says("fcos")
+    assert "finds this person" in one.answer and "fcos" in one.answer
