@@ -69,8 +69,8 @@ class OdamDETR(nn.Module):
             raise ValueError(f"`layer` must be one of {list(LAYERS)}; got {layer!r}: choose one of these")
         self.network = network
         self.architecture = architecture
+        self.backbone = backbone
         if backbone is not None:
-            self.backbone = backbone
             architecture.put_backbone(network, Detectron2Backbone(backbone, in_features))
         architecture.labels = tuple(labels)
         self.num_classes: int = len(labels) or network.config.num_labels
@@ -129,9 +129,14 @@ class OdamDETR(nn.Module):
         return self.pixel_mean.device
 
     def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
-        """Normalised images, padded with zeros to the largest."""
+        """Normalised images, padded with zeros to the largest and to what architecture and backbone ask for."""
         images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
-        return ImageList.from_tensors(images, self.architecture.size_divisibility)
+        divisors, constraints = [self.architecture.size_divisibility], None
+        if self.backbone is not None:
+            divisors.append(self.backbone.size_divisibility)
+            constraints = self.backbone.padding_constraints
+        divisor = math.lcm(*(one for one in divisors if one > 0))
+        return ImageList.from_tensors(images, divisor, padding_constraints=constraints)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict] | dict[str, Tensor]:
         """Detects, or in training gives the losses.
