@@ -35,6 +35,7 @@ from odam_d2.env import collect_versions
 from odam_d2.evaluation import METRICS, Measuring
 from odam_d2.evaluation.ground_truth import TrueObjects
 from odam_d2.evaluation.metrics.candidates import object_scorer
+from odam_d2.evaluation.metrics.correlation import maps_on_cells, rank_correlation, same_up_to_scale
 from odam_d2.evaluation.runs.paired import paired_differences
 from odam_d2.evaluation.runs.summary import format_counts, format_summary, objects_csv, summarise
 from odam_d2.explain import build_explainer
@@ -78,7 +79,15 @@ def matched(record: dict, iou_threshold: float, found: Any) -> Tensor:
     return match_detections(*said, truth.boxes, truth.classes, iou_threshold).detections
 
 
-def explain(model: OdamDETR, entry: dict, wanted: Any, names: Sequence[str], drise: Any) -> dict[str, Any]:
+def likeness(maps: HeatMaps, others: HeatMaps) -> Tensor:
+    """(R,) rank correlations of maps on cells; 1 where they are the same up to their scale, as in the sanity checks."""
+    pairs = list(zip(maps_on_cells(maps, "score"), maps_on_cells(others, "score"), strict=True))
+    return torch.tensor([1.0 if same_up_to_scale(*pair) else float(rank_correlation(*pair)) for pair in pairs])
+
+
+def explain(
+    model: OdamDETR, entry: dict, wanted: Any, names: Sequence[str], drise: Any, exchanged: dict[str, list[Tensor]]
+) -> dict[str, Any]:
     """What :class:`Measuring` takes of an image: the matched detections, and their maps by each variant.
 
     Args:
@@ -87,6 +96,7 @@ def explain(model: OdamDETR, entry: dict, wanted: Any, names: Sequence[str], dri
         wanted: from its detections to the (R,) rows of those that are measured.
         names: of the variants.
         drise: an explainer to compare with; None for none.
+        exchanged: of each of its variants, the likeness of these maps to those of the next class is put there.
     """
     with torch.no_grad():
         trace = model.trace([entry])
@@ -99,15 +109,26 @@ def explain(model: OdamDETR, entry: dict, wanted: Any, names: Sequence[str], dri
         with torch.enable_grad():
             run = Pass.of(model, entry["image"], cuts)
             black = Pass.of(model, torch.zeros_like(entry["image"]), cuts)
-            scores = model.architecture.probabilities(run.logits)[trace.rows[chosen], trace.classes[chosen]]
+            of_classes = model.architecture.probabilities(run.logits)[trace.rows[chosen]]
+            every, classes = torch.arange(len(chosen)), trace.classes[chosen]
+            scores = of_classes[every, classes]
+            of_others = of_classes[every, (classes + 1) % of_classes.shape[1]]
         if not torch.allclose(scores.detach(), instances.scores, atol=1e-4):
             raise ValueError(
                 "`--config-file` must give the same scores with a graph; got others: its layers are unknown"
             )
-        found = gradients(run, scores, list(dict.fromkeys(variant.layer for variant in alike.values())))
+        layers = list(dict.fromkeys(variant.layer for variant in alike.values()))
+        found = gradients(run, scores, layers)
+        found_of_others = gradients(run, of_others, layers) if exchanged else {}
         for name, variant in alike.items():
-            levels = levels_of(variant, run, black, found[variant.layer], boxes)
-            maps[name] = as_heat_maps(levels, run.padded, *sizes)
+            made = [
+                as_heat_maps(levels_of(variant, run, black, of_layer[variant.layer], boxes), run.padded, *sizes)
+                for of_layer in (found, found_of_others)
+                if of_layer
+            ]
+            maps[name] = made[0]
+            if name in exchanged:
+                exchanged[name].append(likeness(*made))
     if BOX in names and len(chosen):
         maps[BOX] = as_heat_maps([box_maps(boxes, *trace.padded_size)], trace.padded_size, *sizes)
     for name in names if len(chosen) else ():
@@ -132,6 +153,11 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--metrics", nargs="+", choices=list(METRICS), metavar="NAME",
         default=["pointing_mask", "energy_mask", "compactness", "vea"], help="see odam evaluate")  # fmt: skip
     add("--drise", type=count, metavar="N", help="also D-RISE with N masks (default: without)")
+    add(
+        "--another-class",
+        action="store_true",
+        help="also the rank correlation with maps of the next class on the same query (at most .7 passes)",
+    )
     add("--iou-threshold", type=overlap, default=0.5, metavar="T",
         help="IoU that a detection and its object must exceed (default: %(default)s)")  # fmt: skip
     add("--score-threshold", type=share, default=0.5, metavar="S", help="lowest score of a detection (default: 0.5)")
@@ -158,8 +184,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     drise = build_explainer(model, method="drise", attributes=("score",), num_masks=args.drise, seed=args.seed,
                             amp=args.amp, progress=False) if args.drise else None  # fmt: skip
     records, results, names = run.records[: args.max_images], [], list(args.variants)
+    exchanged: dict[str, list[Tensor]] = {
+        name: [] for name in names if args.another_class and name != BOX and name not in OCCLUSION
+    }
     for record, entry in zip(tqdm(records, desc="measuring", unit="image"), run.inputs(records), strict=True):
-        output = explain(model, entry, partial(matched, record, args.iou_threshold), names, drise)
+        output = explain(model, entry, partial(matched, record, args.iou_threshold), names, drise, exchanged)
         results.append(measuring.measure(record, entry["image"], output)[0])
     methods = [*names, *(["drise"] if drise is not None else [])]
     summary = summarise(results, methods, args.metrics, args.seed)
@@ -172,7 +201,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                paired_differences(rows, args.metrics, name, rival, args.seed)]
         for name, rival in rivals
     }  # fmt: skip
-    return {**summary, "methods": methods, "differences": differences}
+    return {
+        **summary,
+        "methods": methods,
+        "differences": differences,
+        "another_class": {name: torch.cat(values).tolist() for name, values in exchanged.items()},
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -185,6 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     methods = figures["methods"]
     print(format_summary(figures, methods))
     print(format_counts(figures["counts"]))
+    for name, values in figures["another_class"].items():
+        mean = sum(values) / max(len(values), 1)
+        print(f"{name}: rank correlation with the maps of another class {mean:.2f} ({len(values)} objects)")
     for pair, differences in figures["differences"].items():
         told = (f"{d['metric']} {d['mean']:+.3f} [{d['interval'][0]:+.3f}, {d['interval'][1]:+.3f}] {d['verdict']}"
                 for d in differences)  # fmt: skip
