@@ -248,14 +248,48 @@ def test_denoising_queries_are_not_matched_with_objects():
     assert seen == [6]  # NUM_QUERIES, without those made of ground truth
 
 
-def test_a_detectron2_backbone_runs_in_the_networks_place():
-    require_package("transformers")
-    cfg = query_config("RTDetrForObjectDetection", "IN_FEATURES", ("p3", "p4", "p5"))
+def on_a_pyramid(name, in_features):
+    """A query detector on the maps `in_features` of a small FPN of Detectron2."""
+    cfg = query_config(name, "IN_FEATURES", in_features)
     cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_compact_retinanet_resnet_fpn_backbone", 0
     cfg.MODEL.RESNETS.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
     cfg.MODEL.RESNETS.NORM, cfg.MODEL.FPN.OUT_CHANNELS, cfg.ODAM.DETR.LAYER = "BN", 16, "backbone"
     torch.manual_seed(0)
-    model = build_model(cfg).eval()
+    return build_model(cfg).eval()
+
+
+@pytest.mark.parametrize("name", ["DetrForObjectDetection", "ConditionalDetrForObjectDetection"])
+def test_images_are_padded_to_what_a_pyramid_can_take(name):
+    require_package("transformers")
+    model = on_a_pyramid(name, ("p4",))
+    entry = random_input(50, 70)
+    padded = model.preprocess_image([entry]).tensor
+    # The pyramid of strides 8 to 32, and the mask that tells the network where the image ends.
+    assert padded.shape == (1, 3, 64, 96)
+    assert torch.equal(padded[0, :, 50:], torch.zeros(3, 14, 96)) and torch.equal(
+        padded[0, :, :, 70:], torch.zeros(3, 64, 26)
+    )
+    trace = model.trace([entry])
+    assert trace.features["backbone0"].shape == (1, 16, 4, 6)
+    mask = torch.zeros(1, 64, 96, dtype=torch.int64)
+    mask[0, :50, :70] = 1
+    with torch.no_grad():
+        output = model.network(pixel_values=padded, pixel_mask=mask)
+        (found,) = model([entry])
+    scores = model.architecture.select(output.logits[0], 5)[0]
+    assert torch.equal(found["instances"].scores, scores)
+
+
+def test_images_are_padded_to_the_square_that_a_backbone_asks_for():
+    require_package("transformers")
+    model = on_a_pyramid("DetrForObjectDetection", ("p4",))
+    model.backbone._square_pad = 96
+    assert model.preprocess_image([random_input(50, 70)]).tensor.shape == (1, 3, 96, 96)
+
+
+def test_a_detectron2_backbone_runs_in_the_networks_place():
+    require_package("transformers")
+    model = on_a_pyramid("RTDetrForObjectDetection", ("p3", "p4", "p5"))
     names = list(model.state_dict())
     # Under Detectron2's names, once; nothing is left of the network's own ResNet.
     assert "backbone.bottom_up.stem.conv1.weight" in names
