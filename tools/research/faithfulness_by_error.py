@@ -10,7 +10,8 @@ A finished image is a line of --records; the same command goes on, and one with 
 that have no line yet. Detections are explained as
 detected, missed objects as given boxes. Everything is about the explained box and class: deletion and insertion follow
 the score of that class on that box, and "box" in a metric's name means that box. "mask" is the mask of the annotated
-object that the mistake is judged against, which errors on background have none of. --summarise prints what there is.
+object that the mistake is judged against, which errors on background have none of. "_area" is not divided by the score
+of the untouched image. --summarise prints what there is.
 """
 
 import argparse
@@ -57,6 +58,8 @@ from error_subjects import (  # noqa: E402  a script's neighbour
 
 # The first is compared with the others. HiResCAM's maps are ODAM's where one level produces a detection.
 DEFAULT = ["odam", *(name for name in METHODS if name not in ("odam", "hirescam"))]
+# Areas under plain scores, not shares of the untouched image's score: of missed objects that is next to nothing.
+AREAS = {"deletion_area": "deletion", "insertion_area": "insertion"}
 # What a run's values depend on.
 KEPT = (
     "config_file", "dataset", "annotations", "score_threshold", "missed_threshold", "max_detections", "methods",
@@ -206,6 +209,16 @@ def scored_steps(number: int) -> tuple[int, ...]:
     return tuple(round(100 * k / number) for k in range(1, number + 1))
 
 
+def add_areas(records: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str]:
+    """Gives each subject its :data:`AREAS` that can be told, and returns the metrics with them."""
+    known = {area: relative for area, relative in AREAS.items() if {relative, "untouched"} <= set(metrics)}
+    every = (values for line in records for one in line["subjects"] for values in one["values"].values())
+    for values in every:
+        for area, relative in known.items():
+            values[area] = None if values[relative] is None else values[relative] * values["untouched"]
+    return [*metrics, *known]
+
+
 def summarise(
     records: Sequence[dict[str, Any]], methods: Sequence[str], metrics: Sequence[str], seed: int
 ) -> dict[str, Any]:
@@ -248,7 +261,7 @@ def tables(summary: dict[str, Any], methods: Sequence[str]) -> str:
     """Markdown: a table for each metric, a row for each method, a column for each kind."""
     parts = []
     for metric in next(iter(summary.values())):
-        direction = METRICS[metric].higher_is_better
+        direction = METRICS[AREAS.get(metric, metric)].higher_is_better
         arrow = {True: " +", False: " -", None: ""}[direction]
         kinds = [kind for kind in KINDS if any(one["n"] for one in summary[kind][metric]["means"].values())]
         counts = {kind: max(one["n"] for one in summary[kind][metric]["means"].values()) for kind in kinds}
@@ -290,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             records.append(line)
     except (ValueError, ImportError, OSError) as error:
         return failure(error)
-    summary = summarise(records, args.methods, args.metrics, args.seed)
+    summary = summarise(records, args.methods, add_areas(records, args.metrics), args.seed)
     counts = Counter(one["kind"] for line in records for one in line["subjects"])
     print(tables(summary, args.methods))
     print(f"\n{len(records)} images; {dict(counts)}. Mean and 95 % interval over images, seed {args.seed};")

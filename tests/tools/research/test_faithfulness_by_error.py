@@ -91,6 +91,20 @@ def test_figures_by_hand(tool):
     assert "| deletion -" in text and "missed (n 2)" in text and "true_positive" not in text
 
 
+def test_areas_are_shares_of_the_untouched_score(tool):
+    values = (0.5, 4.0, 1.0, 1.0, 1.0, 1.0, 0.25)
+    records = [line(1, "missed", odam=values), line(2, "missed", odam=(None, 2.0, *values[2:6], 0.5))]
+    metrics = tool.add_areas(records, MEASURED)
+    assert metrics == [*MEASURED, "deletion_area", "insertion_area"]
+    figures = tool.summarise(records, ["odam"], metrics, 0)
+    found = figures["missed"]
+    assert found["deletion_area"]["means"]["odam"] | {"interval": None} == {"mean": 0.125, "interval": None, "n": 1}
+    assert found["insertion_area"]["means"]["odam"] == {"mean": 1.0, "interval": [1.0, 1.0], "n": 2}
+    assert "| insertion_area +" in tool.tables(figures, ["odam"])
+    # Without the untouched score they can't be told.
+    assert tool.add_areas(records, ["insertion"]) == ["insertion"]
+
+
 def test_steps_are_evenly_apart(tool):
     assert tool.scored_steps(10) == SCORED_STEPS
     assert tool.scored_steps(5) == (20, 40, 60, 80, 100) and tool.scored_steps(1) == (100,)
