@@ -165,7 +165,7 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.DETR.LABELS = ()
     # What to explain on: the maps that come out of "backbone", "projection" or "encoder"; with "_own_query" behind it,
     # without what reaches a query through the other queries (keys and values of the decoder's self-attention).
-    cfg.ODAM.DETR.LAYER = "encoder"
+    cfg.ODAM.DETR.LAYER = "encoder_own_query"
     # Further arguments of the architecture's own config, by their names there.
     cfg.ODAM.DETR.EXTRA = CN(new_allowed=True)
 

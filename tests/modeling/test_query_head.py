@@ -72,6 +72,7 @@ def test_an_own_querys_derivatives_are_those_with_keys_and_values_held_fast(name
             if isinstance(module, torch.nn.Linear):
                 torch.nn.init.xavier_uniform_(module.weight, gain=2.0)
     image = [random_input(96, 128)]
+    model.layer = "encoder"
     whole = model.trace(image).head
     model.layer = "encoder_own_query"
     trace = model.trace(image)

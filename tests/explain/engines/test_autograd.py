@@ -100,15 +100,15 @@ def test_given_boxes_and_none_at_all(model, monkeypatch):
     assert [len(r["instances"].heatmaps) for r in explainer(INPUTS)] == [0, 0]
 
 
-def test_a_module_can_be_named_as_layer(model):
+@pytest.mark.parametrize("queries", ["", "_own_query"])
+def test_a_module_can_be_named_as_layer(model, queries, monkeypatch):
+    """In the place of a stage; what is held fast behind it stays so."""
     path = {1: "network.model.input_projection", 3: "network.model.encoder_input_proj.2"}
     layer = path[model.architecture.backbone_maps]
+    monkeypatch.setattr(model, "layer", f"encoder{queries}")
     named = build_explainer(model, attributes=("logit",), layer=layer)(INPUTS[:1])[0]["instances"].heatmaps
     assert float(named.values.max()) > 0
     if model.architecture.backbone_maps == 1:
-        model.layer, before = "projection", model.layer
-        try:
-            staged = build_explainer(model, attributes=("logit",))(INPUTS[:1])[0]["instances"].heatmaps
-        finally:
-            model.layer = before
+        monkeypatch.setattr(model, "layer", f"projection{queries}")
+        staged = build_explainer(model, attributes=("logit",))(INPUTS[:1])[0]["instances"].heatmaps
         assert torch.allclose(named.values, staged.values, atol=1e-4 * float(staged.values.max()))

@@ -7,7 +7,9 @@ import types
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.structures import Instances
 
+from odam_d2.evaluation.metrics.correlation import maps_on_cells, rank_correlation
 from odam_d2.explain import build_explainer
 from tests.families import QueryFamily
 from tests.helpers import load_tool, query_config, random_input
@@ -27,8 +29,8 @@ def model():
     return QueryFamily("RTDetrForObjectDetection").detector()
 
 
-def explained(tool, model, *names):
-    found = tool.explain(model, ENTRY, lambda found: torch.arange(len(found)), names, None)
+def explained(tool, model, *names, exchanged=None):
+    found = tool.explain(model, ENTRY, lambda found: torch.arange(len(found)), names, None, exchanged or {})
     return found["instances"], found["heatmaps"]
 
 
@@ -42,6 +44,26 @@ def test_layers_as_they_are_give_the_maps_of_the_package(tool, model, monkeypatc
         wanted = expected.heatmaps.values
         assert bool(wanted.any())
         assert torch.allclose(maps[layer].values, wanted, atol=1e-4 * float(wanted.abs().amax()))
+
+
+def test_likeness_is_to_the_maps_of_the_next_class_on_the_same_query(tool, model, monkeypatch):
+    names = ("encoder", "encoder, own query, positive products", "box")
+    exchanged = {name: [] for name in names[:2]}
+    instances, maps = explained(tool, model, *names, exchanged=exchanged)
+    monkeypatch.setattr(model, "layer", "encoder")
+    # Every detection again, as a given box of the next class.
+    asked = Instances(
+        instances.image_size, pred_boxes=instances.pred_boxes, pred_classes=(instances.pred_classes + 1) % 3
+    )
+    explainer = build_explainer(model, attributes=("score",), engine="autograd")
+    others = explainer([ENTRY], [asked])[0]["instances"]
+    same = others.query_index == model.trace([ENTRY]).rows
+    assert bool(same.any())
+    before, after = (torch.stack(maps_on_cells(one, "score")) for one in (maps["encoder"], others.heatmaps))
+    expected = torch.tensor([float(rank_correlation(*pair)) for pair in zip(before, after, strict=True)])
+    (found,) = exchanged["encoder"]
+    assert torch.allclose(found[same], expected[same], atol=1e-3) and found.shape == same.shape
+    assert float(exchanged[names[1]][0].mean()) > float(found.mean())
 
 
 @pytest.mark.parametrize("cuts", [{"queries"}, {"queries", "sampling"}, {"queries", "neighbours"}])
@@ -108,12 +130,16 @@ def test_prints_a_table_and_differences_from_the_first(tool, model, monkeypatch,
     monkeypatch.setattr(tool, "DataRun", lambda args: run)
     out = tmp_path / "out.json"
     words = ["--variants", "encoder", "memory 2, own query", "box", "--metrics", "energy_box", "pointing_box"]
-    assert tool.main([*words, "--drise", "4", "--output", str(out)]) == 0
+    assert tool.main([*words, "--drise", "4", "--another-class", "--output", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "box less encoder: energy_box +" in printed and "drise less encoder" in printed
+    assert "encoder: rank correlation with the maps of another class" in printed
     figures = json.loads(out.read_text())
     assert figures["metrics"]["pointing_box"]["methods"]["box"]["mean"] == 1.0
     assert figures["metrics"]["pointing_box"]["objects"] == len(annotations) and "torch" in figures["versions"]
+    assert {name: len(values) for name, values in figures["another_class"].items()} == dict.fromkeys(
+        ("encoder", "memory 2, own query"), len(annotations)
+    )
 
 
 def test_other_detectors_are_refused(tool, monkeypatch, capsys):
