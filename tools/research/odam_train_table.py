@@ -97,8 +97,9 @@ def curve_table(results: Sequence[Result]) -> str:
                 value = one["curves"][name].get(at)
                 told = f" ({100 * change[at]:+.0f} %)" if at in change else ""
                 cells.append("" if value is None else f"{value:.3f}{told}")
-            body.append([one["family"], one["variant"], words, *cells])
-    return tabulate(body, ["detector", "variant", "", *map(str, iterations)], tablefmt="github", disable_numparse=True)
+            body.append([one["family"], one["variant"], one["seed"], words, *cells])
+    header = ["detector", "variant", "seed", "", *map(str, iterations)]
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
 
 
 def draw(path: str, results: Sequence[Result]) -> None:

@@ -45,11 +45,12 @@ def test_tables_by_hand(tool, files):
     assert rows[1] == ["fcos", "better", "200", "0", "0.700 / 0.750", "+0.050 / +0.050", "30.2", "70.0", "61.0",
                        "62.0", "80.0", "0.030", "0.400"]  # fmt: skip
     curves = [cells(line) for line in tool.curve_table(results).splitlines()]
-    assert curves[0][3:] == ["100", "200"]
-    told = {(row[1], row[2]): row[3:] for row in curves[2:8]}
-    assert told["stock", "ODI (box)"] == ["0.100", "0.050"]
-    assert told["better", "ODI (box)"] == ["0.060 (-40 %)", "0.030 (-40 %)"]
-    assert told["better", "AUC of maps on hard pairs"] == ["", "0.700"]
+    assert curves[0][2:] == ["seed", "", "100", "200"]
+    told = {tuple(row[1:4]): row[4:] for row in curves[2:]}
+    assert told["stock", "0", "ODI (box)"] == ["0.100", "0.050"]
+    assert told["better", "0", "ODI (box)"] == ["0.060 (-40 %)", "0.030 (-40 %)"]
+    assert told["better", "1", "ODI (box)"] == ["0.050", "0.025"]
+    assert told["better", "0", "AUC of maps on hard pairs"] == ["", "0.700"]
     # No stock run has this seed.
     assert tool.change_from_stock(results[2], results, "odam/ODI_box") == {}
 
