@@ -163,8 +163,9 @@ def add_odam_config(cfg: CN) -> None:
     cfg.ODAM.DETR.SCORE_THRESH_TEST = 0.05
     # The network's label of each class, where they are not 0, 1, 2, ...: official weights have COCO's own category ids.
     cfg.ODAM.DETR.LABELS = ()
-    # What to explain on: the maps that come out of "backbone", "projection" or "encoder"; with "_own_query" behind it,
-    # without what reaches a query through the other queries (keys and values of the decoder's self-attention).
+    # What to explain on: the maps that come out of "backbone", "projection" or "encoder". "_own_query" behind it leaves
+    # out what reaches a query through the other queries (keys and values of the decoder's self-attention), which has
+    # less heat on other objects; the paper's ODAM has it in.
     cfg.ODAM.DETR.LAYER = "encoder_own_query"
     # Further arguments of the architecture's own config, by their names there.
     cfg.ODAM.DETR.EXTRA = CN(new_allowed=True)

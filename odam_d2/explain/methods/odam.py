@@ -14,8 +14,10 @@ from ..windows import GradientWindows
 class ODAM(Explainer):
     """h = ReLU( sum_c Phi(G_c) * A_c ) on the level that produced the detection.
 
-    Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), equation 3. Two departures from the public code: sides are
+    Source: Zhao and Chan, ICLR 2023 (arXiv 2304.06354), equation 3. Departures from the public code: sides are
     those of the decoded box, outward, in pixels (not raw regression deltas), and Phi is the identity unless asked for.
+    Which paths the gradient takes is the detector's to say: :class:`~odam_d2.meta_arch.detr.OdamDETR` leaves out what
+    queries read of each other, unless its ``layer`` is ``encoder``.
 
     Args:
         args: as for :class:`Explainer`.
