@@ -61,9 +61,7 @@ def image_routes(bench: Workbench) -> APIRouter:
 
     @router.post("/page")
     async def page(request: Request) -> Response:
-        # The page sends the whole record, of which no more than the key is used.
-        async with reading:
-            asked = await read_json(request, PageAsked, limits.image_bytes)
+        asked = await read_json(request, PageAsked, limits.json_bytes)
         html, name = await run_in_threadpool(_page, bench, asked)
         told = f"attachment; filename=\"page.html\"; filename*=UTF-8''{quote(name, safe='')}.html"
         return Response(html, media_type="text/html; charset=utf-8", headers={"Content-Disposition": told})

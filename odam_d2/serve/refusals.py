@@ -4,6 +4,10 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from ..utils.words import printable
+
+_UNREAD = (408, 413)  # the rest of the body is still to come
+
 
 class RefusedError(Exception):
     """A request that isn't answered.
@@ -20,7 +24,8 @@ class RefusedError(Exception):
 
 def refusal(status: int, sentence: str) -> JSONResponse:
     """The response that says why."""
-    return JSONResponse({"error": sentence}, status)
+    headers = {"Connection": "close"} if status in _UNREAD else {"Allow": "GET, POST"} if status == 405 else None
+    return JSONResponse({"error": sentence}, status, headers)
 
 
 def sentence_of(errors: list[Any]) -> str:
@@ -28,4 +33,5 @@ def sentence_of(errors: list[Any]) -> str:
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     name = ".".join(where) or "the request"
-    return f"`{name}` can't be used: {first['msg'][:1].lower()}{first['msg'][1:]}"[:400]
+    # Names of fields, and what stands in the place of one, are the asker's own words.
+    return printable(f"`{name}` can't be used: {first['msg'][:1].lower()}{first['msg'][1:]}")[:400]
