@@ -69,7 +69,9 @@ def parsed(model: type[Asked], body: bytes) -> Asked:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise RefusedError(422, sentence_of(error.errors(include_url=False, include_context=False, include_input=False))) from error
+        raise RefusedError(
+            422, sentence_of(error.errors(include_url=False, include_context=False, include_input=False))
+        ) from error
 
 
 def _too_large(most: int) -> RefusedError:

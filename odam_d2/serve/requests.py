@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, RootModel
 
+from .edits import How
 from .limits import ServeLimits
 
 _MOST = ServeLimits()
@@ -29,13 +30,14 @@ class Stroke(Asked):
 
     points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=_MOST.points), FailFast()]
     radius: Annotated[float, Field(gt=0.0, le=2000.0, allow_inf_nan=False)]
-    how: Literal["erase", "blur"]
+    how: How
 
 
 class Edits(Asked):
-    """Strokes on an image."""
+    """Strokes on an image; the colour of ``mean`` is that of a detector."""
 
     image: ImageId
+    detector: Name | None = None
     strokes: Annotated[list[Stroke], Field(min_length=1, max_length=_MOST.strokes), FailFast()]
 
 

@@ -9,7 +9,7 @@ const OdamLink = (() => {
 
   const numbers = (values) => values.map((value) => Math.round(value * 10) / 10).join(",");
 
-  /** Strokes in short: e or b and the radius, then the points. */
+  /** Strokes in short: e, m or b and the radius, then the points. */
   const short = (strokes) => strokes.map(({ how, radius, points }) => `${how[0]}${radius}:${points.map(numbers).join(",")}`).join(";");
 
   function ofRun(link) {
@@ -78,11 +78,13 @@ const OdamLink = (() => {
   };
   const whole = (text) => /^\d{1,9}$/.test(text ?? "") ? Number(text) : null;
 
+  const HOW = { e: "erase", m: "mean", b: "blur" };
+
   function strokesOf(text) {
-    return (text ?? "").split(";").map((one) => /^([eb])([\d.]+):([\d.,]+)$/.exec(one)).filter(Boolean).map(([, how, radius, flat]) => {
+    return (text ?? "").split(";").map((one) => /^([emb])([\d.]+):([\d.,]+)$/.exec(one)).filter(Boolean).map(([, how, radius, flat]) => {
       const values = flat.split(",").map(Number), points = [];
       for (let k = 0; k + 1 < values.length; k += 2) points.push([values[k], values[k + 1]]);
-      return { how: how === "e" ? "erase" : "blur", radius: Number(radius), points };
+      return { how: HOW[how], radius: Number(radius), points };
     }).filter(({ points }) => points.length);
   }
 
