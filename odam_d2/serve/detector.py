@@ -168,9 +168,8 @@ class ServedDetector:
         if not isinstance(mean, Tensor) or input_format is None:
             return None
         mean = mean.detach().cpu().view(-1, 1, 1)
-        red, green, blue = (
-            shown(mean if input_format.startswith("YUV") else mean.round(), input_format).reshape(3).tolist()
-        )
+        mean = mean if input_format.startswith("YUV") else mean.round()  # YUV is told in fractions
+        red, green, blue = shown(mean, input_format).reshape(3).tolist()
         return red, green, blue
 
     @cached_property

@@ -106,14 +106,18 @@ class ModelQueue:
             self._waiting.clear()
             self._changed.notify()
 
-    def close(self, timeout: float = 0.5) -> None:
-        """Stops, and waits a moment for the end of the work; the thread doesn't keep the process from ending.
+    def close(self, timeout: float = 0.5) -> bool:
+        """Stops, and waits a moment for the end of the work.
 
         Args:
             timeout: seconds.
+
+        Returns:
+            Whether the work has ended.
         """
         self.stop()
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     @property
     def length(self) -> int:

@@ -77,7 +77,7 @@ def server_of(bench: Workbench, hosts: Collection[str], token: str | None = None
     return BenchServer(config, bench)
 
 
-def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str], token: str | None = None) -> None:
+def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str], token: str | None = None) -> bool:
     """Serves until Ctrl-C.
 
     Args:
@@ -85,6 +85,9 @@ def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str]
         listener: see :func:`listen`.
         hosts: names by which it may be called.
         token: what a browser must know.
+
+    Returns:
+        Whether a detector is still in the midst of some work.
     """
     server = server_of(bench, hosts, token)
     print(f"Open {address_of(listener, token)}\nCtrl-C stops it.", flush=True)
@@ -92,3 +95,4 @@ def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str]
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass
+    return not bench.queue.close(0.0)

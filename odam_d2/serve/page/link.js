@@ -44,6 +44,7 @@ const OdamLink = (() => {
     if (tab === "two" && two.other) {
       link.set("other", two.other.name);
       if (two.place() >= 0) link.set("item", two.place());
+      if (!two.asFirst()) link.set("methods", two.names.join());
     }
   }
 
@@ -152,7 +153,8 @@ const OdamLink = (() => {
     if (!image) return bench.chooseTab(tab);
     const box = boxOf(link.get("box")), label = bench.detector.classes.includes(link.get("class")) ? link.get("class") : null;
     brush.linked = strokesOf(link.get("strokes"));
-    methods.linked = link.has("methods") ? link.get("methods").split(",") : null;
+    const named = link.has("methods") ? link.get("methods").split(",") : null;
+    [methods.linked, two.linkedMethods] = [tab === "methods" ? named : null, tab === "two" ? named : null];
     nms.linked = link.get("pair")?.split(",").map(Number) ?? null;
     [two.linkedName, two.linked] = [link.get("other"), whole(link.get("item"))];
     await bench.openImage(image, box && label ? { box, label } : null);
