@@ -5,7 +5,7 @@ const OdamTwo = (() => {
   const bench = OdamBench;
   const SAME = 0.5; // IoU from which two boxes of a class count as the same
   const tab = { record: null, key: null, row: -1, other: null, chosen: null, names: [] }; // names of methods; none for each detector's own
-  let sides = null, of = null, rows = [], seen = null; // two records with keys; what either finds; the chosen one in both
+  let sides = null, of = null, rows = [], seen = null; // of either detector its records by method; what either finds; the chosen one in both
   let filled = null; // the detectors whose methods are listed
 
   const ownMethod = (detector) => detector.methods[0].name;
@@ -49,8 +49,8 @@ const OdamTwo = (() => {
     const both = [bench.detector, tab.other];
     const results = await bench.ask(...both.map(({ name, methods }) => ({ ask: "detections", detector: name, image: bench.image.image, method: methods[0].name, threshold: bench.threshold })));
     if (!results) { of = null; return bench.draw(); }
-    sides = results.map(({ record }, k) => ({ record, key: bench.fresh(), detector: both[k] }));
-    Object.assign(tab, { record: sides[0].record, key: sides[0].key });
+    sides = results.map(({ record }, k) => ({ record, by: { [ownMethod(both[k])]: { record, key: bench.fresh() } }, detector: both[k] }));
+    Object.assign(tab, { record: sides[0].record, key: bench.fresh() });
     rows = paired(...sides.map(({ record }) => record.detections));
     const linked = rows[tab.linked];
     tab.linked = null;
@@ -84,7 +84,7 @@ const OdamTwo = (() => {
     tab.chosen = row;
     const one = ofRow(row), missing = row.indexOf(null);
     tab.why = null;
-    seen = sides.map((side, k) => row[k] === null ? null : { ...side, row: row[k], methods: [ownMethod(side.detector)], score: side.record.detections[row[k]].score });
+    seen = sides.map((side, k) => row[k] === null ? null : { ...side, row: row[k], score: side.record.detections[row[k]].score });
     bench.subject = { box: one.box, label: one.label };
     if (missing >= 0) {
       const { detector } = sides[missing], finder = sides[1 - missing].detector.name;
@@ -96,7 +96,7 @@ const OdamTwo = (() => {
         if (tab.chosen !== row) return;
         if (results) {
           const [{ record, words, why }] = results;
-          seen[missing] = { methods: [ownMethod(detector)], found: why?.mechanism === "found", record, key: bench.fresh(), detector, row: 0, score: record.detections[0].score };
+          seen[missing] = { found: why?.mechanism === "found", record, by: { [ownMethod(detector)]: { record, key: bench.fresh() } }, detector, row: 0, given: true, score: record.detections[0].score };
           tab.why = words;
         }
       }
@@ -108,17 +108,20 @@ const OdamTwo = (() => {
 
   /** Asks for maps of the chosen object by the chosen methods, where the answers so far lack them; whether they are there. */
   async function askMaps(row) {
-    const wanted = seen.filter((one) => one && methodsOf(one.detector).some((name) => !one.methods.includes(name)));
+    const wanted = seen.flatMap((one) => one ? methodsOf(one.detector).filter((name) => !one.by[name]).map((name) => [one, name]) : []);
     if (!wanted.length) return tab.chosen === row;
     bench.say(`Asking for maps by ${OdamWords.plural(tab.names.length, "method")}…`, "wait");
     bench.draw();
-    const results = await bench.ask(...wanted.map(({ detector, record, row: place }) => {
-      const { box, label } = record.detections[place];
-      return { ask: "methods", detector: detector.name, image: bench.image.image, boxes: [box], label, methods: tab.names };
+    const results = await bench.ask(...wanted.map(([{ detector, record, given }, method]) => {
+      const body = { detector: detector.name, image: bench.image.image, threshold: bench.threshold };
+      if (!given) return { ask: "detections", method, ...body };
+      const [{ box, label }] = record.detections;
+      return { ask: "methods", boxes: [box], label, methods: [method], ...body };
     }));
-    if (!results || tab.chosen !== row) return false;
-    results.forEach(({ record }, k) => Object.assign(wanted[k], { record, key: bench.fresh(), row: 0, methods: tab.names }));
-    return true;
+    if (!results) return false;
+    // Those of detections are kept for the other objects.
+    results.forEach(({ record }, k) => { const [{ by }, name] = wanted[k]; by[name] = { record, key: bench.fresh() }; });
+    return tab.chosen === row;
   }
 
   function tell() {
@@ -139,7 +142,7 @@ const OdamTwo = (() => {
     const scene = bench.viewer.scene();
     const panel = (k, method) => {
       const side = sides[k], { detector } = side, at = tab.chosen && seen[k], facts = { ...bench.facts, ...bench.factsOf(detector) };
-      const { record, key, row } = at ?? { ...side, row: -1 };
+      const { by } = at || side, { record, key } = by[method] ?? by[ownMethod(detector)], row = at ? at.row : -1;
       const own = { ...scene, record, number: key, row, facts, method, role: "" }, one = record.detections[row], maps = OdamView.mapsOf(one, method, "");
       const name = [scene.attribute, maps?.attributes[0]].find((each) => each && OdamView.hasMap(facts, maps, each));
       const boxes = tab.chosen ? [[ofRow(tab.chosen).box, "#fff6"], ...one ? [[one.box, "#fff"]] : []] : record.detections.map(({ box, color }) => [box, color]);
