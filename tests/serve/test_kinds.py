@@ -13,7 +13,6 @@ from tests.serve.test_asks import NOWHERE, told_maps
 from tests.serve.test_server import state_of
 from tests.wants import RTDETR
 
-
 SIZES = {"fcos": "240", "retinanet": "240", "rtdetr": "120"}  # pixels; the slowest works on the smallest
 
 

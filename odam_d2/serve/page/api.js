@@ -33,29 +33,25 @@ const OdamApi = (() => {
    * Aborting the signal stops the work on the server.
    */
   async function ask(body, told, signal) {
-    const answer = await send("/api/ask", body, signal);
-    let waiting = "", parts = [], result = null, fault = null;
-    const write = (part) => {
-      parts.push(part);
-      if (!part.includes("\n")) return; // a long line comes in many parts
+    const reader = (await send("/api/ask", body, signal)).body.getReader(), decoder = new TextDecoder();
+    let waiting = "", parts = [], result = null; // read to its end, so that the connection is kept
+    for (;;) {
+      let part;
+      try { part = await reader.read(); } catch (error) { throw error.name === "AbortError" ? error : new Error(SILENT); }
+      if (part.done && result) return result;
+      if (part.done) throw new Error("The server stopped before it had answered.");
+      parts.push(decoder.decode(part.value, { stream: true }));
+      if (!parts.at(-1).includes("\n")) continue; // a long line comes in many parts
       const lines = (waiting + parts.join("")).split("\n");
       [waiting, parts] = [lines.pop(), []];
       for (const line of lines) {
         if (!line.trim()) continue;
         const one = JSON.parse(line);
-        if (one.error) fault = one.error;
-        else if (one.result) result = { ...one.result, record: one.result.record ?? one.result };
+        if (one.error) throw new Error(one.error);
+        if (one.result) result = { ...one.result, record: one.result.record ?? one.result };
         else told(one);
       }
-    };
-    // Read to its end, so that the connection is kept. Of a body that is read part by part, Chromium tells in about every third case that it was
-    // aborted, though all of it has come; of one that is piped it doesn't.
-    try { await answer.body.pipeThrough(new TextDecoderStream()).pipeTo(new WritableStream({ write })); } catch (error) {
-      throw error.name === "AbortError" ? error : new Error(SILENT);
     }
-    if (fault) throw new Error(fault);
-    if (!result) throw new Error("The server stopped before it had answered.");
-    return result;
   }
 
   return { get, post, send, upload, ask };

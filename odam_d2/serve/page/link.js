@@ -136,7 +136,7 @@ const OdamLink = (() => {
 
   async function shown(link) {
     const { tabs, viewer, about } = bench, { state } = viewer, { explain, brush, methods, nms, two } = tabs;
-    const tab = link.get("tab") in tabs ? link.get("tab") : about.run && !link.has("image") ? "run" : "explain";
+    const tab = Object.hasOwn(tabs, link.get("tab")) ? link.get("tab") : about.run && !link.has("image") ? "run" : "explain";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
     Object.assign(state, { all: link.get("view") === "all", pair: link.has("pairs") ? link.get("pairs") === "1" : tab === "run" });
     bench.wished = { attribute: link.get("attr"), method: link.get("method") };
