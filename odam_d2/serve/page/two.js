@@ -158,7 +158,8 @@ const OdamTwo = (() => {
     $("other-detector").replaceChildren(...rest.map(({ name }) => element("option", { value: name, text: name })));
     $("other-detector").disabled = !rest.length;
     if (tab.other) $("other-detector").value = tab.other.name;
-    $("two-methods").hidden = $("compare-two").hidden = !sides || !common().length;
+    $("two-by").hidden = !sides || !common().length;
+    $("two-names").textContent = tab.names.join(", ") || "each detector's own method";
     $("two-count").textContent = sides ? `${OdamWords.plural(rows.length, "object")}; scores of the one and the other` : "";
     bench.fillList("two-list", rows.map((row) => {
       const one = ofRow(row), score = (k) => row[k] === null ? "–" : bench.score(sides[k].record.detections[row[k]].score);

@@ -143,6 +143,8 @@ def test_two_detectors_by_several_methods(visit, ask, image):
     found.first.click()
     one.says("Both find this")
     assert one.page.locator(".multiple").count() == 2 and "methods=" not in one.link()
+    assert one.texts("#two-by summary") == ["Maps by odam"]
+    one.page.click("#two-by summary")
     one.page.check("#two-methods input[value=gradcam]")
     one.page.click("#compare-two")
     one.wait_for_count(".multiple", 4)
@@ -176,6 +178,7 @@ def test_a_slow_method_of_two_detectors_is_stopped(visit):
     one.page.click("#tab-two")
     one.page.click("#two-list button >> nth=0")
     one.says("this person")
+    one.page.click("#two-by summary")
     one.page.check("#two-methods input[value=drise]")
     one.page.click("#compare-two")
     one.page.wait_for_selector("#working-words:text-matches('^[0-9]+ of [0-9]+')")
@@ -190,7 +193,7 @@ def test_the_brush_fills_with_the_detector_s_mean_pixel(chosen, ask, image):
     one = chosen
     one.page.click("#tab-brush")
     one.says("Paint over")
-    one.page.click("#brush-how button:text-is('Mean pixel')")
+    one.page.click("#brush-how button:text-is('Mean')")
     one.page.focus("#stage")
     one.page.keyboard.press("Space")
     one.says("before", "now")
