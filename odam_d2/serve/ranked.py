@@ -38,7 +38,8 @@ class RankedExplainer(GuardedExplainer[tuple[HeatMaps, Tensor | None]]):
         if not hasattr(trace.head, "class_vectors"):
             return [(one, None) for one in maps]
         counts = [len(found) for found in trace.instances]
-        return list(zip(maps, _class_scores(trace).split(counts), strict=True))
+        scores = _class_scores(trace, trace.head.class_vectors(trace))
+        return list(zip(maps, scores.split(counts), strict=True))
 
     def step_down(self) -> bool:
         """See :meth:`GuardedExplainer.step_down`."""
@@ -54,9 +55,8 @@ class RankedExplainer(GuardedExplainer[tuple[HeatMaps, Tensor | None]]):
         return self.explainer.result(found, maps, number)
 
 
-def _class_scores(trace: DetectionTrace) -> Tensor:
-    """(D, K): what each detection would score as any class; as its own class it scores what it does."""
-    vectors = trace.head.class_vectors(trace)
+def _class_scores(trace: DetectionTrace, vectors: Tensor) -> Tensor:
+    """(D, K): what each detection would score as any class, from what the head says of the classes alone."""
     if len(getattr(trace.head, "layout", ())) < _WITH_CENTERNESS:
         return vectors
     # The score is the root of class and centerness, and the place has one centerness for all classes.

@@ -3,8 +3,8 @@
 
     tools/benchmarks/serve.py --output output/serve.json
     tools/benchmarks/serve.py --config-file synthetic/fcos_compact_FPN --boxes 0
-    tools/benchmarks/serve.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml --random-weights --size 1333 800 \\
-        --threshold 0 --boxes 0 MODEL.DEVICE cpu TEST.DETECTIONS_PER_IMAGE 20
+    tools/benchmarks/serve.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml --random-weights \\
+        --size 1333 800 --threshold 0 --boxes 0 MODEL.DEVICE cpu TEST.DETECTIONS_PER_IMAGE 20
 
 An answer is a request over HTTP to a server in this process, from sending it to the last byte: queue, detection, maps,
 and all of it as JSON. The predictor is called on the same image with the same threshold; both take turns. Filters are
