@@ -6,8 +6,6 @@ from fastapi.responses import JSONResponse
 
 from ..utils.words import printable
 
-_UNREAD = (408, 413)  # the rest of the body is still to come
-
 
 class RefusedError(Exception):
     """A request that isn't answered.
@@ -24,7 +22,8 @@ class RefusedError(Exception):
 
 def refusal(status: int, sentence: str) -> JSONResponse:
     """The response that says why."""
-    headers = {"Connection": "close"} if status in _UNREAD else {"Allow": "GET, POST"} if status == 405 else None
+    # Who sends too slowly isn't waited for; others must be able to read why, though they are still sending.
+    headers = {408: {"Connection": "close"}, 405: {"Allow": "GET, POST"}}.get(status)
     return JSONResponse({"error": sentence}, status, headers)
 
 
