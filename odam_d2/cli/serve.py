@@ -12,6 +12,7 @@ Exit code: 0 when it is stopped by Ctrl-C; 1 if the set-up failed; 2 if an argum
 
 import argparse
 import importlib.util
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -70,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             bench = _workbench(args)
         except (ValueError, ImportError, OSError, TypeError) as error:
             return failure(error)
-        run_server(bench, listener, hosts_of(args), args.token)
+        still_works = run_server(bench, listener, hosts_of(args), args.token)
+    if still_works:
+        # Python, as it ends, would take the ground from under a thread that is in torch's code, which aborts.
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 

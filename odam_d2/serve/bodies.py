@@ -1,5 +1,7 @@
-"""Reads the body of a request, never more of it than is allowed."""
+"""Reads the body of a request, never more of it than is allowed, and never for ever."""
 
+import asyncio
+import time
 from typing import TypeVar
 
 from fastapi import Request
@@ -9,6 +11,9 @@ from starlette.requests import ClientDisconnect
 from .refusals import RefusedError, sentence_of
 
 Asked = TypeVar("Asked", bound=BaseModel)
+# Who sends nothing for long would keep others from their turn.
+_PATIENCE = 15.0  # seconds
+_SLOWEST = 32 * 1024  # bytes a second, on average
 
 
 async def read_body(request: Request, most: int) -> bytes:
@@ -19,19 +24,27 @@ async def read_body(request: Request, most: int) -> bytes:
         most: bytes that it may have. What it says of its length is believed where that is too much, and counted anyway.
 
     Raises:
-        RefusedError: with 413 if it has more, 400 if it is cut off.
+        RefusedError: with 413 if it has more, 400 if it is cut off, 408 if it comes too slowly.
     """
     said = request.headers.get("content-length", "")
     # A number of thousands of digits would take long to read.
     if said and (len(said) > 15 or not said.isascii() or not said.isdigit() or int(said) > most):
         raise _too_large(most)
-    parts, size = [], 0
+    parts, size, coming, end = [], 0, request.stream(), time.monotonic() + _PATIENCE
     try:
-        async for part in request.stream():
+        while True:
+            left = end + size / _SLOWEST - time.monotonic()
+            part = await asyncio.wait_for(anext(coming), max(0.0, left))
             size += len(part)
             if size > most:
                 raise _too_large(most)
             parts.append(part)
+    except StopAsyncIteration:
+        pass
+    except asyncio.TimeoutError as error:
+        raise RefusedError(
+            408, f"what is posted must come within {_PATIENCE:g} s; got {size} bytes of it: send it again"
+        ) from error
     except ClientDisconnect as error:
         raise RefusedError(400, "the request must be whole; got one that was cut off") from error
     return b"".join(parts)
@@ -56,7 +69,9 @@ def parsed(model: type[Asked], body: bytes) -> Asked:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise RefusedError(422, sentence_of(error.errors(include_url=False, include_context=False))) from error
+        raise RefusedError(
+            422, sentence_of(error.errors(include_url=False, include_context=False, include_input=False))
+        ) from error
 
 
 def _too_large(most: int) -> RefusedError:

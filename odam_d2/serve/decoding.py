@@ -49,9 +49,13 @@ def decode_image(data: bytes, limits: ServeLimits) -> np.ndarray:
 
 
 def require_few_pixels(width: int, height: int, limits: ServeLimits) -> None:
-    """Raises RefusedError with 413 where an image has more pixels than are allowed."""
+    """Raises RefusedError with 413 where an image has more pixels than are allowed, or a longer side."""
     if width * height > limits.pixels:
         raise too_many_pixels(limits, f"{width} x {height}")
+    if max(width, height) > limits.side:
+        raise RefusedError(
+            413, f"the image must have sides of at most {limits.side} pixels; got {width} x {height}: cut it"
+        )
 
 
 def too_many_pixels(limits: ServeLimits, got: str = "more") -> RefusedError:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..analysis.misses import MissFinder, MissRules, Replayed
 from ..analysis.misses.choice import Suppression
+from ..data.inputs import shown
 from ..explain import METHODS
 from ..loading import DetectorConfig
 from ..loading.limits import detecting_from
@@ -161,6 +162,17 @@ class ServedDetector:
         return self.finder(0.0).replay([self.make_input(pixels)])
 
     @cached_property
+    def mean_pixel(self) -> tuple[int, int, int] | None:
+        """The colour that the detector subtracts from images, RGB in [0, 255]; None where the model has none."""
+        mean, input_format = getattr(self.model, "pixel_mean", None), getattr(self.make_input, "input_format", None)
+        if not isinstance(mean, Tensor) or input_format is None:
+            return None
+        mean = mean.detach().cpu().view(-1, 1, 1)
+        mean = mean if input_format.startswith("YUV") else mean.round()  # YUV is told in fractions
+        red, green, blue = shown(mean, input_format).reshape(3).tolist()
+        return red, green, blue
+
+    @cached_property
     def abilities(self) -> Abilities:
         """What can be asked of it; a small image shows it."""
         replayed = self.replay(np.full((*_PROBE, 3), 128, np.uint8))
@@ -194,6 +206,7 @@ class ServedDetector:
             "threshold": 0.5,
             "misses": self.abilities.misses,
             "odam_nms": self.abilities.odam_nms,
+            "mean": self.mean_pixel,
             "architecture": self.config.architecture,
             "device": self.config.device,
         }

@@ -1,4 +1,4 @@
-"""Edits an image by strokes of a brush: what they cover is erased, or blurred.
+"""Edits an image by strokes of a brush: what they cover is filled with a colour, or blurred.
 
 Shape letters: (h, w) the image, P points of a stroke.
 """
@@ -12,7 +12,8 @@ import numpy as np
 _SHIFT = 4  # of cv2's coordinates: sixteenths of a pixel
 _RING, _WIDEST_RING = 3, 32  # pixels around a stroke that tell its surrounding
 _SIGMA = 8.0  # pixels; a wider blur is done on a smaller image
-MOST_PIXELS = 400_000_000  # that all strokes together may look at
+MOST_PIXELS = 400_000_000  # that all strokes together may look at or paint, over and over
+How = Literal["erase", "mean", "blur"]
 
 
 class Stroke(Protocol):
@@ -21,7 +22,7 @@ class Stroke(Protocol):
     Attributes:
         points: (P, 2) x, y in the image's pixels.
         radius: of the brush, in pixels.
-        how: ``erase`` or ``blur``.
+        how: what is put there, see :func:`edit_image`.
     """
 
     @property
@@ -35,43 +36,51 @@ class Stroke(Protocol):
         ...
 
     @property
-    def how(self) -> Literal["erase", "blur"]:
+    def how(self) -> How:
         """See the class."""
         ...
 
 
-def edit_image(pixels: np.ndarray, strokes: Sequence[Stroke], most: int = MOST_PIXELS) -> np.ndarray:
+def edit_image(
+    pixels: np.ndarray, strokes: Sequence[Stroke], mean: Sequence[int] | None = None, most: int = MOST_PIXELS
+) -> np.ndarray:
     """The image after all strokes, one after the other.
 
     ``erase`` paints with the mean colour of a ring around the stroke, half as wide as its radius, of 3 to 32 pixels;
-    where the image has none, since all is covered, with the mean of the image. ``blur`` takes the image through a
-    Gaussian whose standard deviation is half of the radius.
+    where the image has none, since all is covered, with the mean of the image. ``mean`` paints with a given colour,
+    that of a detector's mean pixel. ``blur`` takes the image through a Gaussian whose standard deviation is half of the
+    radius.
 
     Args:
         pixels: (h, w, 3) uint8.
         strokes: in the image's pixels; beyond the image they do nothing.
-        most: pixels that all strokes together may look at.
+        mean: the colour of ``mean``, in the order of the image's channels; None if no stroke needs it.
+        most: pixels that all strokes together may look at or paint, over and over.
 
     Returns:
         (h, w, 3) uint8, another array.
 
     Raises:
-        ValueError: if they look at more.
+        ValueError: if they look at more, or need a colour that isn't given.
     """
     height, width = pixels.shape[:2]
     places = ((stroke, _place(stroke, height, width)) for stroke in strokes)
     parts = [(stroke, *place) for stroke, place in places if place is not None]
-    if sum((y.stop - y.start) * (x.stop - x.start) for _, y, x in parts) > most:
+    if mean is None and any(stroke.how == "mean" for stroke in strokes):
+        raise ValueError("`mean` must be a colour where a stroke paints with it; got none: name a detector")
+    if sum(_work(stroke, y, x) for stroke, y, x in parts) > most:
         raise ValueError(f"`strokes` must cover at most {most / 1e6:g} million pixels together; got more: draw fewer")
     edited = pixels.copy()
     for stroke, y, x in parts:
         part = edited[y, x]
         mask = _mask(stroke, part.shape[0], part.shape[1], (x.start, y.start))
         covered = mask.astype(bool)
-        if covered.any():
-            part[covered] = _blurred(part, stroke.radius / 2)[covered] if stroke.how == "blur" else _surrounding(
-                part, mask, stroke.radius, edited
-            )  # fmt: skip
+        if not covered.any():
+            continue
+        if stroke.how == "blur":
+            part[covered] = _blurred(part, stroke.radius / 2)[covered]
+        else:
+            part[covered] = _surrounding(part, mask, stroke.radius, edited) if stroke.how == "erase" else mean
     return edited
 
 
@@ -89,6 +98,12 @@ def _place(stroke: Stroke, height: int, width: int) -> tuple[slice, slice] | Non
     margin = max(_WIDEST_RING, 2 * stroke.radius)
     rows = slice(max(0, int(top - margin)), min(height, int(bottom + margin) + 1))
     return rows, slice(max(0, int(left - margin)), min(width, int(right + margin) + 1))
+
+
+def _work(stroke: Stroke, rows: slice, columns: slice) -> float:
+    """How many pixels a stroke looks at and paints: all of its part, and about a square of the brush for each point."""
+    height, width, brush = rows.stop - rows.start, columns.stop - columns.start, 2 * stroke.radius
+    return height * width + (len(stroke.points) - 1) * min(height, brush) * min(width, brush)
 
 
 def _mask(stroke: Stroke, height: int, width: int, corner: tuple[int, int]) -> np.ndarray:

@@ -1,18 +1,19 @@
 """Who may ask: the host that is named, the page that asks, the kind of body, the token; and headers of every answer."""
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
 import re
 import secrets
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .model_queue import STOPPED
 from .refusals import RefusedError, refusal
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -72,8 +73,12 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
 
+        began = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
@@ -85,13 +90,16 @@ class Guard:
             self._require_own_host(headers)
             self._require_own_site(scope, headers)
             _require_kind(scope, headers)
-            if self.token is not None and not self._is_known(headers):
-                await self._enter(scope, receive, send_guarded)
-                return
+            entrance = None if self.token is None else self._entrance(scope, headers)
         except RefusedError as error:
             await refusal(error.status, str(error))(scope, receive, send_guarded)
             return
-        await self.app(scope, receive, send_guarded)
+        try:
+            await (entrance or self.app)(scope, receive, send_guarded)
+        except asyncio.CancelledError:  # the server stops, and waits no longer for what isn't sent
+            if began:
+                raise
+            await refusal(503, STOPPED)(scope, receive, send_guarded)
 
     def _require_own_host(self, headers: Headers) -> None:
         named = headers.getlist("host")
@@ -106,39 +114,36 @@ class Guard:
         host, origins = headers["host"].lower(), headers.getlist("origin")
         if any(origin.lower() not in (f"http://{host}", f"https://{host}") for origin in origins):
             raise RefusedError(403, f"the page that asks must be the server's own; got origin {origins[0][:100]!r}")
-        site = headers.get("sec-fetch-site", "none").lower()
+        sites = [site.lower() for site in headers.getlist("sec-fetch-site")]
         opens = scope["method"] == "GET" and scope["path"] == "/" and headers.get("sec-fetch-dest") == "document"
-        if site not in _OWN_SITES and not opens:
+        if not (all(site in _OWN_SITES for site in sites) or opens):
             raise RefusedError(403, "the page that asks must be the server's own; got a request of another site")
 
     def _is_known(self, headers: Headers) -> bool:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and _same(given.strip(), self.token or ""):
             return True
-        return _same(self._cookie_of(headers), self._session)
+        # Other servers of this machine set cookies too, of any form: one that is none hides no other.
+        cookies = (one.strip().partition("=") for line in headers.getlist("cookie") for one in line.split(";"))
+        return any(name == self._cookie and _same(value, self._session) for name, _, value in cookies)
 
-    def _cookie_of(self, headers: Headers) -> str:
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            for one in headers.getlist("cookie"):
-                jar.load(one)
-        except CookieError:
-            return ""
-        return jar[self._cookie].value if self._cookie in jar else ""
+    def _entrance(self, scope: Scope, headers: Headers) -> RedirectResponse | None:
+        """What changes the token in the address of the page for a cookie; None where it isn't in the address.
 
-    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Changes the token in the address of the page for a cookie."""
+        It is changed even where the cookie is there: links are copied from the address bar.
+        """
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        given = query.pop("token", [])
-        is_page = scope["method"] == "GET" and scope["path"] == "/"
-        if not (is_page and len(given) == 1 and _same(given[0], self.token or "")):
+        given = query.pop("token", []) if scope["method"] == "GET" and scope["path"] == "/" else []
+        if len(given) != 1 or not _same(given[0], self.token or ""):
+            if self._is_known(headers):
+                return None
             raise RefusedError(
                 401, "the token must be given; got none, or another one: open the address that the server printed"
             )
         rest = urlencode(query, doseq=True)
         response = RedirectResponse(f"/?{rest}" if rest else "/", 303)
         response.set_cookie(self._cookie, self._session, httponly=True, samesite="strict", path="/")
-        await response(scope, receive, send)
+        return response
 
 
 def _name_of(host: str) -> str | None:
@@ -153,11 +158,11 @@ def _same(given: str, known: str) -> bool:
 
 
 def _require_kind(scope: Scope, headers: Headers) -> None:
-    if scope["method"] in ("GET", "HEAD"):
+    if scope["method"] == "GET":
         return
     if scope["method"] != "POST":
         raise RefusedError(405, f"the method must be GET or POST; got {scope['method'][:20]}")
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = ", ".join(headers.getlist("content-type")).partition(";")[0].strip().lower()
     wanted = "image/" if scope["path"] == "/api/images" else "application/json"
     if not kind.startswith(wanted) or (wanted == "application/json" and kind != wanted):
         shown = "an image (Content-Type image/png and so on)" if wanted == "image/" else wanted

@@ -50,10 +50,12 @@ def image_routes(bench: Workbench) -> APIRouter:
         asked = await read_json(request, Edits, limits.json_bytes)
         if sum(len(stroke.points) for stroke in asked.strokes) > limits.points:
             raise RefusedError(413, f"all strokes together must have at most {limits.points} points; got more")
-        held = bench.images.find(asked.image)
+        held, mean = bench.images.find(asked.image), None
+        if any(stroke.how == "mean" for stroke in asked.strokes):
+            mean = bench.require_mean_pixel(asked.detector)[::-1]
         async with turns:
             try:
-                pixels = await run_in_threadpool(edit_image, held.pixels, asked.strokes)
+                pixels = await run_in_threadpool(edit_image, held.pixels, asked.strokes, mean)
             except ValueError as error:
                 raise RefusedError(413, str(error)) from error
             image = await run_in_threadpool(HeldImage.of_pixels, held.name, pixels, held.id)
@@ -61,9 +63,7 @@ def image_routes(bench: Workbench) -> APIRouter:
 
     @router.post("/page")
     async def page(request: Request) -> Response:
-        # The page sends the whole record, of which no more than the key is used.
-        async with reading:
-            asked = await read_json(request, PageAsked, limits.image_bytes)
+        asked = await read_json(request, PageAsked, limits.json_bytes)
         html, name = await run_in_threadpool(_page, bench, asked)
         told = f"attachment; filename=\"page.html\"; filename*=UTF-8''{quote(name, safe='')}.html"
         return Response(html, media_type="text/html; charset=utf-8", headers={"Content-Disposition": told})

@@ -10,6 +10,7 @@ class ServeLimits:
     Attributes:
         image_bytes: of an image's file.
         pixels: of an image.
+        side: pixels that an image may be wide or high; JPEG, in which it is shown, has no more.
         json_bytes: of a request in JSON.
         waiting: requests that wait for a detector.
         images: that are held, beside the samples.
@@ -22,6 +23,7 @@ class ServeLimits:
 
     image_bytes: int = 32 * 2**20
     pixels: int = 40_000_000
+    side: int = 65_500
     json_bytes: int = 2**20
     waiting: int = 64
     images: int = 32

@@ -13,6 +13,7 @@ from ..utils.progress import listening
 from .refusals import RefusedError
 
 logger = logging.getLogger(__name__)
+STOPPED = "the server is being stopped"
 # What is told of a job: "queued" and how many are before it, "progress" and (done, total), at last "result" or "error".
 Tell = Callable[[str, Any], None]
 
@@ -39,6 +40,11 @@ class Job:
         if place != self._place:
             self._place = place
             self.tell("queued", place)
+
+    def end(self, kind: str, value: Any) -> None:
+        """Tells the last of it, where somebody waits."""
+        if not self.is_abandoned:
+            self.tell(kind, value)
 
     def progress(self, done: int | None, total: int | None) -> None:
         """Hears how far the work is; ends it where nobody waits."""
@@ -73,7 +79,7 @@ class ModelQueue:
         job = Job(work, tell)
         with self._changed:
             if self._is_closed:
-                raise RefusedError(503, "the server is being stopped")
+                raise RefusedError(503, STOPPED)
             if len(self._waiting) >= self.most:
                 raise RefusedError(503, f"{self.most} requests are waiting for the detector already: ask again later")
             self._waiting.append(job)
@@ -89,15 +95,29 @@ class ModelQueue:
                 self._waiting.remove(job)
                 self._tell_places()
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Ends the work, and what waits is not done."""
+    def stop(self) -> None:
+        """Takes no more work, and tells all who wait so at once; what is being done ends as soon as it hears of it."""
         with self._changed:
             self._is_closed = True
             for job in (*self._waiting, *([self._now] if self._now else [])):
-                job.is_abandoned = True
+                if not job.is_abandoned:
+                    job.is_abandoned = True
+                    job.tell("error", STOPPED)
             self._waiting.clear()
             self._changed.notify()
+
+    def close(self, timeout: float = 0.5) -> bool:
+        """Stops, and waits a moment for the end of the work.
+
+        Args:
+            timeout: seconds.
+
+        Returns:
+            Whether the work has ended.
+        """
+        self.stop()
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     @property
     def length(self) -> int:
@@ -129,19 +149,18 @@ class ModelQueue:
         except AbandonedError:
             return
         except RefusedError as error:
-            job.tell("error", str(error))
+            job.end("error", str(error))
         except (ValueError, FloatingPointError) as error:
-            job.tell("error", _one_sentence(error))
+            job.end("error", _one_sentence(error))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
-            job.tell("error", "the GPU's memory is not enough for this image: take a smaller one, or --device cpu")
+            job.end("error", "the GPU's memory is not enough for this image: take a smaller one, or --device cpu")
         except Exception as error:
             # As text: a record that somebody keeps would keep the frames, and all tensors in them.
             logger.error("a request failed\n%s", traceback.format_exc())
-            job.tell("error", f"it can't be answered, since the detector failed: {_one_sentence(error)}")
+            job.end("error", f"it can't be answered, since the detector failed: {_one_sentence(error)}")
         else:
-            if not job.is_abandoned:
-                job.tell("result", result)
+            job.end("result", result)
 
 
 def _one_sentence(error: Exception) -> str:

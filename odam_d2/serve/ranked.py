@@ -6,6 +6,7 @@ Shape letters: D detections over the batch, R of an image, K classes.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from ..explain.guarded import GuardedExplainer
 from ..structures import DetectionTrace, HeatMaps
 
 CLASS_SCORES = "class_scores"
+_WITH_CENTERNESS = 6  # outputs of a location: class, four sides, centerness
 
 
 class RankedExplainer(GuardedExplainer[tuple[HeatMaps, Tensor | None]]):
@@ -36,7 +38,8 @@ class RankedExplainer(GuardedExplainer[tuple[HeatMaps, Tensor | None]]):
         if not hasattr(trace.head, "class_vectors"):
             return [(one, None) for one in maps]
         counts = [len(found) for found in trace.instances]
-        return list(zip(maps, trace.head.class_vectors(trace).split(counts), strict=True))
+        scores = _class_scores(trace, trace.head.class_vectors(trace))
+        return list(zip(maps, scores.split(counts), strict=True))
 
     def step_down(self) -> bool:
         """See :meth:`GuardedExplainer.step_down`."""
@@ -50,3 +53,13 @@ class RankedExplainer(GuardedExplainer[tuple[HeatMaps, Tensor | None]]):
         if scores is not None and len(scores) == len(found):
             found.set(CLASS_SCORES, scores)
         return self.explainer.result(found, maps, number)
+
+
+def _class_scores(trace: DetectionTrace, vectors: Tensor) -> Tensor:
+    """(D, K): what each detection would score as any class, from what the head says of the classes alone."""
+    if len(getattr(trace.head, "layout", ())) < _WITH_CENTERNESS:
+        return vectors
+    # The score is the root of class and centerness, and the place has one centerness for all classes.
+    scores = torch.cat([one.scores for one in trace.instances])[:, None].to(vectors)
+    own = vectors.gather(1, trace.classes[:, None])
+    return (vectors / own.clamp_min(torch.finfo(own.dtype).tiny)).sqrt() * scores

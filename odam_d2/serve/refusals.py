@@ -4,6 +4,8 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from ..utils.words import printable
+
 
 class RefusedError(Exception):
     """A request that isn't answered.
@@ -20,7 +22,9 @@ class RefusedError(Exception):
 
 def refusal(status: int, sentence: str) -> JSONResponse:
     """The response that says why."""
-    return JSONResponse({"error": sentence}, status)
+    # Who sends too slowly isn't waited for; others must be able to read why, though they are still sending.
+    headers = {408: {"Connection": "close"}, 405: {"Allow": "GET, POST"}}.get(status)
+    return JSONResponse({"error": sentence}, status, headers)
 
 
 def sentence_of(errors: list[Any]) -> str:
@@ -28,4 +32,5 @@ def sentence_of(errors: list[Any]) -> str:
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     name = ".".join(where) or "the request"
-    return f"`{name}` can't be used: {first['msg'][:1].lower()}{first['msg'][1:]}"[:400]
+    # Names of fields, and what stands in the place of one, are the asker's own words.
+    return printable(f"`{name}` can't be used: {first['msg'][:1].lower()}{first['msg'][1:]}")[:400]

@@ -2,14 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, FailFast, Field, RootModel
 
+from .edits import How
 from .limits import ServeLimits
 
 _MOST = ServeLimits()
 # Far beyond any image, and so that no sum of them overflows.
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Box = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+# A list of thousands of faults is told by the first: finding them all would take long.
+Boxes = Annotated[list[Box], Field(min_length=1, max_length=_MOST.boxes), FailFast()]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 ImageId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -25,16 +28,17 @@ class Asked(BaseModel):
 class Stroke(Asked):
     """See :class:`odam_d2.serve.edits.Stroke`."""
 
-    points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=_MOST.points)]
+    points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=_MOST.points), FailFast()]
     radius: Annotated[float, Field(gt=0.0, le=2000.0, allow_inf_nan=False)]
-    how: Literal["erase", "blur"]
+    how: How
 
 
 class Edits(Asked):
-    """Strokes on an image."""
+    """Strokes on an image; the colour of ``mean`` is that of a detector."""
 
     image: ImageId
-    strokes: Annotated[list[Stroke], Field(min_length=1, max_length=_MOST.strokes)]
+    detector: Name | None = None
+    strokes: Annotated[list[Stroke], Field(min_length=1, max_length=_MOST.strokes), FailFast()]
 
 
 class OfImage(Asked):
@@ -56,7 +60,7 @@ class BoxAsked(OfImage):
     """What does the detector say of given boxes in a class, and why?"""
 
     ask: Literal["box"]
-    boxes: Annotated[list[Box], Field(min_length=1, max_length=_MOST.boxes)]
+    boxes: Boxes
     label: Name
     method: Name = "odam"
 
@@ -74,9 +78,9 @@ class MethodsAsked(OfImage):
     """What do several methods say of the same boxes?"""
 
     ask: Literal["methods"]
-    boxes: Annotated[list[Box], Field(min_length=1, max_length=_MOST.boxes)]
+    boxes: Boxes
     label: Name
-    methods: Annotated[list[Name], Field(min_length=1, max_length=32)]
+    methods: Annotated[list[Name], Field(min_length=1, max_length=32), FailFast()]
 
 
 class SuppressionAsked(OfImage):

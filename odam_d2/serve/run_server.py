@@ -9,7 +9,7 @@ import uvicorn
 from .app import create_app
 from .workbench import Workbench
 
-_PATIENCE = 3  # seconds that answers have when the server is stopped
+_PATIENCE = 1  # seconds that what isn't asked of a detector has when the server is stopped
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -38,10 +38,31 @@ def address_of(listener: socket.socket, token: str | None = None) -> str:
     return f"http://{shown}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
 
 
+class BenchServer(uvicorn.Server):
+    """A server that ends what is asked of detectors before it waits for its connections to be done.
+
+    Args:
+        config: of the server.
+        bench: what is served.
+    """
+
+    def __init__(self, config: uvicorn.Config, bench: Workbench):
+        super().__init__(config)
+        self._bench = bench
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._bench.queue.stop()
+        await super().shutdown(sockets)
+
+
 def server_of(bench: Workbench, hosts: Collection[str], token: str | None = None) -> uvicorn.Server:
     """The server, not yet running."""
     config = uvicorn.Config(
         create_app(bench, hosts, token),
+        # Whatever else is installed: another reader of HTTP has other limits.
+        http="h11",
+        proxy_headers=False,
         log_level="warning",
         # Addresses would show the token.
         access_log=False,
@@ -53,10 +74,10 @@ def server_of(bench: Workbench, hosts: Collection[str], token: str | None = None
         limit_concurrency=512,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    return uvicorn.Server(config)
+    return BenchServer(config, bench)
 
 
-def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str], token: str | None = None) -> None:
+def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str], token: str | None = None) -> bool:
     """Serves until Ctrl-C.
 
     Args:
@@ -64,6 +85,9 @@ def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str]
         listener: see :func:`listen`.
         hosts: names by which it may be called.
         token: what a browser must know.
+
+    Returns:
+        Whether a detector is still in the midst of some work.
     """
     server = server_of(bench, hosts, token)
     print(f"Open {address_of(listener, token)}\nCtrl-C stops it.", flush=True)
@@ -71,3 +95,4 @@ def run_server(bench: Workbench, listener: socket.socket, hosts: Collection[str]
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass
+    return not bench.queue.close(0.0)

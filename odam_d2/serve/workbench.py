@@ -73,17 +73,33 @@ class Workbench:
             raise RefusedError(404, "the server shows no run: start it with the folder of one")
         return self.run
 
+    def require_detector(self, name: str) -> ServedDetector:
+        """A detector; raises RefusedError with 404 if there is none of the name."""
+        if name not in self.detectors:
+            raise RefusedError(
+                404, f"`detector` must be one of {list(self.detectors)}; got {name[:80]!r}: choose one of these"
+                if self.detectors else "the server has no detector: start it with --config-file"
+            )  # fmt: skip
+        return self.detectors[name]
+
+    def require_mean_pixel(self, name: str | None) -> tuple[int, int, int]:
+        """The colour that a detector takes for the mean, RGB in [0, 255].
+
+        Raises:
+            RefusedError: with 404 if there is no such detector, 422 if none is named or it has no such colour.
+        """
+        if name is None:
+            raise RefusedError(422, "`detector` must name whose mean pixel fills a stroke; got none: name one")
+        mean = self.require_detector(name).mean_pixel
+        if mean is None:
+            raise RefusedError(422, f"{name!r} tells no mean pixel of its images: fill with the colour around")
+        return mean
+
     def question(self, asked: OfImage) -> Question:
         """What a body asks, checked.
 
         Raises:
             RefusedError: if it can't be answered.
         """
-        if asked.detector not in self.detectors:
-            raise RefusedError(
-                404, f"`detector` must be one of {list(self.detectors)}; got {asked.detector[:80]!r}: choose one of "
-                "these" if self.detectors else "the server has no detector: start it with --config-file"
-            )  # fmt: skip
-        kind = ASKS[asked.ask]  # type: ignore[attr-defined]
-        image = self.images.find(asked.image)
-        return kind(asked, self.detectors[asked.detector], image, self.answers, self.before)
+        detector, kind = self.require_detector(asked.detector), ASKS[asked.ask]  # type: ignore[attr-defined]
+        return kind(asked, detector, self.images.find(asked.image), self.answers, self.before)

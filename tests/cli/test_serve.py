@@ -78,6 +78,17 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded(capsys):
     assert f"got 127.0.0.1 and {port}" in capsys.readouterr().err
 
 
+def test_work_that_goes_on_does_not_keep_the_process(monkeypatch):
+    def leave(code):
+        raise SystemExit(f"left with {code}")
+
+    monkeypatch.setattr(run_server, "run_server", lambda *_: True)
+    monkeypatch.setattr(serve, "_workbench", lambda _: None)
+    monkeypatch.setattr(serve.os, "_exit", leave)
+    with pytest.raises(SystemExit, match="left with 0"):
+        serve.main(["out", "--port", "0"])
+
+
 def test_a_folder_without_a_run_is_told(capsys, tmp_path):
     assert serve.main([str(tmp_path), "--port", "0"]) == 1
     assert "must hold a run" in capsys.readouterr().err

@@ -166,6 +166,13 @@ def test_methods_side_by_side(client, image, detector, pixels):
         assert one["maps"][method][""] == told_maps(result["instances"].heatmaps)[0]
 
 
+def test_maps_of_boxes_end_at_the_image(client, image):
+    body = {"ask": "methods", "image": image, "label": "dog", "methods": ["odam"]}
+    (far,) = client.question(boxes=[[-1e6, -1e6, 1e6, 1e6]], **body)["detections"]
+    (whole,) = client.question(boxes=[[0, 0, 320, 240]], **body)["detections"]
+    assert far["box"] == whole["box"] and far["maps"] == whole["maps"]
+
+
 def test_suppressions_are_those_of_both_rules(client, image):
     result = client.question(ask="suppression", image=image)
     candidates, pairs = result["candidates"], result["pairs"]
@@ -246,6 +253,9 @@ def test_a_detector_with_odam_nms_is_told_by_its_own_likeness(pixels):
         ({"ask": "box", "boxes": [[1e308, 1, 1e308, 3]], "label": "dog"}, 422, "boxes"),
         ({"ask": "box", "boxes": [[9, 9, 5, 5]], "label": "dog"}, 422, "at least a pixel"),
         ({"ask": "box", "boxes": [[900, 900, 950, 950]], "label": "dog"}, 422, "must meet the image"),
+        ({"ask": "box", "boxes": [[-10, 5, 0.5, 60]], "label": "dog"}, 422, "within the image of 320 x 240"),
+        ({"ask": "detections", "x\n\u202ey": 1}, 422, "x\\n\\u202ey"),
+        ({"ask": "\u202e\n"}, 422, "\\u202e\\n"),
         ({"ask": "box", "boxes": [[1, 2, 3]], "label": "dog"}, 422, "boxes"),
         ({"ask": "class", "row": -1}, 422, "row"),
         ({"ask": "class", "row": 10**30}, 422, "row"),

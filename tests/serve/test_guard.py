@@ -1,6 +1,7 @@
 """Who may ask the server, and what every answer says to browsers."""
 
 import hmac
+import socket
 
 import pytest
 from starlette.datastructures import Headers
@@ -48,6 +49,7 @@ def test_a_name_that_somebody_else_gave_this_machine_is_refused(client, host):
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
     ],
 )
 def test_pages_of_other_sites_are_refused(client, headers, status):
@@ -78,10 +80,10 @@ def test_what_is_no_image_is_not_uploaded(client, kind):
     assert client.upload(b"x", kind).status == 415
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "HEAD"])
 def test_other_methods_are_refused(client, method):
     reply = client.ask(method, "/api/about")
-    assert reply.status == 405
+    assert reply.status == 405 and reply.headers["allow"] == "GET, POST"
     assert "access-control-allow-origin" not in reply.headers
 
 
@@ -125,6 +127,35 @@ def test_the_pages_address_changes_the_token_for_a_cookie(locked):
     assert locked.get("/api/about", Cookie=f"{cookie}x").status == 401
     assert locked.get("/api/about", Cookie=f"a=b; {cookie}; c=d").status == 200
     assert locked.get("/api/about", Cookie='"; ;;=').status == 401
+
+
+@pytest.mark.parametrize("other", ['theme={"dark": 1}', "expires=1", "a@b=1", "no value", 'x="', "\xff=\xff"])
+def test_cookies_of_other_servers_lock_nobody_out(locked, other):
+    cookie = locked.get(f"/?token={TOKEN}").headers["set-cookie"].split("; ")[0]
+    assert locked.get("/api/about", Cookie=f"{other}; {cookie}").status == 200
+    assert locked.get("/api/about", Cookie=f"{cookie}; {other}").status == 200
+    assert locked.get("/api/about", Cookie=other).status == 401
+
+
+def test_the_token_leaves_the_address_bar_even_where_the_cookie_is_there(locked):
+    cookie = locked.get(f"/?token={TOKEN}").headers["set-cookie"].split("; ")[0]
+    reply = locked.get(f"/?token={TOKEN}&a=1", Cookie=cookie)
+    assert (reply.status, reply.headers["location"]) == (303, "/?a=1")
+    assert locked.get("/?a=1", Cookie=cookie).status == 200
+
+
+def test_headers_given_twice_are_both_looked_at(client):
+    def status(line: str, *headers: str) -> int:
+        text = "\r\n".join((f"{line} HTTP/1.1", "Host: localhost", *headers, "Connection: close", "", "{}"))
+        with socket.create_connection(("127.0.0.1", client.port), timeout=20) as connection:
+            connection.sendall(text.encode())
+            return int(connection.recv(4000).split(b" ")[1])
+
+    assert status("GET /api/about", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: cross-site") == 403
+    json, text = "Content-Type: application/json", "Content-Type: text/plain"
+    assert status("POST /api/ask", json, text, "Content-Length: 2") == 415
+    assert status("POST /api/ask", text, json, "Content-Length: 2") == 415
+    assert status("POST /api/ask", json, "Content-Length: 2") == 422
 
 
 @pytest.mark.parametrize("given, status", [(f"Bearer {TOKEN}", 200), (f"bearer {TOKEN}", 200), (TOKEN, 401),

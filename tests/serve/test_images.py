@@ -1,5 +1,6 @@
 """Images on their way in and out: bounds that hold before anything is decoded, and broken files."""
 
+import contextlib
 import io
 import socket
 import struct
@@ -92,6 +93,28 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(client, monkeypatch
     monkeypatch.setattr("odam_d2.serve.decoding.to_bgr", lambda _: pytest.fail("it was decoded"))
     reply = client.upload(bomb(*size))
     assert reply.status == 413 and "million pixels" in reply.error
+
+
+@pytest.mark.parametrize("size", [(65_501, 1), (1, 65_501)])
+def test_sides_that_no_jpeg_has_are_refused(client, size):
+    reply = client.upload(bomb(*size))
+    assert reply.status == 413 and "sides of at most 65500 pixels" in reply.error
+
+
+def test_the_longest_sides_are_shown():
+    image = HeldImage.of_pixels("long", np.zeros((16, LIMITS.side, 3), np.uint8))
+    assert image.encoded[1] == "image/jpeg"
+
+
+def test_who_sends_too_slowly_loses_the_turn(client, pixels, monkeypatch):
+    monkeypatch.setattr("odam_d2.serve.bodies._PATIENCE", 0.3)
+    head = "POST /api/images HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc"
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", client.port), 20)) for _ in range(8)]
+        for one in slow:  # all turns of those who read
+            one.sendall(head.encode())
+        assert slow[-1].recv(4000).startswith(b"HTTP/1.1 408")
+        assert client.upload(png(pixels)).status == 200
 
 
 def test_an_icon_of_other_pixels_than_its_head_tells_is_refused():

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.serve.conftest import NAME, png
+from odam_d2.serve.workbench import Workbench
+from tests.serve.conftest import LIMITS, NAME, png, serving
 
 NOWHERE = [5.0, 5.0, 60.0, 40.0]
 WAIT = 30.0
@@ -138,6 +139,38 @@ def test_who_leaves_the_queue_is_not_answered(client, bench, image, unchanged, m
     assert asked == [0.7, 0.9]
     for one in connections:
         one.close()
+
+
+def test_a_server_that_stops_tells_all_who_wait_at_once(detector, pixels, monkeypatch):
+    begun, gate = threading.Event(), threading.Event()
+    bench = Workbench(detectors=[detector], limits=LIMITS)
+
+    def detect(*_):
+        begun.set()
+        gate.wait(WAIT)
+
+    monkeypatch.setattr(bench.before, "detect", detect)
+    try:
+        with ThreadPoolExecutor(3) as pool, serving(bench) as client:
+            held = client.upload(png(pixels)).json()["image"]
+            body = {"ask": "detections", "detector": NAME, "image": held}
+            replies = [pool.submit(client.post, "/api/ask", body) for _ in range(3)]
+            wait_for(lambda: bench.queue.length == 3 and begun.is_set())
+            upload = socket.create_connection(("127.0.0.1", client.port), timeout=WAIT)
+            upload.sendall(
+                b"POST /api/images HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+            )
+            begin = time.monotonic()
+        took = time.monotonic() - begin
+        lines = [reply.result().lines()[-1] for reply in replies]
+        assert lines == [{"error": "the server is being stopped"}] * 3
+        # A second for what is under way, half a one for the detector, and what uvicorn needs.
+        assert took < 3 and not bench.queue.close(0.0)
+    finally:
+        gate.set()
+    assert upload.recv(4000).startswith(b"HTTP/1.1 503")
+    upload.close()
+    assert bench.queue.close(WAIT)
 
 
 def test_too_many_who_wait_are_refused(client, bench, image, monkeypatch):

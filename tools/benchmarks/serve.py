@@ -3,6 +3,8 @@
 
     tools/benchmarks/serve.py --output output/serve.json
     tools/benchmarks/serve.py --config-file synthetic/fcos_compact_FPN --boxes 0
+    tools/benchmarks/serve.py --config-file COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml --random-weights \\
+        --size 1333 800 --threshold 0 --boxes 0 MODEL.DEVICE cpu TEST.DETECTIONS_PER_IMAGE 20
 
 An answer is a request over HTTP to a server in this process, from sending it to the last byte: queue, detection, maps,
 and all of it as JSON. The predictor is called on the same image with the same threshold; both take turns. Filters are
@@ -21,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import benchmarking
+import cv2
+import torch
 from report_page import make_run
 from tabulate import tabulate
 
@@ -58,6 +62,8 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--boxes", type=whole, default=1_000_000, metavar="N",
         help="boxes of the made run; 0 to leave filters out (default: %(default)s)")  # fmt: skip
     add("--image", type=count, default=3, metavar="N", help="number of the synthetic scene (default: %(default)s)")
+    add("--size", nargs=2, type=count, metavar=("W", "H"), help="bring the scene to so many pixels (default: 640 480)")
+    add("--random-weights", action="store_true", help="give the detector random weights, for those that aren't at hand")
     add("--clock", choices=list(CLOCKS), default="wall",
         help="process: CPU seconds of server and client together, which other work on the machine affects less; with "
         "--threads 1 (default: wall)")  # fmt: skip
@@ -97,10 +103,28 @@ def ask(port: int, method: str, path: str, body: dict | None = None) -> bytes:
 
 def answers(args: argparse.Namespace) -> benchmarking.Figures:
     """Seconds of an answer and of the predictor."""
+    with tempfile.TemporaryDirectory() as folder:
+        if args.random_weights:
+            args.opts = [*args.opts, "MODEL.WEIGHTS", str(random_weights(args, Path(folder)))]
+        return timed_answers(args)
+
+
+def random_weights(args: argparse.Namespace, folder: Path) -> Path:
+    """A file of random weights of a yaml config's detector, the same for all who load it."""
+    torch.manual_seed(0)
+    path = folder / "random.pth"
+    torch.save({"model": read_run_config(args, args.threshold, 100).build().state_dict()}, path)
+    return path
+
+
+def timed_answers(args: argparse.Namespace) -> benchmarking.Figures:
+    """Seconds of an answer and of the predictor, whose weights can be read."""
     read = read_run_config(args, args.threshold, 100)
     predictor = OdamPredictor(read.node, score_threshold=args.threshold)
     detector = ServedDetector("detector", read)
     pixels = SyntheticScenes("scene", "val")[args.image][0]
+    if args.size is not None:
+        pixels = cv2.resize(pixels, args.size)
     bench = Workbench(detectors=[detector])
     image = bench.images.add(HeldImage.of_pixels("scene", pixels)).id
     body = {"ask": "detections", "detector": "detector", "image": image, "threshold": args.threshold}

@@ -22,7 +22,7 @@ from ...store import DetectionRow
 from ..detector import FITS
 from ..requests import BoxAsked
 from .base import ASKS, Question
-from .given import UNREACHED, require_boxes
+from .given import UNREACHED, boxes_within
 
 FOUND = "found"
 # IoU below which a detection that fits may well be of a neighbour of what is asked about.
@@ -38,12 +38,7 @@ class GivenBoxes(Question[BoxAsked]):
         """See :class:`Question`."""
         self.label = self.detector.number_of(self.asked.label)
         self.detector.require_method(self.asked.method)
-        require_boxes(self.asked.boxes, self.image.size)
-        height, width = self.image.size
-        self.boxes = [
-            (max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2))
-            for x1, y1, x2, y2 in self.asked.boxes
-        ]
+        self.boxes = boxes_within(self.asked.boxes, self.image.size)
 
     def answer(self) -> dict[str, Any]:
         """See :class:`Question`."""

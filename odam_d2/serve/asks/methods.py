@@ -9,7 +9,7 @@ from ...utils.progress import part_of_work
 from ..refusals import RefusedError
 from ..requests import MethodsAsked
 from .base import ASKS, Question
-from .given import UNREACHED, require_boxes
+from .given import UNREACHED, boxes_within
 
 
 @ASKS.register_as("methods")
@@ -19,14 +19,14 @@ class Methods(Question[MethodsAsked]):
     def check(self) -> None:
         """See :class:`Question`."""
         self.label = self.detector.number_of(self.asked.label)
-        require_boxes(self.asked.boxes, self.image.size)
+        self.boxes = boxes_within(self.asked.boxes, self.image.size)
         self.methods = list(dict.fromkeys(self.asked.methods))
         for method in self.methods:
             self.detector.require_method(method)
 
     def answer(self) -> dict[str, Any]:
         """See :class:`Question`."""
-        boxes, labels = self.asked.boxes, [self.label] * len(self.asked.boxes)
+        boxes, labels = self.boxes, [self.label] * len(self.boxes)
         maps: dict[tuple[str, str], tuple[range, HeatMaps]] = {}
         rows: list[DetectionRow] = []
         input_size = None

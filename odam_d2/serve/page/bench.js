@@ -15,8 +15,12 @@ const OdamBench = (() => {
   /** A key for a record that no other one has: by it, drawn maps are kept. */
   const fresh = () => `ask ${++serial}`;
 
+  /** A sentence without the characters, of names in it, that would turn the direction of all that follows. */
+  const straight = (words) => words.replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
+
   /** Says the answer, or what to do next. tone: "", "good", "bad" or "wait". */
-  function say(words, tone = "") {
+  function say(sentence, tone = "") {
+    const words = straight(sentence);
     if ($("answer").textContent !== words) $("answer").textContent = words;
     $("answer-box").dataset.tone = tone;
   }
@@ -24,7 +28,7 @@ const OdamBench = (() => {
   /** Shows a fault in words; null takes it away. */
   function complain(words) {
     $("notice").hidden = !words;
-    $("notice").textContent = words ?? "";
+    $("notice").textContent = straight(words ?? "");
   }
 
   function work(shown) {

@@ -1,5 +1,5 @@
 "use strict";
-/* Brush: erase or blur parts of the image, and see what becomes of the score and of the map of the chosen box. */
+/* Brush: fill or blur parts of the image, and see what becomes of the score and of the map of the chosen box. */
 const OdamBrush = (() => {
   const { $ } = OdamView;
   const bench = OdamBench;
@@ -55,7 +55,7 @@ const OdamBrush = (() => {
       return show();
     }
     bench.say("Asking again…", "wait");
-    try { edited = await OdamApi.post("/api/edits", { image: bench.image.image, strokes }); } catch (error) {
+    try { edited = await OdamApi.post("/api/edits", { image: bench.image.image, detector: bench.detector.name, strokes }); } catch (error) {
       bench.complain(error.message);
       return tell();
     }
@@ -96,7 +96,11 @@ const OdamBrush = (() => {
   }
 
   function draw() {
+    const { mean } = bench.detector;
+    if (!mean && tab.how === "mean") tab.how = "erase";
     bench.drawRadios("brush-how", "how", tab.how);
+    $("brush-how").querySelector("[data-how=mean]").disabled = !mean;
+    $("drawing").style.setProperty("--mean", mean ? `rgb(${mean.join()})` : "");
     $("radius").value = tab.radius;
     $("radius-value").textContent = `${tab.radius} px`;
     for (const id of ["undo", "reset"]) $(id).disabled = !tab.strokes.length;
@@ -148,7 +152,7 @@ const OdamBrush = (() => {
   }
 
   function listen() {
-    bench.listenRadios("brush-how", "how", (how) => { tab.how = how; bench.draw(); });
+    bench.listenRadios("brush-how", "how", (how) => { if (how !== "mean" || bench.detector.mean) tab.how = how; bench.draw(); });
     $("radius").addEventListener("input", (e) => { tab.radius = Number(e.target.value); draw(); });
     $("undo").addEventListener("click", undo);
     $("reset").addEventListener("click", reset);

@@ -9,7 +9,7 @@ const OdamLink = (() => {
 
   const numbers = (values) => values.map((value) => Math.round(value * 10) / 10).join(",");
 
-  /** Strokes in short: e or b and the radius, then the points. */
+  /** Strokes in short: e, m or b and the radius, then the points. */
   const short = (strokes) => strokes.map(({ how, radius, points }) => `${how[0]}${radius}:${points.map(numbers).join(",")}`).join(";");
 
   function ofRun(link) {
@@ -44,6 +44,7 @@ const OdamLink = (() => {
     if (tab === "two" && two.other) {
       link.set("other", two.other.name);
       if (two.place() >= 0) link.set("item", two.place());
+      if (!two.asFirst()) link.set("methods", two.names.join());
     }
   }
 
@@ -78,11 +79,13 @@ const OdamLink = (() => {
   };
   const whole = (text) => /^\d{1,9}$/.test(text ?? "") ? Number(text) : null;
 
+  const HOW = { e: "erase", m: "mean", b: "blur" };
+
   function strokesOf(text) {
-    return (text ?? "").split(";").map((one) => /^([eb])([\d.]+):([\d.,]+)$/.exec(one)).filter(Boolean).map(([, how, radius, flat]) => {
+    return (text ?? "").split(";").map((one) => /^([emb])([\d.]+):([\d.,]+)$/.exec(one)).filter(Boolean).map(([, how, radius, flat]) => {
       const values = flat.split(",").map(Number), points = [];
       for (let k = 0; k + 1 < values.length; k += 2) points.push([values[k], values[k + 1]]);
-      return { how: how === "e" ? "erase" : "blur", radius: Number(radius), points };
+      return { how: HOW[how], radius: Number(radius), points };
     }).filter(({ points }) => points.length);
   }
 
@@ -133,7 +136,7 @@ const OdamLink = (() => {
 
   async function shown(link) {
     const { tabs, viewer, about } = bench, { state } = viewer, { explain, brush, methods, nms, two } = tabs;
-    const tab = link.get("tab") in tabs ? link.get("tab") : about.run && !link.has("image") ? "run" : "explain";
+    const tab = Object.hasOwn(tabs, link.get("tab")) ? link.get("tab") : about.run && !link.has("image") ? "run" : "explain";
     for (const name of ["zoom", "truth"]) state[name] = link.get(name) === "1";
     Object.assign(state, { all: link.get("view") === "all", pair: link.has("pairs") ? link.get("pairs") === "1" : tab === "run" });
     bench.wished = { attribute: link.get("attr"), method: link.get("method") };
@@ -150,7 +153,8 @@ const OdamLink = (() => {
     if (!image) return bench.chooseTab(tab);
     const box = boxOf(link.get("box")), label = bench.detector.classes.includes(link.get("class")) ? link.get("class") : null;
     brush.linked = strokesOf(link.get("strokes"));
-    methods.linked = link.has("methods") ? link.get("methods").split(",") : null;
+    const named = link.has("methods") ? link.get("methods").split(",") : null;
+    [methods.linked, two.linkedMethods] = [tab === "methods" ? named : null, tab === "two" ? named : null];
     nms.linked = link.get("pair")?.split(",").map(Number) ?? null;
     [two.linkedName, two.linked] = [link.get("other"), whole(link.get("item"))];
     await bench.openImage(image, box && label ? { box, label } : null);

@@ -6,18 +6,24 @@ const OdamMethods = (() => {
   const tab = { record: null, key: null, row: 0, names: null };
   let of = null, filled = null;
 
-  const wanted = () => [...$("methods-list").querySelectorAll("input:checked")].map((one) => one.value);
+  /** Fills a list of methods to check. */
+  function fillChecks(list, methods, isChecked) {
+    $(list).replaceChildren($(list).querySelector("legend"), ...methods.map((one) => {
+      const box = element("input", { type: "checkbox", value: one.name });
+      box.checked = isChecked(one);
+      return element("label", {}, box, one.name, ...one.slow ? [element("small", { text: "slow" })] : []);
+    }));
+  }
+
+  const checked = (list) => [...$(list).querySelectorAll("input:checked")].map((one) => one.value);
+  const wanted = () => checked("methods-list");
   const setting = (names) => JSON.stringify([bench.image?.image, bench.detector?.name, bench.subject, names]);
 
   function fill() {
     if (filled === bench.detector) return;
     filled = bench.detector;
     const linked = tab.linked;
-    $("methods-list").replaceChildren(element("legend", { text: "Methods to compare" }), ...bench.detector.methods.map(({ name, slow }) => {
-      const box = element("input", { type: "checkbox", value: name });
-      box.checked = linked ? linked.includes(name) : !slow && name !== "random";
-      return element("label", {}, box, name, ...slow ? [element("small", { text: "slow" })] : []);
-    }));
+    fillChecks("methods-list", bench.detector.methods, ({ name, slow }) => linked ? linked.includes(name) : !slow && name !== "random");
     tab.linked = null;
   }
 
@@ -65,7 +71,7 @@ const OdamMethods = (() => {
   }
 
   return Object.assign(tab, {
-    needs: "detector", enter, draw, panels, tell, back: () => false, pressed: () => false, chooseRow: () => {}, tool: () => null,
+    needs: "detector", fillChecks, checked, enter, draw, panels, tell, back: () => false, pressed: () => false, chooseRow: () => {}, tool: () => null,
     facts: () => bench.factsOf(bench.detector), rows: () => [0],
     press: ({ scene }) => { bench.viewer.state.method = scene.method; bench.draw(); },
     listen: () => $("compare-methods").addEventListener("click", compare),

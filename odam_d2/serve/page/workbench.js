@@ -214,7 +214,7 @@
     else if (current().pressed(event)) { /* it was for the tab */ }
     else if (step) OdamImages.step(step);
     else if (event.key === "ArrowLeft" || event.key === "ArrowRight") stepBox(event.key === "ArrowLeft" ? -1 : 1);
-    else if (event.key in bench.viewer.KEYS) bench.viewer.KEYS[event.key]();
+    else if (Object.hasOwn(bench.viewer.KEYS, event.key)) bench.viewer.KEYS[event.key]();
     else return;
     event.preventDefault();
   }

@@ -126,3 +126,83 @@ def test_two_detectors_on_one_image(visit, ask, image):
     one.says("finds this person")
     one.says("fcos")
     assert "finds this person" in one.answer and "fcos" in one.answer
+
+
+def test_two_detectors_by_several_methods(visit, ask, image):
+    one = visit()
+    one.explain()
+    one.page.click("#tab-two")
+    one.page.wait_for_selector("#two-list button")
+    about = ask("/api/about")["detectors"]
+    known, others = ([each["name"] for each in detector["methods"]] for detector in about)
+    values = "boxes => boxes.map((box) => box.value)"
+    listed = one.page.eval_on_selector_all("#two-methods input", values)
+    assert listed == [name for name in known if name in others]
+    assert one.page.eval_on_selector_all("#two-methods input:checked", values) == ["odam"]
+    found = one.page.locator("#two-list button:not(:has-text('–'))")
+    found.first.click()
+    one.says("Both find this")
+    assert one.page.locator(".multiple").count() == 2 and "methods=" not in one.link()
+    assert one.texts("#two-by summary") == ["Maps by odam"]
+    one.page.click("#two-by summary")
+    one.page.check("#two-methods input[value=gradcam]")
+    one.page.click("#compare-two")
+    one.wait_for_count(".multiple", 4)
+    one.says("Both find this")
+    titles = one.texts(".multiple")
+    assert [title.split(": ")[1] for title in titles] == [
+        "faster_rcnn, odam", "fcos, odam", "faster_rcnn, gradcam", "fcos, gradcam"
+    ]  # fmt: skip
+    # The maps are the server's own.
+    shown = one.page.evaluate("OdamBench.tabs.two.panels().map(({ scene }) => scene.record.detections[scene.row])")
+    for number, (detector, method) in enumerate(
+        (detector, method) for method in ("odam", "gradcam") for detector in ("faster_rcnn", "fcos")
+    ):
+        body = {"ask": "detections", "detector": detector, "image": image, "method": method}
+        every = ask("/api/ask", body)["detections"]
+        (expected,) = [each for each in every if each["box"] == shown[number]["box"]]
+        assert list(expected["maps"]) == [method] and shown[number]["maps"] == expected["maps"]
+        assert f"{expected['score']:.2f}" in titles[number]
+    # A link brings all of it back.
+    link = one.link()
+    assert "methods=odam%2Cgradcam" in link
+    other = visit(link)
+    other.wait_for_count(".multiple", 4)
+    other.says("Both find this")
+    assert other.texts(".multiple") == titles
+
+
+def test_a_slow_method_of_two_detectors_is_stopped(visit):
+    one = visit()
+    one.explain()
+    one.page.click("#tab-two")
+    one.page.click("#two-list button >> nth=0")
+    one.says("this person")
+    one.page.click("#two-by summary")
+    one.page.check("#two-methods input[value=drise]")
+    one.page.click("#compare-two")
+    one.page.wait_for_selector("#working-words:text-matches('^[0-9]+ of [0-9]+')")
+    one.page.click("#stop")
+    one.says("Stopped.")
+    assert one.answer == "Stopped."
+    # What was answered before stays.
+    assert "no map" in one.texts(".multiple")[-1] and "no map" not in one.texts(".multiple")[0]
+
+
+def test_the_brush_fills_with_the_detector_s_mean_pixel(chosen, ask, image):
+    one = chosen
+    one.page.click("#tab-brush")
+    one.says("Paint over")
+    one.page.click("#brush-how button:text-is('Mean')")
+    one.page.focus("#stage")
+    one.page.keyboard.press("Space")
+    one.says("before", "now")
+    (stroke,) = one.page.evaluate("OdamBench.tabs.brush.strokes")
+    assert stroke["how"] == "mean"
+    edited = ask("/api/edits", {"image": image, "strokes": [stroke], "detector": "faster_rcnn"})["image"]
+    assert one.page.evaluate("OdamBench.tabs.brush.record.image") == f"/api/images/{edited}"
+    link = one.link()
+    assert "strokes=m12%3A" in link
+    one.open(link)
+    one.says("before", "now")
+    assert one.page.evaluate("OdamBench.tabs.brush.record.image") == f"/api/images/{edited}"
