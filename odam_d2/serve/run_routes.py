@@ -100,7 +100,7 @@ def run_routes(bench: Workbench) -> APIRouter:
 
     @router.get("/rows/{number}")
     def rows(number: Number, chosen: asked) -> Response:  # type: ignore[valid-type]
-        return JSONResponse({"rows": bench.require_run().rows(number, chosen.filter)})
+        return JSONResponse({"rows": bench.require_run().rows(number, chosen.filter, chosen.name)})
 
     @router.get("/figures")
     def figures() -> Response:

@@ -117,10 +117,10 @@ class RunView:
             told.append({"number": number, "name": visible(row.name), "boxes": boxes, "passing": count, "error": error})
         return {"count": len(numbers), "images": told}
 
-    def rows(self, number: int, chosen: Filter) -> list[int]:
-        """The rows of an image whose boxes a filter leaves."""
+    def rows(self, number: int, chosen: Filter, name: str = "") -> list[int]:
+        """The rows of an image whose boxes a filter leaves; see :meth:`boxes` for `name`."""
         self.row(number)
-        return self._columns.rows_of(number, self._columns.chosen(chosen))
+        return self._columns.rows_of(number, self._columns.chosen(chosen, name))
 
     def boxes(
         self,
