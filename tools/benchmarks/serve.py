@@ -45,7 +45,7 @@ FILTERS = {
     "two verdicts": "verdict=background&verdict=both",
     "a range of scores": "score_min=0.5",
     "a range of areas": "area_min=1024&area_max=9216",
-    "without an annotated object": "judged=without",
+    "with an annotated object": "judged=with",
     "a part of the images' names": "name=0012",
     "a class, a verdict and three ranges": "label=class 7&verdict=correct&score_min=0.2&iou_max=0.9&outside_min=0.1",
 }
