@@ -3,6 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Collection
+from typing import Any
 
 from ..data.categories import listed
 from ..store import RunReader
@@ -43,7 +44,7 @@ def row_filter(args: argparse.Namespace, reader: RunReader) -> Filter:
     _require_known("class", args.classes, {*known, *_found(reader, "label")})
     for name in ("verdict", "mechanism"):
         _require_known(name, getattr(args, name), _found(reader, name))
-    ranges = {}
+    ranges: dict[str, Any] = {}
     for name in _RANGES:
         low, high = getattr(args, f"min_{name}"), getattr(args, f"max_{name}")
         if low is not None and high is not None and low > high:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..utils.words import printable
-from ..visualize.pages import TEMPLATES
+from ..visualize.pages import TEMPLATES, render_page
 from .ask_routes import ask_routes
 from .guard import LOOPBACK, Guard
 from .image_routes import image_routes
@@ -25,7 +25,7 @@ _KINDS = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 
 
 def static_files() -> dict[str, tuple[bytes, str]]:
-    """Name -> content and media type of the page's scripts and styles: a fixed table, so that no request names a path.
+    """Name -> content and media type of the page, its scripts and styles: a fixed table; no request names a path.
 
     The report's scripts are among them; a file of the page takes the place of one of theirs.
     """
@@ -34,9 +34,10 @@ def static_files() -> dict[str, tuple[bytes, str]]:
         *TEMPLATES.glob("*.css"),
         *PAGE.glob("*.js"),
         *PAGE.glob("*.css"),
-        *PAGE.glob(INDEX),
     ]
-    return {path.name: (path.read_bytes(), f"{_KINDS[path.suffix]}; charset=utf-8") for path in found}
+    files = {path.name: path.read_bytes() for path in found}
+    files[INDEX] = render_page(INDEX, PAGE).encode()
+    return {name: (content, f"{_KINDS[Path(name).suffix]}; charset=utf-8") for name, content in files.items()}
 
 
 def create_app(bench: Workbench, hosts: Collection[str] = LOOPBACK, token: str | None = None) -> Guard:

@@ -6,8 +6,13 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
+from ..store.columns import GROUPS, IMAGE_ORDERS
 from ..store.filters import ORDERS, Filter, Range
+from .run_figures import FIGURE
 from .workbench import Workbench
+
+# A column, or any figure.
+_ORDER = f"^(?:{'|'.join(ORDERS)}|{FIGURE}[^\\x00]*)$"
 
 Number = Annotated[int, InPath(ge=0, le=2**31)]
 Bound = Annotated[float | None, Query(allow_inf_nan=False, ge=-1e12, le=1e12)]
@@ -16,7 +21,12 @@ Offset = Annotated[int, Query(ge=0, le=2**31)]
 
 
 class BoxFilter:
-    """The filter that an address names: words may be repeated, an empty one stands for boxes without."""
+    """The filter that an address names: words may be repeated, an empty one stands for boxes without.
+
+    Attributes:
+        filter: it.
+        name: a part of the names of the boxes' images, in any case.
+    """
 
     def __init__(
         self,
@@ -35,7 +45,10 @@ class BoxFilter:
         outside_max: Bound = None,
         area_min: Bound = None,
         area_max: Bound = None,
+        judged: Literal["with", "without"] | None = None,
+        name: Annotated[str, Query(max_length=500)] = "",
     ):
+        self.name = name
         self.filter = Filter(
             _words(kind),
             _words(label),
@@ -47,6 +60,7 @@ class BoxFilter:
             _range(occlusion_min, occlusion_max),
             _range(outside_min, outside_max),
             _range(area_min, area_max),
+            None if judged is None else judged == "with",
         )
 
 
@@ -68,19 +82,29 @@ def run_routes(bench: Workbench) -> APIRouter:
         chosen: asked,  # type: ignore[valid-type]
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=0, le=1000)] = 200,
-        name: Annotated[str, Query(max_length=500)] = "",
+        order_by: Literal[IMAGE_ORDERS] = "place",  # type: ignore[valid-type]
     ) -> Response:
-        return JSONResponse(bench.require_run().images(chosen.filter, name, offset, limit))
+        return JSONResponse(bench.require_run().images(chosen.filter, chosen.name, order_by, offset, limit))
 
     @router.get("/boxes")
     def boxes(
         chosen: asked,  # type: ignore[valid-type]
         offset: Offset = 0,
         limit: Annotated[int, Query(ge=0, le=500)] = 100,
-        order_by: Literal[ORDERS] = "place",  # type: ignore[valid-type]
+        order_by: Annotated[str, Query(max_length=500, pattern=_ORDER)] = "place",
         descending: bool = False,
+        group_by: Literal[GROUPS] | None = None,  # type: ignore[valid-type]
     ) -> Response:
-        return JSONResponse(bench.require_run().boxes(chosen.filter, order_by, descending, offset, limit))
+        run = bench.require_run()
+        return JSONResponse(run.boxes(chosen.filter, chosen.name, order_by, descending, group_by, offset, limit))
+
+    @router.get("/rows/{number}")
+    def rows(number: Number, chosen: asked) -> Response:  # type: ignore[valid-type]
+        return JSONResponse({"rows": bench.require_run().rows(number, chosen.filter, chosen.name)})
+
+    @router.get("/figures")
+    def figures() -> Response:
+        return JSONResponse({"figures": bench.require_run().figures()})
 
     @router.get("/image/{number}")
     def image(number: Number) -> Response:

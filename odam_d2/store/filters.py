@@ -34,6 +34,7 @@ class Filter:
         occlusion: of the annotated object.
         outside: share of heat outside the box.
         area: of the box, in the original image's pixels.
+        judged: True for boxes that are judged against an annotated object, False for the others.
     """
 
     kind: Sequence[str | None] | None = None
@@ -46,6 +47,7 @@ class Filter:
     occlusion: Range | None = None
     outside: Range | None = None
     area: Range | None = None
+    judged: bool | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition as SQL, beginning with ``WHERE`` unless it is empty, and the values for its marks."""
@@ -54,7 +56,9 @@ class Filter:
             asked = getattr(self, one.name)
             if asked is None:
                 continue
-            if one.name in ("score", "iou", "occlusion", "outside", "area"):
+            if one.name == "judged":
+                terms.append(f"annotation IS {'NOT ' if asked else ''}NULL")
+            elif one.name in ("score", "iou", "occlusion", "outside", "area"):
                 column = SORTED_BY[one.name]
                 for sign, bound in zip((">=", "<="), asked, strict=True):
                     if bound is not None:

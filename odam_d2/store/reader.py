@@ -79,12 +79,46 @@ class RunReader:
         return dict(rows)
 
     def columns(self) -> BoxColumns:
-        """All boxes as columns in memory, about 60 bytes each; a million take some seconds to read."""
-        words, figures = ", ".join(WORDS), ", ".join(SORTED_BY[name] for name in FIGURES)
+        """All boxes as columns in memory, see :class:`BoxColumns`; a million take some seconds to read."""
+        facts = (*WORDS, "annotation IS NOT NULL", *(SORTED_BY[name] for name in FIGURES))
+        images = self._ask("SELECT number, name, failure IS NOT NULL FROM images ORDER BY number")
         with self._lock, disk_errors(self.folder / FOLDER):
-            images = self._index.execute("SELECT number, name FROM images ORDER BY number").fetchall()
-            rows = self._index.execute(f"SELECT image, row, {words}, {figures} FROM detections ORDER BY image, row")
+            rows = self._index.execute(f"SELECT image, row, {', '.join(facts)} FROM detections ORDER BY image, row")
             return BoxColumns(rows, images)
+
+    def figures(self, size: int = 10_000) -> Iterator[list[tuple[str | None, str]]]:
+        """Verdict and figures, as JSON, of all boxes in the order of the run, `size` of them at a time.
+
+        Others may read between one part and the next.
+        """
+        statement = (
+            "SELECT image, row, verdict, figures FROM detections WHERE (image, row) > (?, ?) "
+            "ORDER BY image, row LIMIT ?"
+        )
+        last = (-1, -1)
+        while rows := self._ask(statement, *last, size):
+            last = rows[-1][:2]
+            yield [(verdict, figures) for _, _, verdict, figures in rows]
+
+    def failures(self, limit: int = -1) -> list[tuple[str, str]]:
+        """Name and failure of the images that failed; all that there are where `limit` is negative."""
+        statement = "SELECT name, failure FROM images WHERE failure IS NOT NULL ORDER BY number LIMIT ?"
+        return self._ask(statement, limit)
+
+    def attributes(self) -> dict[tuple[str, str], list[str]]:
+        """Method and role -> the attributes of their maps in any image, in the order in which they are met."""
+        # SQLite looks into a million images in a second; most say the same.
+        statement = (
+            "SELECT json_extract(facts, '$.about.attributes') AS told, min(number) FROM images "
+            "WHERE failure IS NULL GROUP BY told ORDER BY 2"
+        )
+        found: dict[tuple[str, str], list[str]] = {}
+        for told, _ in self._ask(statement):
+            for which, names in json.loads(told or "{}").items():
+                method, _, role = which.partition("/")
+                known = found.setdefault((method, role), [])
+                known += [name for name in names if name not in known]
+        return found
 
     def rows_at(self, places: Sequence[tuple[int, int]]) -> list[DetectionRow]:
         """The boxes at some places, image and row of each, in the order of the places."""
@@ -97,17 +131,12 @@ class RunReader:
         return _image(rows[0])[0] if rows else None
 
     def has_annotations(self) -> bool:
-        """Whether annotated objects are known of an image."""
-        return bool(self._ask("SELECT 1 FROM annotations LIMIT 1"))
+        """Whether it is known of an image which annotated objects it has, be it none."""
+        return bool(self._ask("SELECT 1 FROM images WHERE json_extract(facts, '$.about.annotations') LIMIT 1"))
 
     def methods(self) -> list[str]:
-        """The methods of the first image that has maps."""
-        rows = self._ask("SELECT image FROM detections LIMIT 1")
-        if not rows:
-            return []
-        kept = self._ask("SELECT facts FROM images WHERE number = ?", rows[0][0])
-        about = json.loads(kept[0][0])["about"] if kept else {}
-        return list(dict.fromkeys(which.partition("/")[0] for which in about.get("attributes", {})))
+        """The methods of all maps, in the order in which they are met."""
+        return list(dict.fromkeys(method for method, _ in self.attributes()))
 
     def detections(
         self,

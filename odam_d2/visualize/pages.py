@@ -23,23 +23,24 @@ _ESCAPES = re.compile(r"\\(?:\\|ud[89ab]..\\ud[c-f]..|(ud[89a-f]..))")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render_page(template: str, **values: Any) -> str:
+def render_page(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
     """Renders a page.
 
     Args:
-        template: name of a template that extends ``base.html``.
+        template: name of a template.
+        folder: where it lies; it may include those of :data:`TEMPLATES`.
         values: what the template shows; texts are escaped.
 
     Returns:
         The HTML.
     """
-    return _environment().get_template(template).render(**values)
+    return _environment(folder).get_template(template).render(**values)
 
 
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+@lru_cache(maxsize=2)
+def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,

@@ -1,7 +1,10 @@
 """A run on disk, as the page is shown it."""
 
 import io
+import json
 import os
+import shutil
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -15,9 +18,11 @@ from odam_d2.store import AnnotationRow, DetectionRow, ImageRow, RunReader, RunW
 from odam_d2.store.filters import ORDERS, Filter
 from odam_d2.structures import HeatMaps
 from odam_d2.utils.files import write_json
-from odam_d2.visualize.report import ReportImages
+from odam_d2.visualize.report import PageWords, ReportImages, write_report_folder
+from odam_d2.visualize.report.figures import flat_figures, numbers_of
 from odam_d2.visualize.report.records import image_record
 from tests.serve.conftest import JSON, serving
+from tests.visualize.reports import Page
 
 SIZE = (40, 60)
 
@@ -53,9 +58,11 @@ def folder(tmp_path_factory):
                 continue
             boxes = [
                 DetectionRow((1, 1, 9, 9), 0, "dog", 0.9 - number / 10, verdict="correct", iou=0.8, annotation=0),
-                DetectionRow((5, 5, 30, 30), 1, "<cat>", 0.4, verdict="background", outside=0.5 + number / 10),
-                DetectionRow((9, 9, 50, 39), 0, "dog", None, "missed", verdict="missed", mechanism="low_score"),
-            ]
+                DetectionRow((5, 5, 30, 30), 1, "<cat>", 0.4, verdict="background", outside=0.5 + number / 10,
+                             figures={"heat": {"own": 0.25 * number}, "said": "cat"}),
+                DetectionRow((9, 9, 50, 39), 0, "dog", None, "missed", verdict="missed", mechanism="low_score",
+                             figures={"missed": {"rank": 7 - number}}),
+            ]  # fmt: skip
             truth = [AnnotationRow((1, 1, 9, 9), 0, "dog", id=number)]
             writer.write(StoredImage(row, truth, boxes, {("odam", ""): ([0, 1], maps_of(2))}))
         writer.put_run({"class_names": ["dog", "<cat>"]})
@@ -82,6 +89,8 @@ def test_what_the_page_is_told_at_first(shown):
     assert (told["images"], told["boxes"], told["annotated"], told["noun"]) == (4, 9, True, "detection")
     assert told["names"]["label"] == ["<cat>", "dog"] and told["names"]["mechanism"] == ["low_score"]
     assert told["methods"] == ["odam"] and set(told["figures"]) < set(ORDERS)
+    assert (told["first"], told["attributes"], told["combined"]) == (0, ["score", "left"], None)
+    assert (told["failed"], told["failures"]) == (1, [["dog 3.png", "it is broken"]])
     assert told["facts"] == {"method": "odam", "dataset": "d", "versions": {"torch": "2"}}
 
 
@@ -111,12 +120,70 @@ def test_boxes_are_those_of_the_reader(shown, reader, query, chosen, order, way)
         assert counts == {word or "": number for word, number in reader.counts(column, chosen).items()}
 
 
+@pytest.mark.parametrize("name", ["", "DOG 1", "g", "%", "' OR 1=1--"])
+@pytest.mark.parametrize("judged", ["with", "without"])
+def test_boxes_by_names_of_images_and_annotated_objects(shown, reader, judged, name):
+    told = shown.get(f"/api/run/boxes?judged={judged}&name={quote(name)}").json()
+    expected = [(image, row) for image, row, box in reader.detections()
+                if (box.annotation is not None) == (judged == "with")
+                and name.lower() in reader.image_row(image).name.lower()]  # fmt: skip
+    assert [(one["image"], one["row"]) for one in told["boxes"]] == expected and told["count"] == len(expected)
+    for number in range(4):
+        rows = shown.get(f"/api/run/rows/{number}?judged={judged}&name={quote(name)}").json()["rows"]
+        assert rows == [row for image, row in expected if image == number]
+
+
+def test_groups_have_headings_that_are_paged(shown):
+    told = shown.get("/api/run/boxes?group_by=mechanism&order_by=score&score_max=2").json()
+    assert (told["items"], told["count"]) == (7, 6)
+    assert told["boxes"][0] == {"group": None, "count": 6}
+    whole = shown.get("/api/run/boxes?group_by=label&order_by=score&descending=true").json()
+    assert [one["group"] if "group" in one else one["score"] for one in whole["boxes"]] == [
+        "<cat>", 0.4, 0.4, 0.4, "dog", 0.9, 0.8, 0.7, None, None, None]  # fmt: skip
+    for offset in range(12):
+        page = shown.get(f"/api/run/boxes?group_by=label&order_by=score&descending=true&offset={offset}&limit=3")
+        assert page.json()["boxes"] == whole["boxes"][offset : offset + 3] and page.json()["items"] == 11
+    by_image = shown.get("/api/run/boxes?group_by=image&kind=missed").json()["boxes"]
+    assert [one["group"] for one in by_image[::2]] == ["dog 0.png", "dog 1.png", "dog 2.png"]
+
+
+def test_boxes_by_figures_of_the_report(shown, reader):
+    flat = {(image, row): numbers_of(flat_figures(box.figures, box.verdict)) for image, row, box in reader.detections()}
+    names = {name for one in flat.values() for name in one}
+    assert set(shown.get("/api/run/figures").json()["figures"]) == names == {"heat own", "rank"}
+    for name in names:
+        for sign, way in ((1, "false"), (-1, "true")):
+            told = shown.get(f"/api/run/boxes?order_by=figure%20{quote(name)}&descending={way}").json()["boxes"]
+            known = sorted((at for at in flat if name in flat[at]), key=lambda at: (sign * flat[at][name], at))
+            expected = [*known, *(at for at in flat if name not in flat[at])]
+            assert [(one["image"], one["row"]) for one in told] == expected
+            assert [one["value"] for one in told] == pytest.approx([flat[at].get(name) for at in expected])
+    assert "figure" in shown.get("/api/run/boxes?order_by=figure%20colour").error
+
+
+def test_facts_are_those_of_the_report(folder, reader, tmp_path):
+    words = PageWords({"method": "</script>", "Annotations": {"left out": ["1: <no> area"] * 3}})
+    shutil.copytree(folder / "store", tmp_path / "store")
+    view = RunView(tmp_path, ServeLimits())
+    assert view.about()["facts"] == {"class_names": ["dog", "<cat>"]}
+    view.close()
+    write_report_folder(reader, tmp_path / "report", words, quiet=True)
+    view = RunView(tmp_path, ServeLimits())
+    assert view.about()["facts"] == words.facts
+    page = json.loads(Page(tmp_path / "report" / "index.html").scripts[0])
+    for name in ("first", "combined", "failed", "methods", "annotated", "images", "boxes"):
+        assert view.about()[name] == page[name]
+    assert view.about()["attributes"] == page["names"]
+    view.close()
+
+
 def test_images_with_boxes_that_are_asked_for(shown):
     every = shown.get("/api/run/images").json()
     assert every["count"] == 4 and [one["boxes"] for one in every["images"]] == [3, 3, 3, 0]
     assert every["images"][3]["error"] == "it is broken" and every["images"][0]["name"] == "dog 0.png"
     some = shown.get("/api/run/images?score_min=0.75&name=DOG").json()
-    assert (some["count"], [(one["number"], one["boxes"]) for one in some["images"]]) == (2, [(0, 1), (1, 1)])
+    assert some["count"] == 2
+    assert [(one["number"], one["passing"], one["boxes"]) for one in some["images"]] == [(0, 1, 3), (1, 1, 3)]
     assert shown.get("/api/run/images?offset=3&limit=5").json()["images"][0]["number"] == 3
     assert shown.get("/api/run/images?name=%25").json()["count"] == 0
 
@@ -185,7 +252,9 @@ def test_large_images_of_the_run_are_not_decoded(folder):
         "boxes?limit=501", "boxes?limit=-1", "boxes?offset=-1", "boxes?offset=99999999999999999999",
         "boxes?order_by=1;drop",
         "boxes?score_min=nan", "boxes?score_min=inf", "boxes?score_max=1e400", "boxes?area_min=x", "boxes?image=-1",
-        "boxes?image=1e3", "images?limit=1001", "image/-1", "image/99999999999999999999", "image/x", "photo/1.5",
+        "boxes?image=1e3", "images?limit=1001", "boxes?group_by=score", "images?order_by=size",
+        "boxes?judged=maybe", "boxes?name=" + "x" * 501, "boxes?order_by=figur%20x",
+        "rows/-1", "rows/x", "image/-1", "image/99999999999999999999", "image/x", "photo/1.5",
         "boxes?" + "&".join(["label=x"] * 201), "images?name=" + "x" * 501,
     ],
 )  # fmt: skip
@@ -194,7 +263,7 @@ def test_addresses_that_ask_for_nothing_sensible_are_refused(shown, path):
     assert reply.status == 422 and reply.error and "\n" not in reply.error
 
 
-@pytest.mark.parametrize("path", ["image/4", "photo/4", "image/2147483648"])
+@pytest.mark.parametrize("path", ["image/4", "photo/4", "image/2147483648", "rows/4"])
 def test_images_that_the_run_lacks_are_not_found(shown, path):
     assert shown.get(f"/api/run/{path}").status == 404
 

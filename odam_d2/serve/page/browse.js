@@ -3,76 +3,89 @@
 const OdamBrowse = (() => {
   const { $, element, isolated } = OdamView;
   const bench = OdamBench;
-  const KEPT = 24, MOST = 500; // records of images; boxes of an image that can be chosen
-  const NAMED = 200, NONE = 2 ** 31 - 1; // images that a query may name; a number that no image has
+  const KEPT = 24; // records of images
   const tab = { record: null, key: null, row: -1, number: null };
-  const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: null, scope: "image" };
+  const filters = OdamChoose.noFilters(), listing = { sort: "place", descending: false, group: "", scope: "image", images: "place" };
   const records = new Map();
   let run = null, facts = null, controls = null, boxes = null, thumbs = null, list = null, images = null, rows = null, at = -1, started = false;
 
   const colourOf = (row) => `hsl(${360 * ((0.33 + row * 0.618034) % 1)} 100% 57.5%)`;
 
-  /** The query of the filters, but for the words of one; `more` adds to it. */
-  function query(more, without = null) {
+  /** The query of the filters; `more` adds to it. */
+  function query(more) {
     const asked = new URLSearchParams(more);
-    for (const name of OdamChoose.WORDS) if (name !== without) for (const place of filters[name]) asked.append(name, facts.tables[name][place]);
+    for (const name of OdamChoose.WORDS) for (const place of filters[name]) asked.append(name, facts.tables[name][place]);
     for (const name of OdamChoose.RANGES) ["min", "max"].forEach((end, k) => { if (filters[name][k] !== null) asked.set(`${name}_${end}`, filters[name][k]); });
+    for (const name of ["judged", "name"]) if (filters[name]) asked.set(name, filters[name]);
     return asked;
   }
 
-  /** The numbers of the images whose name holds what is asked for, as parts of a query; at most as many as it may name. */
-  async function named() {
-    if (!filters.name) return [];
-    const { images: found } = await OdamApi.get(`/api/run/images?${new URLSearchParams({ name: filters.name, limit: NAMED })}`);
-    return found.length ? found.map(({ number }) => ["image", number]) : [["image", NONE]];
-  }
-
-  async function boxesOf(more, without) {
-    const asked = query(more, without);
-    if (!asked.has("image")) for (const [name, number] of await named()) asked.append(name, number);
-    return OdamApi.get(`/api/run/boxes?${asked}`);
-  }
+  const boxesOf = (more) => OdamApi.get(`/api/run/boxes?${query(more)}`);
   const order = () => listing.sort === "place" && !listing.descending ? {} : { order_by: listing.sort, descending: listing.descending };
+  // Boxes of one image are one group.
+  const grouping = () => !listing.group || (listing.group === "image" && listing.scope === "image") ? {} : { group_by: listing.group };
 
   /** How many boxes each word would leave, by its place, as the controls take them: those that pass all other filters. */
   async function countWords() {
-    const all = await boxesOf({ limit: 0, offset: 0 });
-    const found = await Promise.all(OdamChoose.WORDS.map(async (name) => [name, filters[name].size ? await boxesOf({ limit: 0, offset: 0 }, name) : all]));
-    return Object.fromEntries(found.map(([name, { counts }]) => [name, facts.tables[name].map((word) => counts[name]?.[word ?? ""] ?? 0)]));
+    const { choices } = await boxesOf({ limit: 0, offset: 0 });
+    return Object.fromEntries(OdamChoose.WORDS.map((name) => [name, facts.tables[name].map((word) => choices[name][word ?? ""] ?? 0)]));
+  }
+
+  /** Offers what there is to sort and group by. Figures are read while the page is shown already; a link may ask for one of them. */
+  async function offer() {
+    const { sort } = listing, known = (name) => run.figures.includes(name);
+    controls.offer(known);
+    const { figures } = await OdamApi.get("/api/run/figures").catch(() => ({ figures: [] }));
+    if (sort.startsWith("figure ")) listing.sort = sort;
+    facts.figures = figures;
+    controls.offer(known);
+    $("sort").value = listing.sort;
   }
 
   function setUp() {
     run = { ...bench.about.run };
     if ((run.names.kind ?? []).length > 1) run.noun = "box"; // detections, and missed objects beside them
-    const names = run.names ?? {};
     facts = {
-      tables: Object.fromEntries(OdamChoose.WORDS.map((name) => [name, [null, ...names[name] ?? []]])),
-      annotated: false, figures: [], single: false, noun: run.noun, // the server filters by verdict alone
+      tables: Object.fromEntries(OdamChoose.WORDS.map((name) => [name, [null, ...run.names[name]]])),
+      annotated: run.annotated, figures: [], single: false, noun: run.noun,
     };
     controls = OdamFilters.make(facts, filters, listing, changed);
-    controls.offer((name) => run.figures.includes(name));
     list = new OdamPaged.Paged(async (offset, limit) => {
       const here = listing.scope === "image" ? { image: tab.number } : {};
-      const answer = await boxesOf({ offset, limit, ...order(), ...here });
-      return { ...answer, rows: answer.boxes };
+      const answer = await boxesOf({ offset, limit, ...order(), ...grouping(), ...here });
+      return { ...answer, boxes: answer.count, count: answer.items, rows: answer.boxes };
     }, () => boxes.set(list.count), ({ message }) => bench.complain(message));
     images = new OdamPaged.Paged(async (offset, limit) => {
-      const answer = await OdamApi.get(`/api/run/images?${query({ offset, limit, name: filters.name })}`);
+      const answer = await OdamApi.get(`/api/run/images?${query({ offset, limit, order_by: listing.images })}`);
       return { ...answer, rows: answer.images };
-    }, () => thumbs.set(images.count), ({ message }) => bench.complain(message));
+    }, () => {
+      thumbs.set(images.count);
+      $("image-list").dataset.none = images.count ? "" : filters.name && !OdamChoose.active({ ...filters, name: "" }) ? "No image has this in its name." : "No image passes the filters.";
+    }, ({ message }) => bench.complain(message));
     boxes = new OdamList.List($("detection-scroller"), $("detection-list"), fillBox);
     thumbs = new OdamList.List($("image-scroller"), $("image-list"), fillImage);
     $("image-filter").addEventListener("input", (e) => { filters.name = e.target.value.trim(); changed("filters"); });
-    for (const button of $("scope").children) button.addEventListener("click", () => chooseScope(button.dataset.scope));
+    bench.listenRadios("scope", "scope", chooseScope);
+    for (const [value, text] of [["place", "run order"], ["name", "by name"], ["boxes", "most boxes first"], ...run.failed ? [["failed", "failed first"]] : []]) {
+      $("image-order").append(element("option", { value, text }));
+    }
+    $("image-order").addEventListener("change", (e) => { listing.images = e.target.value; images.reset(); });
+    $("open-failures").hidden = !run.failed;
+    $("open-failures").textContent = `${run.failed.toLocaleString("en")} failed`;
+    $("open-failures").addEventListener("click", () => $("run").showModal());
+    const summary = [OdamWords.plural(run.images, "image"), OdamWords.plural(run.boxes, run.noun), run.facts.method].filter(Boolean).join(" · ");
+    $("run-body").replaceChildren(element("p", { id: "summary", text: summary }), ...OdamWords.aboutRun({ run: run.facts }, { count: run.failed, listed: run.failures }));
     $("ask-about").addEventListener("click", askAbout);
   }
 
   async function enter() {
     if (!run || started) return;
     started = true;
-    const listed = await images.reset();
-    const first = tab.number ?? run.first ?? listed?.rows.find((one) => one.boxes)?.number ?? listed?.rows[0]?.number;
-    if (first === undefined) return bench.say("No images in this run.");
+    const offered = offer();
+    if (listing.sort.startsWith("figure ")) await offered;
+    await images.reset();
+    const first = tab.number ?? run.first;
+    if (first === null) return bench.say("No images in this run.");
     await choose(first, tab.row >= 0 ? tab.row : null);
     await relist();
   }
@@ -83,8 +96,8 @@ const OdamBrowse = (() => {
     if (what !== "order") images.reset();
     await relist();
     await loadRows();
-    const first = list.count ? await list.row(0) : null;
-    if ((at < 0 || what === "order") && first && listing.scope === "all") open(0);
+    const first = await firstBox();
+    if ((at < 0 || what === "order") && first >= 0 && listing.scope === "all") open(first);
     else if (!rows.includes(tab.row)) chooseRow(rows[0] ?? -1);
     else bench.draw();
   }
@@ -98,26 +111,17 @@ const OdamBrowse = (() => {
     if (!answer || !counts) return;
     controls.draw(counts);
     const whole = here ? tab.record?.detections.length ?? 0 : answer.total;
-    $("count").textContent = list.count === whole ? OdamWords.plural(whole, run.noun) : `${list.count.toLocaleString("en")} of ${OdamWords.plural(whole, run.noun)}`;
-    $("detection-list").dataset.none = list.count ? "" : whole ? "None passes the filters." : here ? "None in this image." : "None in this run.";
+    $("count").textContent = answer.boxes === whole ? OdamWords.plural(whole, run.noun) : `${answer.boxes.toLocaleString("en")} of ${OdamWords.plural(whole, run.noun)}`;
+    $("detection-list").dataset.none = list.count ? "" : whole ? "None passes the filters." : here && tab.record?.error ? "This image failed." : here ? "None in this image." : "None in this run.";
     locate();
   }
 
   /** Finds the chosen box in the part of the list that is here. */
   const locate = () => { at = list.find((one) => one.image === tab.number && one.row === tab.row); };
 
-  /** The attributes that the maps of the run have: those told at first, or those of the records seen so far. */
-  const names = [], parts = ["score", "left", "top", "right", "bottom"];
-  const attributes = () => run.attributes ?? names;
-
-  function learn(record) {
-    for (const one of record.detections) for (const roles of Object.values(one.maps)) for (const name of roles[""]?.attributes ?? []) if (!names.includes(name)) names.push(name);
-    return record;
-  }
-
   async function recordOf(number) {
     if (!records.has(number)) {
-      records.set(number, OdamApi.get(`/api/run/image/${number}`).then(learn));
+      records.set(number, OdamApi.get(`/api/run/image/${number}`));
       records.get(number).catch(() => records.delete(number));
       if (records.size > KEPT) records.delete(records.keys().next().value);
     }
@@ -126,8 +130,8 @@ const OdamBrowse = (() => {
 
   /** The rows of the chosen image that pass the filters. */
   async function loadRows() {
-    const { number } = tab, answer = await boxesOf({ image: number, offset: 0, limit: MOST }).catch(() => null);
-    if (answer && tab.number === number) rows = answer.boxes.map(({ row }) => row).sort((a, b) => a - b);
+    const { number } = tab, answer = await OdamApi.get(`/api/run/rows/${number}?${query()}`).catch(() => null);
+    if (answer && tab.number === number) ({ rows } = answer);
   }
 
   async function choose(number, row = null) {
@@ -168,15 +172,21 @@ const OdamBrowse = (() => {
 
   function open(index) {
     const one = list.peek(index);
-    if (!one) return;
+    if (!one || "group" in one) return;
     if (one.image === tab.number) chooseRow(one.row); else choose(one.image, one.row);
   }
 
   async function step(by) {
     if (!list.count) return;
-    const next = at < 0 ? 0 : (at + by + list.count) % list.count;
-    await list.row(next);
+    let next = at < 0 && by < 0 ? 0 : at;
+    do { next = (next + by + list.count) % list.count; } while ("group" in (await list.row(next) ?? {}));
     open(next);
+  }
+
+  /** The place of the first box in the list, behind the heading of its group; -1 if there is none. */
+  async function firstBox() {
+    const first = list.count ? await list.row(0) : null;
+    return !first ? -1 : "group" in first ? 1 : 0;
   }
 
   async function stepImage(by) {
@@ -228,21 +238,22 @@ const OdamBrowse = (() => {
 
   function fillImage(item, index) {
     const one = images.peek(index);
-    item.parts ??= { button: element("button"), thumb: element("img", { alt: "", class: "thumb", loading: "lazy", decoding: "async" }), name: element("b"), about: element("small") };
+    item.parts ??= { button: element("button"), thumb: element("img", { alt: "", class: "thumb", loading: "lazy", decoding: "async" }), broken: element("span", { class: "thumb broken", text: "!" }), name: element("b"), about: element("small") };
     const { parts } = item;
     if (!item.firstChild) {
-      parts.button.append(parts.thumb, element("span", { class: "name" }, parts.name, parts.about));
+      parts.button.append(parts.broken, parts.thumb, element("span", { class: "name" }, parts.name, parts.about));
       parts.button.addEventListener("click", () => { if (item.number !== null) pressImage(item.number); });
       item.append(parts.button);
     }
     item.number = one?.number ?? null;
     parts.button.title = one?.name ?? "";
+    parts.broken.hidden = !one?.error;
+    parts.thumb.hidden = Boolean(one?.error);
     const source = one && !one.error ? `/api/run/photo/${one.number}?thumb=1` : null;
     if (!source) parts.thumb.removeAttribute("src"); else if (parts.thumb.getAttribute("src") !== source) parts.thumb.src = source;
     parts.name.replaceChildren(one ? isolated(one.name) : "…");
     parts.about.className = one?.error ? "alarm" : "";
-    const passing = one?.passing ?? one?.boxes;
-    parts.about.textContent = !one ? "" : one.error ? "failed" : passing === one.boxes ? OdamWords.plural(one.boxes, run.noun) : `${passing} of ${OdamWords.plural(one.boxes, run.noun)}`;
+    parts.about.textContent = !one ? "" : one.error ? "failed" : one.passing === one.boxes ? OdamWords.plural(one.boxes, run.noun) : `${one.passing} of ${OdamWords.plural(one.boxes, run.noun)}`;
   }
 
   /** In Run an image is shown; elsewhere it is opened for the detector. */
@@ -250,24 +261,34 @@ const OdamBrowse = (() => {
 
   function fillBox(item, index) {
     const one = list.peek(index);
+    item.className = one && "group" in one ? "group" : "";
+    if (item.className) {
+      item.replaceChildren(element("b", {}, isolated(one.group ?? "none")), element("span", { text: one.count.toLocaleString("en") }));
+      return;
+    }
     if (!item.parts) {
       const parts = item.parts = { button: element("button") };
       for (const name of ["number", "label", "score", "box", "verdict"]) parts.button.append(parts[name] = element("span", { class: name }));
       parts.button.addEventListener("click", () => open(item.index));
-      item.append(parts.button);
+      parts.button.addEventListener("pointerenter", () => { if (item.one?.image === tab.number) bench.viewer.hover(item.one.row); });
+      parts.button.addEventListener("pointerleave", () => bench.viewer.hover(null));
     }
     const { parts } = item;
+    if (item.firstChild !== parts.button) item.replaceChildren(parts.button);
+    item.one = one;
     item.index = index;
     parts.number.textContent = one?.row ?? "…";
     parts.number.style.setProperty("--colour", one ? colourOf(one.row) : "transparent");
     parts.label.replaceChildren(one ? isolated(one.label) : "");
     parts.score.textContent = one ? OdamView.scoreText(one.score, 3) : "";
     parts.score.style.setProperty("--share", `${100 * (one?.score || 0)}%`);
-    const name = one?.name ?? (one && images.peek(images.find(({ number }) => number === one.image))?.name);
-    parts.box.replaceChildren(!one ? "" : listing.scope === "all" ? isolated(name ?? `image ${one.image}`) : one.box ? one.box.map(Math.round).join(", ") : OdamWords.spaced(one.kind));
+    parts.box.replaceChildren(!one ? "" : listing.scope === "all" ? isolated(one.name) : one.box.map(Math.round).join(", "));
+    parts.box.title = !one ? "" : listing.scope === "all" ? one.name : "x1, y1, x2, y2 in pixels of the image";
     parts.verdict.className = `verdict ${OdamWords.toneOf(one?.verdict)}`;
     parts.verdict.textContent = !one?.verdict ? "" : one.iou === null ? OdamWords.spaced(one.verdict) : `${OdamWords.spaced(one.verdict)} ${one.iou.toFixed(2)}`;
     parts.verdict.title = OdamWords.VERDICTS[one?.verdict] ?? "";
+    if (one && one.value !== null) parts.verdict.textContent = `${listing.sort.slice(7)} ${OdamWords.shown(one.value)}`;
+    else if (one && listing.sort === "outside" && one.outside !== null) parts.verdict.textContent = `${OdamWords.percent(one.outside)} outside`;
   }
 
   function draw() {
@@ -297,11 +318,10 @@ const OdamBrowse = (() => {
 
   return Object.assign(tab, {
     needs: "run", setUp, enter, draw, drawImages, choose, chooseRow, tell, pressed, step, openImage, back: () => false, tool: () => null, listen: () => {},
-    facts: () => {
-      const shown = attributes().filter((name) => name !== "combined"), combined = parts.every((name) => shown.includes(name)) ? parts : null;
-      return { names: combined ? [...shown, "combined"] : shown, methods: run.methods, combined, annotated: run.annotated, noun: run.noun };
-    },
-    rows: () => rows ?? [], filters, listing, tables: () => facts.tables, press: () => {},
+    facts: () => ({
+      names: run.combined ? [...run.attributes, "combined"] : run.attributes, methods: run.methods, combined: run.combined, annotated: run.annotated, noun: run.noun,
+    }),
+    rows: () => rows ?? [], groups: [...OdamChoose.WORDS, "image"], filters, listing, tables: () => facts.tables, press: () => {},
     showImages: () => { if (run && !started) images.reset(); },
   });
 })();

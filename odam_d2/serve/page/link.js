@@ -18,8 +18,9 @@ const OdamLink = (() => {
     if (run.row >= 0) link.set("det", run.row);
     for (const name of OdamChoose.WORDS) for (const place of filters[name]) link.append(name, run.tables()[name][place]);
     for (const name of OdamChoose.RANGES) if (filters[name].some((bound) => bound !== null)) link.set(name, filters[name].map((bound) => bound ?? "").join(".."));
-    if (filters.name) link.set("name", filters.name);
+    for (const name of ["judged", "name"]) if (filters[name]) link.set(name, filters[name]);
     if (listing.sort !== "place" || listing.descending) link.set("sort", `${listing.descending ? "-" : ""}${listing.sort}`);
+    if (listing.group) link.set("group", listing.group);
     if (listing.scope === "all") link.set("list", "all");
   }
 
@@ -119,9 +120,10 @@ const OdamLink = (() => {
       const bounds = (link.get(name) ?? "").split("..");
       filters[name] = [0, 1].map((end) => bounds.length === 2 && bounds[end] && Number.isFinite(Number(bounds[end])) ? Number(bounds[end]) : null);
     }
+    filters.judged = ["with", "without"].includes(link.get("judged")) ? link.get("judged") : "";
     document.getElementById("image-filter").value = filters.name = link.get("name") ?? "";
     const [, minus, sort] = /^(-?)(.*)$/.exec(link.get("sort") ?? "place");
-    Object.assign(listing, { sort: sort || "place", descending: minus === "-", scope: link.get("list") === "all" ? "all" : "image" });
+    Object.assign(listing, { sort: sort || "place", descending: minus === "-", group: run.groups.includes(link.get("group")) ? link.get("group") : "", scope: link.get("list") === "all" ? "all" : "image" });
     Object.assign(run, { number: whole(link.get("number")), row: whole(link.get("det")) ?? -1 });
   }
 

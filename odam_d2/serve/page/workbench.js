@@ -242,7 +242,6 @@
   $("choose-file").hidden = !bench.detector;
   if (about.run) {
     TABS.run.setUp();
-    $("run-body").replaceChildren(...OdamWords.aboutRun({ run: about.run.facts ?? {} }, null));
     TABS.run.showImages();
   }
   if (bench.detector) bench.useDetector(bench.detector);

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ...utils.words import visible
@@ -25,19 +26,31 @@ def flat_figures(figures: Mapping[str, Any], verdict: str | None) -> dict[str, A
 
 def _flat(figures: Mapping[str, Any], before: str, verdict: str | None) -> Iterator[tuple[str, Any]]:
     for name, value in figures.items():
-        own = "" if not before and name == verdict else f"{name} ".replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from _flat(value, before + own, verdict)
+        inside = not before and name == verdict
+        # Most are numbers; to ask whether a number is a mapping takes long.
+        if not isinstance(value, (int, float)) and isinstance(value, Mapping):
+            yield from _flat(value, before if inside else before + _words(name), verdict)
         elif (shown := shown_value(value)) not in (None, [], ""):
-            yield visible(before + own).strip() or visible(name), shown
+            yield _title(before if inside else before + _words(name)) or visible(name), shown
+
+
+@lru_cache(maxsize=4096)
+def _words(name: str) -> str:
+    return f"{name} ".replace("_", " ")
+
+
+@lru_cache(maxsize=4096)
+def _title(words: str) -> str:
+    # A run has few names, and asks for them at each of its boxes.
+    return visible(words).strip()
 
 
 def shown_value(value: Any) -> Any:
     """A value as the page takes it: no NaN, no control characters."""
-    if isinstance(value, str):
-        return visible(value)
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, str):
+        return visible(value)
     if isinstance(value, Mapping):
         return {visible(name): shown_value(one) for name, one in value.items()}
     return [shown_value(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,10 @@
 """The page itself, and what it must know before it loads anything else."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...store import StoredImage
@@ -14,6 +17,8 @@ from .records import image_record
 
 _COLORMAPS = (COLORMAP, "inferno", "viridis")
 IMAGES = 10_000  # of a chunk of the list of images
+# In JSON inside a script element no "<" is written as it is.
+_DATA = re.compile(r'<script type="application/json" id="data">([^<]*)</script>')
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,16 @@ class PageWords:
     title: str = "ODAM report"
     noun: str = "detection"
     empty: str = "No detections in this run."
+
+
+def read_page_facts(path: Path) -> dict[str, Any] | None:
+    """The facts about the run that a page of :meth:`PageData.render` shows; None where there is no such page."""
+    try:
+        found = _DATA.search(path.read_text(encoding="utf-8"))
+        facts = json.loads(found[1])["run"] if found else None
+    except (OSError, ValueError, KeyError):
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 class PageData:

@@ -333,7 +333,8 @@
   }
 
   function fillRun() {
-    $("run-body").replaceChildren(...OdamWords.aboutRun(facts, images));
+    const failures = [...images?.failures ?? []].map(([number, why]) => [images.names[number], why]);
+    $("run-body").replaceChildren(...OdamWords.aboutRun(facts, { count: failures.length, listed: failures }));
     $("summary").textContent = [facts.single ? "" : plural(facts.images, "image"), plural(facts.boxes, facts.noun), facts.run.method].filter(Boolean).join(" · ");
     $("open-failures").hidden = !facts.failed;
     $("open-failures").textContent = `${facts.failed.toLocaleString("en")} failed`;

@@ -85,15 +85,15 @@ const OdamWords = (() => {
     return element("td", {}, element("ul", {}, ...content.map((one) => element("li", { text: one }))));
   }
 
-  /** The nodes that say what is known of a run: images that failed, facts, sections. */
-  function aboutRun(facts, images) {
+  /** The nodes that say what is known of a run: images that failed, facts, sections. failed: { count, listed: [[name, why]] }, or null. */
+  function aboutRun(facts, failed) {
     const MOST = 200, nodes = [], entries = Object.entries(facts.run);
     const isSection = ([, value]) => value !== null && typeof value === "object" && !Array.isArray(value);
-    if (images?.failures.size) {
-      const failed = [...images.failures].slice(0, MOST);
-      nodes.push(element("h3", { class: "alarm", text: `${plural(images.failures.size, "image")} failed` }),
-        element("ul", {}, ...failed.map(([number, why]) => element("li", {}, element("b", {}, isolated(images.names[number])), `: ${why}`))));
-      if (images.failures.size > MOST) nodes.push(element("p", { text: `and ${plural(images.failures.size - MOST, "image")} more, which the list of images shows.` }));
+    if (failed?.count) {
+      const listed = failed.listed.slice(0, MOST);
+      nodes.push(element("h3", { class: "alarm", text: `${plural(failed.count, "image")} failed` }),
+        element("ul", {}, ...listed.map(([name, why]) => element("li", {}, element("b", {}, isolated(name)), `: ${why}`))));
+      if (failed.count > listed.length) nodes.push(element("p", { text: `and ${plural(failed.count - listed.length, "image")} more, which the list of images shows.` }));
     }
     nodes.push(rows(Object.fromEntries(entries.filter((entry) => !isSection(entry)))));
     for (const [title, value] of entries.filter(isSection)) nodes.push(element("h3", { text: spaced(title) }), rows(value));

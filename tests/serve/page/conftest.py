@@ -49,6 +49,11 @@ def serving(bench):
         thread.join(20)
 
 
+def figures(k):
+    """Of a bird; the fewest have one."""
+    return {"heat": {"own": (7 * k % MANY) / 1000}} if k % 10 == 0 else {}
+
+
 def make_run(folder):
     """Three images: a dog and a cat that are found, a dog that is missed beside a false cat, and many birds."""
     mistakes = [
@@ -61,7 +66,8 @@ def make_run(folder):
         stored(0, [row(DOG, "dog", 0.9, verdict="correct", annotation=0, iou=0.875), row(CAT, "cat", 0.5)],
                [truth(DOG)], maps, name="street.jpg"),
         stored(1, mistakes, [truth(DOG)], maps, name="field.jpg"),
-        stored(2, [row(CAT, "bird", k / MANY, verdict="background") for k in range(MANY)], [], {}, name="flock.jpg"),
+        stored(2, [row(CAT, "bird", k / MANY, verdict="background", figures=figures(k)) for k in range(MANY)], [], {},
+               name="flock.jpg"),
     ]  # fmt: skip
     for number, one in enumerate(images):
         path = folder / f"{number}.jpg"

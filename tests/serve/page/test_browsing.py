@@ -61,6 +61,73 @@ def test_sorting_and_steps(visit):
     one.page.wait_for_selector("#detection-list [aria-current] .score:text-is('0.997')")
 
 
+def test_boxes_in_groups(visit):
+    one = visit("#tab=run&list=all")
+    one.page.click("#more summary")
+    one.page.select_option("#group", "verdict")
+    one.page.wait_for_selector("#detection-list .group >> nth=0")
+    one.page.wait_for_selector("#detection-list li:nth-child(3) .label:text-is('bird')")
+    heading = one.page.locator("#detection-list .group").first
+    assert heading.inner_text().split() == ["background", str(MANY + 1)]
+    assert one.texts("#count") == [f"{MANY + 4} boxes"]
+    assert one.texts("#detection-list .label")[:2] == ["cat", "bird"]
+    one.page.evaluate("document.getElementById('detection-scroller').scrollTop = 1e9")
+    one.page.wait_for_selector("#detection-list .group:has-text('none')")
+    last = [text.split() for text in one.texts("#detection-list .group")]
+    assert last == [["correct", "1"], ["missed", "1"], ["none", "1"]]
+    assert "group=verdict" in one.link()
+    again = visit("#tab=run&list=all&group=image")
+    again.page.wait_for_selector("#detection-list .group >> nth=2")
+    assert [text.split() for text in again.texts("#detection-list .group")] == [
+        ["street.jpg", "2"], ["field.jpg", "2"], ["flock.jpg", str(MANY)]]  # fmt: skip
+    again.page.focus("#stage")
+    again.says("Correct")
+    again.page.keyboard.press("ArrowRight")
+    again.says("cat, with a score of 0.50.")
+    again.page.keyboard.press("ArrowRight")  # over the heading
+    again.says("Background")
+    assert again.texts("#detection-list [aria-current] .box") == ["field.jpg"]
+
+
+def test_boxes_with_and_without_an_annotated_object(visit):
+    one = visit("#tab=run&list=all")
+    one.page.click("#more summary")
+    one.page.select_option("#judged-filter", "with")
+    one.page.wait_for_selector(f"#count:text-is('2 of {MANY + 4} boxes')")
+    assert one.texts("#detection-list .label") == ["dog", "dog"]
+    assert one.texts("#image-list .name small") == ["1 of 2 boxes", "1 of 2 boxes"]
+    assert one.texts("#verdicts b") == ["1", "0", "1"]  # correct, background, missed
+    again = visit(one.link())
+    again.page.wait_for_selector(f"#count:text-is('2 of {MANY + 4} boxes')")
+    again.page.click("#more summary")
+    again.page.select_option("#judged-filter", "without")
+    again.page.wait_for_selector(f"#count:text-is('{MANY + 2} of {MANY + 4} boxes')")
+    assert again.texts("#detection-list .label")[:3] == ["cat", "cat", "bird"]
+
+
+def test_sorting_by_a_figure(visit):
+    one = visit("#tab=run&list=all")
+    one.page.wait_for_selector("#sort option[value='figure heat own']", state="attached")
+    one.page.select_option("#sort", "figure heat own")
+    expected = sorted(((7 * k % MANY) / 1000 for k in range(0, MANY, 10)), reverse=True)
+    one.page.wait_for_selector(f"#detection-list [aria-current] .verdict:text-is('heat own {expected[0]:.3g}')")
+    shown = one.texts("#detection-list .verdict")[:5]
+    assert shown == [f"heat own {value:.3g}" for value in expected[:5]]
+    again = visit(one.link())
+    again.page.wait_for_selector(f"#detection-list .verdict:text-is('heat own {expected[0]:.3g}')")
+    assert again.page.input_value("#sort") == "figure heat own"
+    assert again.texts("#detection-list .verdict")[:5] == shown
+
+
+def test_images_are_sorted(visit):
+    one = visit()
+    for order, names in (("name", ["field.jpg", "flock.jpg", "street.jpg"]),
+                         ("boxes", ["flock.jpg", "street.jpg", "field.jpg"])):  # fmt: skip
+        one.page.select_option("#image-order", order)
+        one.page.wait_for_selector(f"#image-list li:nth-child(1) b:text-is('{names[0]}')")
+        assert one.texts("#image-list .name b") == names
+
+
 def test_the_detector_is_asked_about_a_box_of_the_run(visit):
     one = visit("#tab=run&number=1&det=1")
     one.says("Called background.")
