@@ -1,8 +1,9 @@
 """Addresses of the run."""
 
+import hashlib
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
@@ -111,9 +112,14 @@ def run_routes(bench: Workbench) -> APIRouter:
         return JSONResponse(bench.require_run().record(number))
 
     @router.get("/photo/{number}")
-    def photo(number: Number, thumb: bool = False) -> Response:
+    def photo(number: Number, request: Request, thumb: bool = False) -> Response:
         data = bench.require_run().photo(number, thumb)
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        # Numbers begin anew with each run: a browser asks whether the photograph that it has is still this one.
+        tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+        headers = {"Cache-Control": "private, no-cache", "ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(data, media_type="image/jpeg", headers=headers)
 
     @router.post("/open/{number}")
     def open_image(number: Number) -> Response:

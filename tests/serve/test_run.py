@@ -215,6 +215,20 @@ def test_photographs_are_jpegs_of_the_images(shown, small):
     assert image.shape == (*SIZE, 3) and np.abs(image[:, :, ::-1].astype(int) - photo(1)).max() < 6
 
 
+def test_a_browser_shows_no_photograph_of_another_run_under_the_same_number(shown):
+    """On the same port, where the address of a run's first image is always the same."""
+    tags = []
+    for number in (0, 1):
+        reply = shown.get(f"/api/run/photo/{number}")
+        assert reply.headers["cache-control"] == "private, no-cache"
+        tags.append(reply.headers["etag"])
+    assert tags[0] != tags[1]
+    again = shown.ask("GET", "/api/run/photo/1", headers={"If-None-Match": tags[1]})
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tags[1])
+    other = shown.ask("GET", "/api/run/photo/1", headers={"If-None-Match": tags[0]})
+    assert other.status == 200 and Image.open(io.BytesIO(other.body)).size == SIZE[::-1]
+
+
 def test_the_reports_own_files_are_used_where_they_are_current(folder, reader):
     row = reader.image_row(0)
     images = ReportImages(folder / "report")
