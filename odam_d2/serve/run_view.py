@@ -137,7 +137,7 @@ class RunView:
         Args:
             chosen: the filter.
             name: a part of the names of their images, in any case.
-            order_by: one of :data:`~odam_d2.store.filters.ORDERS`, or ``figure `` and the name of one.
+            order_by: one of :data:`~odam_d2.store.filters.ORDERS`, or ``figure`` and, behind a space, the name of one.
             descending: the greatest first.
             group_by: one of :data:`~odam_d2.store.columns.GROUPS`: the list then has a heading above the
                 boxes of each, which counts as one of its items.

@@ -27,7 +27,7 @@ VARIANTS: dict[str, list[object]] = {
     "repooled_first_order_w1": _options(WEIGHT=1.0, **{**REPOOLED, "SECOND_ORDER": False}),
     "dense_ranking_w1": _options(WEIGHT=1.0, **DENSE),
     "dense_ranking_w3": _options(WEIGHT=3.0, **DENSE),
-    # The annotated box explained as a given box, which is then the anchor and doesn't move; further views of each object.
+    # The annotated box explained as a given box: an anchor that doesn't move. Further views of each object.
     "published_given_w2": _options(WEIGHT=2.0, SECOND_ORDER=True, GIVEN=True),
     "published_jittered_w2": _options(WEIGHT=2.0, SECOND_ORDER=True, JITTERED=2),
     "repooled_warmup_w3": _options(WEIGHT=3.0, WARMUP_ITERS=150, **REPOOLED),
