@@ -3,7 +3,7 @@
 - `synthetic_scene_train`, `_val` and `_demo`, scored as COCO is; `synthetic_crowd_train`, `_val` and `_demo`, scored as
   CrowdHuman is as well;
 - `synthetic_crowd_train_odgt`, `synthetic_crowd_val_odgt`, the same images read from their CrowdHuman file and scored
-  as CrowdHuman is;
+  as CrowdHuman is, and `synthetic_crowd_visible_train_odgt`, `synthetic_crowd_visible_val_odgt`, what is visible alone;
 - `crowdhuman_train`, `crowdhuman_val` (whole bodies) and `crowdhuman_visible_train`, `crowdhuman_visible_val` in
   `$DETECTRON2_DATASETS/crowdhuman`.
 """

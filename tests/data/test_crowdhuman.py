@@ -337,14 +337,33 @@ def test_reads_what_the_synthetic_writer_wrote(registered):
     assert (metadata.evaluator_type, metadata.thing_classes, metadata.box) == ("crowdhuman", ["person"], "full")
 
 
+def test_the_same_people_by_what_is_visible_of_them(registered):
+    source, odgt = registered
+    name = f"{odgt}_visible"
+    catalog.register_synthetic_odgt(name, source, "visible")
+    try:
+        whole, seen = DatasetCatalog.get(odgt), DatasetCatalog.get(name)
+        for record, other in zip(whole, seen, strict=True):
+            for item, found in zip(record["annotations"], other["annotations"], strict=True):
+                assert found["visible_box"] == item["visible_box"] and found["full_box"] == item["full_box"]
+                if not item["iscrowd"]:
+                    assert found["bbox"] == item["visible_box"]
+        assert MetadataCatalog.get(name).box == "visible"
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
 def test_what_is_registered(tmp_path):
-    for name, box in (("crowdhuman", "full"), ("crowdhuman_visible", "visible")):
-        for split in ("train", "val"):
+    for split in ("train", "val"):
+        for name, box in (("crowdhuman", "full"), ("crowdhuman_visible", "visible")):
             metadata = MetadataCatalog.get(f"{name}_{split}")
             assert f"{name}_{split}" in DatasetCatalog.list()
             assert metadata.odgt_file.endswith(f"crowdhuman/annotation_{split}.odgt")
             assert metadata.image_root.endswith("crowdhuman/Images") and metadata.box == box
-    assert {"synthetic_crowd_train_odgt", "synthetic_crowd_val_odgt"} <= set(DatasetCatalog.list())
+        for infix, box in (("", "full"), ("visible_", "visible")):
+            name = f"synthetic_crowd_{infix}{split}_odgt"
+            assert name in DatasetCatalog.list() and MetadataCatalog.get(name).box == box
     register_crowdhuman("test_crowdhuman_late", tmp_path / "none.odgt", tmp_path)  # reads nothing as yet
     with pytest.raises(ValueError, match="No such file"):
         DatasetCatalog.get("test_crowdhuman_late")

@@ -16,6 +16,11 @@ REPOOLED = {**RANKING, "REPOOL": 1, "SECOND_ORDER": True}
 # For one-stage detectors, which explain no other views than the published ones.
 DENSE = {"PAIRS": "every", "PAIR_IOU": (0.3, 0.8), "LOSS": "ranking", "SECOND_ORDER": True}
 
+# What is visible of people, in training and in all figures.
+VISIBLE = [
+    "DATASETS.TRAIN", ("synthetic_crowd_visible_train_odgt",), "DATASETS.TEST", ("synthetic_crowd_visible_val_odgt",),
+]  # fmt: skip
+
 VARIANTS: dict[str, list[object]] = {
     "stock": _options(WEIGHT=0.0),
     "repooled_w1": _options(WEIGHT=1.0, **REPOOLED),
@@ -32,5 +37,7 @@ VARIANTS: dict[str, list[object]] = {
     "published_jittered_w2": _options(WEIGHT=2.0, SECOND_ORDER=True, JITTERED=2),
     "repooled_warmup_w3": _options(WEIGHT=3.0, WARMUP_ITERS=150, **REPOOLED),
     "repooled_temperature_w3": _options(WEIGHT=3.0, TEMPERATURE=0.3, **REPOOLED),
+    "stock_visible": [*_options(WEIGHT=0.0), *VISIBLE],
+    "published_visible_w2": [*_options(WEIGHT=2.0, SECOND_ORDER=True), *VISIBLE],
     "repooled_log_w1": _options(WEIGHT=1.0, **{**REPOOLED, "LOSS": "log"}),
 }

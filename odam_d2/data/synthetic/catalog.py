@@ -69,7 +69,7 @@ def register_synthetic(
     )
 
 
-def register_synthetic_odgt(name: str, source: str) -> None:
+def register_synthetic_odgt(name: str, source: str, box: str = "full") -> None:
     """Enters a synthetic data set once more in Detectron2's catalogs, as CrowdHuman's reader finds it.
 
     It has people only, knows no masks, and is scored as CrowdHuman is.
@@ -77,15 +77,16 @@ def register_synthetic_odgt(name: str, source: str) -> None:
     Args:
         name: name in the catalogs.
         source: name under which :func:`register_synthetic` entered it.
+        box: ``full`` bodies or what is ``visible``, see :func:`load_crowdhuman`.
     """
     metadata = MetadataCatalog.get(source)
 
     def load():
         DatasetCatalog.get(source)  # renders it where it isn't there
-        return load_crowdhuman(metadata.odgt_file, metadata.image_root)
+        return load_crowdhuman(metadata.odgt_file, metadata.image_root, box)
 
     DatasetCatalog.register(name, load)
-    set_crowdhuman_metadata(name, metadata.odgt_file, metadata.image_root)
+    set_crowdhuman_metadata(name, metadata.odgt_file, metadata.image_root, box)
 
 
 def register_all_synthetic(root: str) -> None:
@@ -99,7 +100,8 @@ def register_all_synthetic(root: str) -> None:
             if name not in DatasetCatalog:
                 register_synthetic(name, profile, split, os.path.join(root, "synthetic", name))
     for split in ("train", "val"):
-        name, source = f"synthetic_crowd_{split}_odgt", f"synthetic_crowd_{split}"
-        # Somebody else's data set of the source's name needn't have such a file.
-        if name not in DatasetCatalog and MetadataCatalog.get(source).get("odgt_file"):
-            register_synthetic_odgt(name, source)
+        source = f"synthetic_crowd_{split}"
+        for name, box in ((f"{source}_odgt", "full"), (f"synthetic_crowd_visible_{split}_odgt", "visible")):
+            # Somebody else's data set of the source's name needn't have such a file.
+            if name not in DatasetCatalog and MetadataCatalog.get(source).get("odgt_file"):
+                register_synthetic_odgt(name, source, box)
