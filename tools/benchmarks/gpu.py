@@ -85,8 +85,9 @@ def all_parts(quick: bool) -> dict[str, Part]:
     for name, config in R50.items():
         words = ("--config-file", config, *timed, "--boxes", boxes, "--candidates", candidates)
         parts[f"maps_{name}"] = Part("tools/benchmarks/explaining.py", words)
+    opts = ("ODAM.DETR.SCORE_THRESH_TEST", "0.0", "TEST.DETECTIONS_PER_IMAGE", boxes)
     words = ("--config-file", "COCO-Detection/detr_R_50.yaml", *timed, "--boxes", boxes, "--candidates", boxes, "--own")
-    parts["maps_detr"] = Part("tools/benchmarks/explaining.py", words, ("ODAM.DETR.SCORE_THRESH_TEST", "0"))
+    parts["maps_detr"] = Part("tools/benchmarks/explaining.py", words, opts)
     for name, config in R50.items():
         words = ("--config-file", config, *timed, "--candidates", candidates, "--sample", "1")
         parts[f"nms_{name}"] = Part("tools/benchmarks/nms.py", words)
@@ -126,7 +127,7 @@ def run_part(part: Part, device: str) -> dict[str, Any]:
         "environment": dict(part.environment),
         "exit_code": done.returncode,
         "seconds": time.monotonic() - begin,
-        "printed": lines[-LAST:],
+        "printed": [line for line in lines if not line.startswith("Written to ")][-LAST:],
         "figures": figures,
     }
 

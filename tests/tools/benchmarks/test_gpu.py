@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from odam_d2.cli.config import read_config, require_yaml
 from tests.helpers import load_tool
 
 
@@ -23,6 +24,8 @@ def test_every_part_is_a_command_that_parses(tool, quick):
         args = script.argument_parser().parse_args(command[2:])
         assert args.opts[:2] == ["MODEL.DEVICE", "cuda"], name
         assert not part.writes or args.output == "figures.json"
+        cfg = require_yaml(read_config(args))
+        assert cfg.MODEL.DEVICE == "cuda", name
 
 
 def scripts(tool, monkeypatch, tmp_path, **bodies):
