@@ -1,5 +1,6 @@
 """Listens, and answers until it is stopped."""
 
+import asyncio
 import socket
 from collections.abc import Collection
 from urllib.parse import quote
@@ -51,9 +52,16 @@ class BenchServer(uvicorn.Server):
         self._bench = bench
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn."""
+        """See uvicorn, which leaves connections open whose requests it had to cancel."""
         self._bench.queue.stop()
         await super().shutdown(sockets)
+        cancelled = list(self.server_state.tasks)
+        if cancelled:  # they say so before they end
+            await asyncio.wait(cancelled, timeout=0.5)
+        for end in ("close", "abort"):  # what is still to be sent is sent, if somebody takes it
+            for connection in list(self.server_state.connections):
+                getattr(connection.transport, end)()
+            await asyncio.sleep(0.02)
 
 
 def server_of(bench: Workbench, hosts: Collection[str], token: str | None = None) -> uvicorn.Server:

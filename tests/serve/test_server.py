@@ -5,12 +5,15 @@ import json
 import socket
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
+from odam_d2.serve.guard import LOOPBACK
+from odam_d2.serve.run_server import listen, server_of
 from odam_d2.serve.workbench import Workbench
 from tests.serve.conftest import LIMITS, NAME, png, serving
 
@@ -171,6 +174,39 @@ def test_a_server_that_stops_tells_all_who_wait_at_once(detector, pixels, monkey
     assert upload.recv(4000).startswith(b"HTTP/1.1 503")
     upload.close()
     assert bench.queue.close(WAIT)
+    # It has closed all of its connections.
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        gc.collect()
+    assert [str(one.message) for one in left] == []
+
+
+def test_a_server_that_stops_closes_the_connections_of_those_who_neither_send_nor_read(detector):
+    listener = listen("127.0.0.1", 0)
+    server = server_of(Workbench(detectors=[detector], limits=LIMITS), LOOPBACK, None)
+    kept = []
+    shutdown = server.shutdown
+
+    async def watched(sockets=None):
+        kept.extend(server.server_state.connections)
+        # As a response that nobody takes would leave it.
+        kept[0].transport.set_write_buffer_limits(high=0)
+        kept[0].transport.write(b"x" * 20_000_000)
+        await shutdown(sockets)
+
+    server.shutdown = watched
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_for(lambda: server.started)
+        idle = socket.create_connection(listener.getsockname(), timeout=WAIT)
+        wait_for(lambda: len(server.server_state.connections) == 1)
+    finally:
+        server.should_exit = True
+        thread.join(WAIT)
+        listener.close()
+    idle.close()
+    assert len(kept) == 1 and kept[0].transport.get_extra_info("socket").fileno() == -1
 
 
 def test_too_many_who_wait_are_refused(client, bench, image, monkeypatch):
