@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import nn
 
 from odam_d2.modeling.query_architecture import ARCHITECTURES
+from odam_d2.modeling.query_head import OwnQueryHead
 from tests.helpers import ROUNDING, given, query_config, random_input
 from tests.wants import require_package
 
@@ -43,6 +44,15 @@ def test_without_transformers_building_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=r"transformers, which isn't installed: `pip install 'odam_d2\[detr\]'`"):
         build_model(query_config("DetrForObjectDetection"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_by_default_a_detection_is_explained_through_its_own_query(name):
+    require_package("transformers")
+    model = build_model(query_config(name)).eval()
+    assert isinstance(model.trace(INPUTS).head, OwnQueryHead) and model.layer == "encoder_own_query"
+    model.layer = "encoder"
+    assert not isinstance(model.trace(INPUTS).head, OwnQueryHead)
 
 
 def test_an_unknown_layer_is_answered_with_the_known_ones():
